@@ -1,0 +1,1 @@
+"""Brings methods and problems together: plans, runs, records, compares, reports."""

@@ -1,0 +1,1 @@
+"""Statistics, verdicts and summaries of recorded trials."""

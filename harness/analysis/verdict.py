@@ -1,0 +1,184 @@
+"""From the final values of every method and seed to one verdict a pair."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+
+from harness.analysis import statistics
+from harness.analysis.statistics import Floats
+
+Direction = Literal["lower", "higher"]
+Verdict = Literal["a better", "b better", "equivalent", "cannot tell", "too few seeds"]
+Results = Mapping[str, Mapping[int, float | None]]
+"""Method → seed → final value; None: the trial diverged."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What can be said of two methods; differences are a − b, paired by seed."""
+
+    a: str
+    b: str
+    difference: float | None
+    """Mean over seeds; of natural logarithms where `unit` is "ratio". None: a trial diverged."""
+    low: float | None
+    high: float | None
+    """Ends of the 95 % interval of this pair alone, in the same unit."""
+    p: float
+    """Two-sided, adjusted by Holm over all pairs."""
+    verdict: Verdict
+    n: int
+    """Seeds that both methods have."""
+    interval_kind: statistics.IntervalKind | None
+    unit: Literal["ratio", "difference"]
+    smallest_detectable: float | None
+    """In the unit of `difference`; None where n seeds can show nothing, or a trial diverged."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Paired:
+    """Two methods on their common seeds; diverged results are infinitely bad."""
+
+    a: str
+    b: str
+    differences: Floats
+    diverged: tuple[int, int]
+    logarithmic: bool
+    remarks: tuple[str, ...]
+
+    @property
+    def finite(self) -> bool:
+        return len(self.differences) > 0 and not any(self.diverged)
+
+    @property
+    def scores(self) -> Floats:
+        """What the test is on: the differences, or their signed ranks where a trial diverged."""
+        return self.differences if self.finite else statistics.signed_ranks(self.differences)
+
+    @property
+    def p(self) -> float:
+        return statistics.sign_flip_p(self.scores) if len(self.scores) else 1.0
+
+
+def verdicts(
+    results: Results,
+    *,
+    direction: Direction,
+    log_scale: bool,
+    margin: float,
+    alpha: float = 0.05,
+) -> list[Pair]:
+    """Return a verdict for every pair of methods, in their order.
+
+    The test is the exact paired permutation test of the mean difference, on natural
+    logarithms where `log_scale`; where a trial diverged, of the signed ranks, a diverged
+    trial below every finite one. "equivalent" (the 1 − 2·alpha interval inside ±margin)
+    goes before "better": within the margin a difference does not matter, however sure.
+    `margin` is in the unit of the differences. Where a value is not positive its pairs
+    are compared on plain differences, for which only equal results count as equivalent.
+    """
+    pairs = [_pair(a, b, results, direction, log_scale) for a, b in combinations(results, 2)]
+    adjusted = statistics.holm([pair.p for pair in pairs])
+    return [
+        _judge(
+            pair, p, direction, margin if pair.logarithmic == log_scale else 0.0, len(pairs), alpha
+        )
+        for pair, p in zip(pairs, adjusted, strict=True)
+    ]
+
+
+def _pair(a: str, b: str, results: Results, direction: Direction, log_scale: bool) -> _Paired:
+    seeds = sorted(set(results[a]) & set(results[b]))
+    worst = math.inf if direction == "lower" else -math.inf
+    x, y = (np.array([_value(results[m][s], worst) for s in seeds]) for m in (a, b))
+    gone = (int(np.isinf(x).sum()), int(np.isinf(y).sum()))
+    remarks = []
+    if left_out := set(results[a]) ^ set(results[b]):
+        remarks.append(
+            f"Left out, as only one of the two has {_seeds(left_out)}: "
+            f"{len(left_out)} of {len(left_out) + len(seeds)}."
+        )
+    positive = bool(np.all(x[np.isfinite(x)] > 0) and np.all(y[np.isfinite(y)] > 0))
+    logarithmic = log_scale and positive
+    if log_scale and not positive:
+        remarks.append(
+            "A value is not positive, so plain differences are compared, not logarithms."
+        )
+    if logarithmic:
+        # Infinitely bad stays so on either scale.
+        x, y = (np.where(np.isfinite(v), np.log(np.abs(v)), v) for v in (x, y))
+    equal = x == y
+    differences = np.subtract(x, y, out=np.zeros(len(seeds)), where=~equal)
+    return _Paired(a, b, differences, gone, logarithmic, tuple(remarks))
+
+
+def _judge(
+    pair: _Paired, p: float, direction: Direction, margin: float, pairs: int, alpha: float
+) -> Pair:
+    n, needed = len(pair.differences), statistics.seeds_needed(pairs, alpha)
+    remarks = list(pair.remarks)
+    difference = low = high = detectable = kind = None
+    equivalent = False
+    if pair.finite:
+        d = pair.differences
+        found = statistics.interval(d, alpha)
+        inner = statistics.interval(d, 2 * alpha)
+        difference, kind = float(d.mean()), found.kind
+        low = found.low if math.isfinite(found.low) else None
+        high = found.high if math.isfinite(found.high) else None
+        equivalent = -margin <= inner.low and inner.high <= margin
+        if n >= needed:
+            # Holm's first and strictest step.
+            detectable = statistics.smallest_detectable(d, alpha / pairs)
+    else:
+        remarks += [
+            f"{gone} of {n} trials of {label} diverged: the test is on ranks, a diverged trial "
+            "below every finite one, and no difference is given."
+            for label, gone in zip((pair.a, pair.b), pair.diverged, strict=True)
+            if gone
+        ]
+    verdict: Verdict = "cannot tell"
+    if n < needed:
+        verdict = "too few seeds"
+        family = "pair" if pairs == 1 else "pairs"
+        remarks.insert(
+            0,
+            f"{needed} seeds are needed to reach {alpha:g} by Holm's correction over "
+            f"{pairs} {family}.",
+        )
+    elif equivalent:
+        verdict = "equivalent"
+        if p <= alpha:
+            remarks.insert(0, "There is a difference, but within the margin.")
+    elif p <= alpha:
+        a_lower = float(np.sum(pair.scores)) < 0
+        verdict = "a better" if a_lower == (direction == "lower") else "b better"
+    return Pair(
+        pair.a,
+        pair.b,
+        difference,
+        low,
+        high,
+        p,
+        verdict,
+        n,
+        kind,
+        "ratio" if pair.logarithmic else "difference",
+        detectable,
+        " ".join(remarks),
+    )
+
+
+def _value(value: float | None, worst: float) -> float:
+    return worst if value is None or not math.isfinite(value) else float(value)
+
+
+def _seeds(seeds: set[int]) -> str:
+    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, sorted(seeds)))}"

@@ -1,0 +1,184 @@
+"""A problem and its data bound into the objective that a method sees, with the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from harness.ledger import Account
+from harness.order import Order
+from harness.seeds import generator
+from models.problem import Data, Problem, to_tensor
+from optim.objective import FULL, Full, Stream
+
+SLICE = 2_500
+"""Larger batches are computed in slices of so many cases, to bound memory."""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Inputs and targets on the device: (rows or 1, cases, …)."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    @property
+    def cases(self) -> int:
+        """Number of cases a row."""
+        return self.inputs.shape[1]
+
+    def slices(self) -> Iterator[tuple[Cases, float]]:
+        """Yield slices of at most SLICE cases, each with its share of the whole."""
+        if self.cases <= SLICE:
+            yield self, 1.0
+            return
+        for start in range(0, self.cases, SLICE):
+            some = slice(start, start + SLICE)
+            part = Cases(self.inputs[:, some], self.targets[:, some])
+            yield part, part.cases / self.cases
+
+
+@dataclass(frozen=True)
+class DeviceData:
+    """Training and test sets on a device."""
+
+    train: Cases
+    test: Cases
+
+    @classmethod
+    def put(cls, data: Data, device: torch.device, dtype: torch.dtype) -> DeviceData:
+        """Copy the arrays to the device; targets that are the inputs share their memory."""
+
+        def pair(inputs: object, targets: object) -> Cases:
+            x = to_tensor(inputs, dtype).to(device)[None]  # type: ignore[arg-type]
+            same = targets is inputs
+            return Cases(x, x if same else to_tensor(targets, dtype).to(device)[None])  # type: ignore[arg-type]
+
+        return cls(
+            pair(data.train_inputs, data.train_targets), pair(data.test_inputs, data.test_targets)
+        )
+
+
+class BoundObjective:
+    """`optim.objective.Objective` for K trials of one problem, a seed a row."""
+
+    def __init__(
+        self, problem: Problem, data: DeviceData, seeds: list[int], account: Account
+    ) -> None:
+        self._passes = problem.passes()
+        self._problem, self._data, self._account = problem, data, account
+        self._seeds = list(seeds)
+        # Rows of one seed see the same cases, which are then gathered once.
+        self._shared = len(set(seeds)) == 1
+        self._orders: dict[str, list[Order]] = {}
+        self._gradient: Tensor | None = None
+
+    def next_batch(self, size: int | Full, stream: Stream = "gradient") -> Cases:
+        """Take the next `size` cases of a stream, or FULL, the whole training set."""
+        train = self._data.train
+        if size is FULL:
+            return train
+        assert isinstance(size, int)
+        if stream not in self._orders:
+            seeds = self._seeds[:1] if self._shared else self._seeds
+            self._orders[stream] = [Order(train.cases, seed, stream) for seed in seeds]
+        taken = [torch.from_numpy(order.take(size)) for order in self._orders[stream]]
+        index = torch.cat(taken).to(train.inputs.device)
+
+        def gather(source: Tensor) -> Tensor:
+            return source[0].index_select(0, index).unflatten(0, (len(taken), size))
+
+        inputs = gather(train.inputs)
+        same = train.targets is train.inputs
+        return Cases(inputs, inputs if same else gather(train.targets))
+
+    def loss(self, theta: Float[Tensor, "K P"], on: Cases) -> Float[Tensor, " K"]:
+        """Return f(θ) of every row, in float64."""
+        self._account.charge(self._passes.prices.loss * on.cases)
+        value = theta.new_zeros(theta.shape[0], dtype=torch.float64)
+        for part, share in on.slices():
+            value.add_(self._passes.loss(theta, part.inputs, part.targets), alpha=share)
+        return value
+
+    def gradient(
+        self, theta: Float[Tensor, "K P"], on: Cases
+    ) -> tuple[Float[Tensor, " K"], Float[Tensor, "K P"]]:
+        """Return f(θ) and ∇f(θ); the gradient's memory is reused by the next call."""
+        self._account.charge(self._passes.prices.gradient * on.cases, examples=on.cases)
+        if self._gradient is None:
+            self._gradient = torch.zeros_like(theta)
+        if on.cases <= SLICE:
+            loss = self._passes.gradient(theta, on.inputs, on.targets, self._gradient)
+            return loss, self._gradient
+        value = theta.new_zeros(theta.shape[0], dtype=torch.float64)
+        self._gradient.zero_()
+        some = torch.zeros_like(theta)
+        for part, share in on.slices():
+            loss = self._passes.gradient(theta, part.inputs, part.targets, some)
+            value.add_(loss, alpha=share)
+            self._gradient.add_(some, alpha=share)
+        return value, self._gradient
+
+    def squared_gradient(self, theta: Float[Tensor, "K P"], on: Cases) -> Float[Tensor, "K P"]:
+        """Return the mean over cases of the squared per-case gradient; a new tensor."""
+        self._account.charge(self._passes.prices.squared_gradient * on.cases)
+        value = torch.zeros_like(theta)
+        for part, share in on.slices():
+            some = self._passes.squared_gradient(theta, part.inputs, part.targets)
+            value.add_(some, alpha=share)
+        return value
+
+    def curvature(
+        self, theta: Float[Tensor, "K P"], on: Cases, structural: float | None = None
+    ) -> Callable[[Float[Tensor, "K P"]], Float[Tensor, "K P"]]:
+        """Return v ↦ G v, linearised here once; each product is charged when it is made."""
+        prices = self._passes.prices
+        self._account.charge(prices.linearization * on.cases)
+        parts = [
+            (self._passes.curvature(theta, part.inputs, part.targets, structural), share)
+            for part, share in on.slices()
+        ]
+
+        def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
+            self._account.charge(prices.product * on.cases, products=1)
+            value = parts[0][0](v)
+            if len(parts) > 1:
+                value.mul_(parts[0][1])
+            for part, share in parts[1:]:
+                value.add_(part(v), alpha=share)
+            return value
+
+        return product
+
+    def positions(self) -> dict[str, list[int]]:
+        """Return where every stream stands."""
+        return {name: [o.position for o in orders] for name, orders in self._orders.items()}
+
+
+def initial_parameters(
+    problem: Problem, seeds: list[int], device: torch.device, dtype: torch.dtype
+) -> Float[Tensor, "K P"]:
+    """Return a row of initial parameters for each seed; methods under one seed start alike."""
+    made = {seed: problem.initialize(generator(seed, "initialization")) for seed in set(seeds)}
+    return torch.stack([made[seed] for seed in seeds]).to(dtype).to(device)
+
+
+@torch.no_grad()
+def evaluate(
+    problem: Problem, theta: Float[Tensor, "K P"], cases: Cases
+) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"]]:
+    """Return metric and loss of every row over a whole set, in float64; nobody is charged."""
+    passes = problem.passes()
+    metric = theta.new_zeros(theta.shape[0], dtype=torch.float64)
+    loss = torch.zeros_like(metric)
+    for part, share in cases.slices():
+        z = passes.logits(theta, part.inputs)
+        metric.add_(
+            problem.metric.per_case(z, part.targets).mean(1, dtype=torch.float64), alpha=share
+        )
+        loss.add_(problem.loss.per_case(z, part.targets).mean(1, dtype=torch.float64), alpha=share)
+    return metric, loss

@@ -1,0 +1,40 @@
+"""`bench db`: keep the store in order."""
+
+from __future__ import annotations
+
+import click
+
+from harness.cli.ui import store_option, store_url
+
+
+@click.group("db", epilog="Example: bench db sync --store sqlite:///mlruns/bench.db")
+def command() -> None:
+    """Upgrade the store's tables, and copy them into MLflow."""
+
+
+@command.command(epilog="Example: bench db upgrade")
+@store_option
+def upgrade(store: str | None) -> None:
+    """Bring bench's tables to this version; MLflow's have `mlflow db upgrade`."""
+    from harness.store.results import Store
+
+    with Store.open(store_url(store), create=False) as opened:
+        click.echo(f"bench's tables in {opened.shown_url} are up to date.")
+
+
+@command.command(epilog="Example: bench db sync --tracking-uri https://mlflow.example.org")
+@store_option
+@click.option(
+    "--tracking-uri",
+    envvar="BENCH_TRACKING_URI",
+    metavar="URI",
+    help="Another MLflow than the one in the store's own database.",
+)
+def sync(store: str | None, tracking_uri: str | None) -> None:
+    """Copy into MLflow what it does not have; where it has everything, nothing happens."""
+    from harness.store.mlflow_mirror import sync as copy
+    from harness.store.results import Store
+
+    with Store.open(store_url(store), create=False) as opened:
+        done = copy(opened, tracking_uri=tracking_uri)
+    click.echo(f"MLflow is up to date: {done.runs} runs and {done.points} points were written.")

@@ -1,0 +1,179 @@
+"""`bench ui`: MLflow's pages on this store."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+import click
+
+from harness.errors import Infrastructure, Usage
+
+if TYPE_CHECKING:
+    from harness.store.results import Store
+
+_PORT = 5000
+_START_SECONDS = 120
+
+store_option = click.option(
+    "--store",
+    envvar="BENCH_STORE",
+    metavar="URL",
+    help="Where results are kept; default: sqlite:///mlruns/bench.db",
+)
+
+
+def store_url(given: str | None) -> str:
+    """Return the store that was given, or the file in the working directory."""
+    return given or f"sqlite:///{Path('mlruns/bench.db').absolute()}"
+
+
+@click.command("ui", epilog="Example: bench ui --port 5001")
+@store_option
+@click.option("--host", default="127.0.0.1", show_default=True, envvar="BENCH_HOST")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    envvar="BENCH_PORT",
+    help=f"Default: {_PORT}, or another where that is taken.",
+)
+def command(store: str | None, host: str, port: int | None) -> None:
+    """Show the store in MLflow's pages until Ctrl-C."""
+    from harness.store.mlflow_mirror import first_view, sync
+    from harness.store.results import Store
+
+    chosen = _port(host, port)
+    with Store.open(store_url(store), create=False) as opened:
+        click.echo("Bringing MLflow up to date …", err=True)
+        sync(opened)
+        path = first_view(opened)
+        with _server(opened, host, chosen) as server, _interrupts():
+            _wait(server, host, chosen)
+            click.echo(f"http://{_address(host)}:{chosen}{path}")
+            click.echo("Ctrl-C ends it.", err=True)
+            server.wait()
+    raise Infrastructure(f"MLflow's server ended by itself, with exit code {server.returncode}.")
+
+
+def _port(host: str, wanted: int | None) -> int:
+    """Return the port that was asked for, the usual one, or one that is free."""
+    if wanted is not None:
+        if not _is_free(host, wanted):
+            raise Usage(f"--port {wanted}: it is taken on {host}. Choose another, or leave it out.")
+        return wanted
+    if _is_free(host, _PORT):
+        return _PORT
+    with _bound(host, 0) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        _bound(host, port).close()
+    except OSError:
+        return False
+    return True
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # As servers do: connections of an earlier one that are still closing do not count.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+@contextmanager
+def _server(store: Store, host: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run MLflow's server with one worker; end all its processes at the end."""
+    from harness.store.mlflow_mirror import ENVIRONMENT
+
+    settings = {
+        # In the environment because the URL may hold a password, and command lines are public.
+        "MLFLOW_BACKEND_STORE_URI": store.url,
+        "MLFLOW_DEFAULT_ARTIFACT_ROOT": (store.artifacts / "mlflow").as_uri(),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "mlflow", "server"]
+        + ["--host", host, "--port", str(port), "--workers", "1"],
+        env={**ENVIRONMENT, **os.environ, **settings},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the server's whole group, gently first."""
+    for how, seconds in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 2.0)):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                os.killpg(process.pid, how)
+            except ProcessLookupError:
+                process.wait()
+                return
+            process.poll()
+            time.sleep(0.1)
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """Take Ctrl-C and SIGTERM for the end of the page, which is no failure."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(0) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _wait(server: subprocess.Popen[bytes], host: str, port: int) -> None:
+    """Return when the server answers."""
+    # A proxy for the outside must not be asked for a page on this machine.
+    opener = build_opener(ProxyHandler({}))
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with opener.open(f"http://{_address(host)}:{port}/health", timeout=5):
+                return
+        except (URLError, OSError):
+            time.sleep(0.2)
+    raise Infrastructure(
+        f"MLflow's server did not start on {host}:{port}. `mlflow server --backend-store-uri …` "
+        "shows what it says."
+    )
+
+
+def _address(host: str) -> str:
+    """Return the host as it stands in an address; one that means all of them is this machine."""
+    if host in ("0.0.0.0", "::"):
+        return "127.0.0.1"
+    return f"[{host}]" if ":" in host else host

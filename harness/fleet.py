@@ -1,0 +1,218 @@
+"""The training loop, once, for K ≥ 1 trials that run as one tensor program."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from harness.binding import BoundObjective, DeviceData, evaluate, initial_parameters
+from harness.ledger import Account, Clock
+from harness.records import Ledger, Measurement, Status
+from harness.spec import Budget
+from models.problem import Problem
+from optim.objective import BudgetSpent, Method
+
+DECADES = 3.0
+"""The evaluation grid starts at so many decades below the budget."""
+TICK = 0.2
+"""Seconds between two reports of progress."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a fleet stands, for a progress bar."""
+
+    fraction: float
+    updates: int
+    loss: float
+    """The mean over rows of the last minibatch losses."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one row ended."""
+
+    status: Status
+    reason: str | None
+    ledger: Ledger
+    theta: Float[Tensor, " P"]
+
+
+class Observer(Protocol):
+    """Who is told while a fleet trains; nothing here may wait."""
+
+    def measured(self, row: int, measurement: Measurement) -> None:
+        """A row was evaluated."""
+
+    def progressed(self, progress: Progress) -> None:
+        """Some time has gone by."""
+
+    def stopping(self) -> bool:
+        """Say whether the run is to be interrupted."""
+
+
+def evaluation_grid(budget: Budget, evaluations: int) -> list[float]:
+    """Return the points of the budget at which trials are evaluated: even on its logarithm.
+
+    >>> evaluation_grid(Budget("updates", 1000.0), 4)
+    [1.0, 10.0, 100.0, 1000.0]
+    """
+    points = np.logspace(-DECADES, 0.0, max(2, evaluations)) * budget.amount
+    return [float(f"{point:.12g}") for point in points]
+
+
+def updates_of(method: Method, budget: Budget) -> int | None:
+    """Return how many updates the budget is, where the method's step has a fixed cost."""
+    if budget.currency == "updates":
+        return int(budget.amount)
+    cost = method.cost_of_a_step
+    if cost is None or budget.currency == "seconds":
+        return None
+    return int(budget.amount * (1 + 1e-9) // cost)
+
+
+class Fleet:
+    """K trials of one problem under one budget."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        data: DeviceData,
+        method: Method,
+        seeds: Sequence[int],
+        budget: Budget,
+        evaluations: int,
+    ) -> None:
+        device, dtype = data.train.inputs.device, data.train.inputs.dtype
+        self.problem, self.data, self.method = problem, data, method
+        self.account = Account(budget, Clock(device), _device=device)
+        self.objective = BoundObjective(problem, data, list(seeds), self.account)
+        self.theta = initial_parameters(problem, list(seeds), device, dtype)
+        self.updates = updates_of(method, budget)
+        self.state = method.init(self.theta, seeds[0], self.updates)
+        self._grid = evaluation_grid(budget, evaluations)
+        self._measured = 0
+        self._rows = len(seeds)
+        self._ended: dict[int, Outcome] = {}
+        self._bad_at = torch.full((self._rows,), -1, dtype=torch.int64, device=device)
+        self._report: Mapping[str, Any] = {}
+
+    @torch.no_grad()
+    def run(self, observer: Observer) -> list[Outcome]:
+        """Train to the end of the budget, and say how each row ended."""
+        self._evaluate(observer)
+        due, told = iter([*self._grid[:-1], math.inf]), 0.0
+        next_due = next(due)
+        clock = self.account.clock
+        clock.start()
+        while not self._is_over():
+            if observer.stopping():
+                clock.stop()
+                return self._finish("interrupted", "interrupted by a signal")
+            if not self._step():
+                break
+            if self.account.spent >= next_due:
+                clock.stop()
+                self._evaluate(observer)
+                while self.account.spent >= next_due:
+                    next_due = next(due)
+                if len(self._ended) == self._rows:
+                    break
+                clock.start()
+            now = time.perf_counter()
+            if now - told > TICK:
+                told = now
+                observer.progressed(self._progress())
+        clock.stop()
+        if len(self._ended) < self._rows:
+            self._evaluate(observer)
+        observer.progressed(self._progress())
+        stop = self._report.get("stop")
+        return self._finish("failed" if stop else "budget", stop)
+
+    def _step(self) -> bool:
+        """Make one update; False where the budget could not pay for it and θ is as before."""
+        before = self.theta.clone() if self.method.cost_of_a_step is None else None
+        try:
+            self._report = self.method.step(self.theta, self.objective, self.state)
+        except BudgetSpent:
+            if before is not None:
+                self.theta.copy_(before)
+            return False
+        self.account.updates += 1
+        self.account.cg_steps += int(self._report.get("cg_steps", 0))
+        fine = self._report["loss"].isfinite().logical_or_(self._bad_at >= 0)
+        self._bad_at = torch.where(fine, self._bad_at, self.account.updates)
+        return True
+
+    def _is_over(self) -> bool:
+        if "stop" in self._report:
+            return True
+        if self.updates is not None:
+            return self.account.updates >= self.updates
+        return self.account.spent >= self.account.budget.amount
+
+    def _evaluate(self, observer: Observer) -> None:
+        """Measure every row that is still going, and end those that have diverged."""
+        theta = self.method.iterate(self.theta, self.state)
+        values = torch.stack(
+            [
+                value
+                for cases in (self.data.train, self.data.test)
+                for value in evaluate(self.problem, theta, cases)
+            ]
+        ).tolist()
+        bad_at, ledger = self._bad_at.tolist(), self.account.ledger()
+        diagnostics = {
+            name: float(value)
+            for name, value in self._report.items()
+            if name not in ("loss", "stop") and math.isfinite(value)
+        }
+        for row in range(self._rows):
+            if row in self._ended:
+                continue
+            train_metric, train_loss, test_metric, test_loss = (each[row] for each in values)
+            observer.measured(
+                row,
+                Measurement(
+                    self._measured,
+                    ledger,
+                    train_metric=train_metric,
+                    test_metric=test_metric,
+                    train_loss=train_loss,
+                    test_loss=test_loss,
+                    diagnostics=diagnostics,
+                ),
+            )
+            if bad_at[row] >= 0 or not math.isfinite(train_metric + train_loss):
+                update = bad_at[row] if bad_at[row] >= 0 else self.account.updates
+                reason = f"the loss was not finite at update {update}"
+                self._ended[row] = Outcome("diverged", reason, ledger, theta[row].clone())
+        self._measured += 1
+
+    def _finish(self, status: Status, reason: str | None) -> list[Outcome]:
+        ledger, theta = self.account.ledger(), self.method.iterate(self.theta, self.state)
+        for row in range(self._rows):
+            if row not in self._ended:
+                self._ended[row] = Outcome(status, reason, ledger, theta[row].clone())
+        return [self._ended[row] for row in range(self._rows)]
+
+    def _progress(self) -> Progress:
+        spent = self.account.spent / self.account.budget.amount
+        if self.updates:
+            spent = self.account.updates / self.updates
+        loss = float(self._report["loss"].nanmean()) if "loss" in self._report else math.nan
+        return Progress(
+            min(1.0, spent), self.account.updates, loss, self.account.clock.seconds
+        )
+
+

@@ -1,0 +1,287 @@
+"""The comparison as a table with verdicts in words, from the plain values of a summary."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.constrain import Constrain
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+Plain = Mapping[str, Any]
+
+_ABSENT = "–"
+_CURRENCY = {
+    "gradients": "gradient-equivalents",
+    "updates": "updates",
+    "examples": "examples",
+    "seconds": "seconds",
+}
+_STYLE = {"a better": "green", "b better": "green", "equivalent": "cyan"}
+_INTERVAL = {"permutation": "permutation interval", "t": "t interval", "bca": "BCa interval"}
+
+
+def render(summary: Plain, width: int | None = None) -> RenderableType:
+    """Return header, table, hyperparameters, verdicts, notes and the command that repeats it.
+
+    `summary` is version 1 of the comparison's JSON; `width` in columns, None: the console's.
+    """
+    parts: list[RenderableType] = [_header(summary), Text(), _Results(summary), _legend(summary)]
+    parts += [Text(), *_hyperparameters(summary)]
+    if summary["pairs"]:
+        parts += [Text(), _bullets("•", [_verdict(pair, summary) for pair in summary["pairs"]])]
+    if notes := _notes(summary):
+        parts += [Text(), _bullets("note:", notes)]
+    parts += [Text(), Text("Repeat with:", style="dim"), _Command(summary["reproduce"])]
+    body = Group(*parts)
+    return body if width is None else Constrain(body, width)
+
+
+def _header(summary: Plain) -> Text:
+    protocol = summary["protocol"]
+    budget = protocol["budget"]
+    seeds = sorted({trial["seed"] for row in summary["methods"] for trial in row["trials"]})
+    parts = [
+        f"{_words(protocol['metric'])}, {protocol['direction']} is better",
+        f"{number(budget['amount'])} {_CURRENCY[budget['currency']]} a trial",
+        f"seeds {_ranges(seeds)}",
+        protocol["precision"],
+    ]
+    text = Text.assemble((f"{protocol['problem']} / {protocol['preset']}", "bold"))
+    return text.append(f"  data: {protocol['data']}\n{' · '.join(parts)}", style="not bold")
+
+
+class _Results:
+    """The table, with wider gaps where the console has room for them."""
+
+    def __init__(self, summary: Plain) -> None:
+        self.tight, self.airy = _table(summary, gap=0), _table(summary, gap=1)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        needed = Measurement.get(console, options.update(width=10_000), self.airy).maximum
+        yield self.airy if needed <= options.max_width else self.tight
+
+
+def _table(summary: Plain, gap: int) -> Table:
+    rows = summary["methods"]
+    short = _words(summary["protocol"]["metric"]).removeprefix("train ").replace(" ", "\n")
+    with_published = any(row["published"] is not None for row in rows)
+    heads = [
+        "method",
+        "n",
+        f"training\n{short}",
+        f"test\n{short}",
+        "updates",
+        "gradient\nequiv.",
+        "seconds",
+        _target_head(summary),
+    ]
+    if with_published:
+        heads.append("pub-\nlished")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
+    lines = max(head.count("\n") for head in heads)
+    for i, head in enumerate(heads):
+        # The heads stand on their last line, the cells on their first.
+        head = "\n" * (lines - head.count("\n")) + head
+        if i == 0:
+            table.add_column(head, overflow="fold", min_width=6)
+        else:
+            table.add_column(head, justify="right", no_wrap=True)
+    for row in rows:
+        final, ledger = row["final"], row["ledger"]
+        cells = [
+            str(row["n"]),
+            _with_interval(final),
+            _mean(final["test"]),
+            number(ledger["updates"]),
+            number(ledger["gradients"]),
+            f"{number(ledger['seconds'])}\n{ledger['seconds_are']}",
+            _reached(row["time_to_target"]),
+        ]
+        if with_published:
+            cells.append(_ABSENT if row["published"] is None else f"{row['published']:g}")
+        # Text, not str: rich would read a method's brackets as markup.
+        table.add_row(Text(row["method"], style="bold"), *(Text(cell) for cell in cells))
+    return table
+
+
+def _legend(summary: Plain) -> Text:
+    mean = "geometric mean" if summary["scale"] == "log" else "mean"
+    return Text(
+        f"error: {mean} over n seeds, below it the 95 % t interval; updates, gradient-equivalents "
+        "and seconds: mean a trial; time to target: median trial, below it how many reached it",
+        style="dim",
+    )
+
+
+def _target_head(summary: Plain) -> str:
+    sign = "≤" if summary["protocol"]["direction"] == "lower" else "≥"
+    return f"time to\n{sign} {number(summary['targets'][0])}" if summary["targets"] else "time to"
+
+
+def _with_interval(final: Plain) -> str:
+    if final["low"] is None:
+        return _mean(final)
+    return f"{_mean(final)}\n{number(final['low'])}–{number(final['high'])}"
+
+
+def _mean(final: Plain) -> str:
+    return "diverged" if final["mean"] is None and final["values"] else number(final["mean"])
+
+
+def _reached(time: Plain) -> str:
+    if time["target"] is None:
+        return _ABSENT
+    seconds = _ABSENT if time["seconds"] is None else f"{number(time['seconds'])} s"
+    return f"{seconds}\n{time['reached']}/{time['of']}"
+
+
+def _hyperparameters(summary: Plain) -> list[Text]:
+    lines = []
+    for row in summary["methods"]:
+        values = ", ".join(f"{k}={_value(v)}" for k, v in row["hyperparameters"].items())
+        tuning = row["tuning"]
+        tail = f"; chosen by {tuning['trials']} tuning trials" if tuning["trials"] else ""
+        name = Text(row["method"], style="bold")
+        lines.append(name.append(f" ({row['backend']}) {values}{tail}", style="not bold dim"))
+    return lines
+
+
+def _verdict(pair: Plain, summary: Plain) -> Text:
+    a, b, verdict = pair["a"], pair["b"], pair["verdict"]
+    claim = {
+        "a better": f"{a} is better than {b}",
+        "b better": f"{b} is better than {a}",
+        "equivalent": f"{a} and {b} are equivalent{_margin(pair, summary)}",
+        "cannot tell": f"{a} and {b}: cannot tell which is better",
+        "too few seeds": f"{a} and {b}: too few seeds for a verdict",
+    }[verdict]
+    figures = [f"p={pair['p']:.2g} (Holm)", f"n={pair['n']}"]
+    if pair["difference"] is not None:
+        figures.insert(0, _figure(pair))
+    text = Text.assemble((claim, _STYLE.get(verdict, "yellow")), f": {', '.join(figures)}.")
+    if pair["reason"]:
+        text.append(f" {pair['reason']}")
+    if verdict == "cannot tell" and pair["smallest_detectable"] is not None:
+        text.append(
+            f" The smallest difference that {pair['n']} such seeds show with power 0.8 is "
+            f"{_amount(pair['smallest_detectable'], pair['unit'])} (paired t approximation)."
+        )
+    return text
+
+
+def _figure(pair: Plain) -> str:
+    if pair["unit"] == "ratio":
+        value, low, high = (pair["ratio"][name] for name in ("value", "low", "high"))
+        what = f"{pair['a']} / {pair['b']} = {number(value)}"
+    else:
+        low, high = pair["low"], pair["high"]
+        what = f"{pair['a']} − {pair['b']} = {number(pair['difference'])}"
+    if low is None or high is None:
+        return what
+    return f"{what} (95 % {_INTERVAL[pair['interval_kind']]} {number(low)} to {number(high)})"
+
+
+def _margin(pair: Plain, summary: Plain) -> str:
+    if summary["scale"] == "log" and pair["unit"] == "difference":
+        return ""
+    return f" within {_amount(summary['margin'], pair['unit'])}"
+
+
+def _amount(value: float, unit: str) -> str:
+    """Say a difference in words; one of logarithms is a factor."""
+    if unit == "difference":
+        return f"±{number(value)}"
+    return f"a factor of {number(math.exp(value))}" if value < 700 else "more than any factor"
+
+
+def _notes(summary: Plain) -> list[Text]:
+    notes = list(summary["notes"])
+    if any(row["ledger"]["seconds_are"] == "shared" for row in summary["methods"]):
+        notes.append(
+            "Seconds marked shared were measured beside other trials; they are not ranked."
+        )
+    if summary["published_note"]:
+        notes.append(summary["published_note"])
+    return [Text(note, style="dim") for note in notes]
+
+
+def _bullets(bullet: str, lines: Iterable[Text]) -> Table:
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    for line in lines:
+        grid.add_row(Text(bullet, style="dim"), line)
+    return grid
+
+
+class _Command:
+    """A shell command on as many lines as it takes, which still runs when it is copied."""
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in _shell_lines(self.command, options.max_width):
+            yield Text(line, style="cyan", no_wrap=True, overflow="ignore")
+
+
+def _shell_lines(command: str, width: int) -> list[str]:
+    """Break a command between its words, and long words in single quotes at their commas."""
+    room = width - len("    ") - len(" \\")
+    lines = [""]
+    for word in re.findall(r"(?:'[^']*'|[^\s'])+", command):
+        if not lines[-1] or len(lines[-1]) + 1 + len(word) <= room:
+            lines[-1] += f" {word}" if lines[-1] else word
+            continue
+        lines[-1] += " \\"
+        if len(word) <= room or not re.fullmatch(r"'[^']*'", word):
+            lines.append(f"    {word}")
+            continue
+        # Quoted pieces that touch, with no space between, are one word to the shell.
+        pieces = [""]
+        for part in re.findall(r"[^,]*,|[^,]+", word[1:-1]):
+            if pieces[-1] and len(pieces[-1]) + len(part) > room - len("''"):
+                pieces.append("")
+            pieces[-1] += part
+        lines.append("    ")
+        lines[-1] += "'\\\n'".join(pieces).join("''")
+        lines[-1:] = lines[-1].split("\n")
+    return lines
+
+
+def number(value: float | None) -> str:
+    """Write a figure for people: 3 significant digits, whole numbers with separators.
+
+    >>> number(0.09613), number(750000), number(1234.5), number(0.0000213), number(None)
+    ('0.0961', '750,000', '1,234', '2.13e-05', '–')
+    """
+    if value is None:
+        return _ABSENT
+    if value == int(value) or abs(value) >= 1000:
+        return f"{value:,.0f}" if abs(value) < 1e9 else f"{value:.3g}"
+    digits = f"{value:#.3g}"
+    return digits if "e" in digits else digits.rstrip(".")
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _value(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _ranges(seeds: list[int]) -> str:
+    """Write 0, 1, 2, 5 as `0–2, 5`."""
+    runs: list[list[int]] = []
+    for seed in seeds:
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    return ", ".join(f"{r[0]}–{r[-1]}" if len(r) > 1 else str(r[0]) for r in runs)

@@ -1,0 +1,122 @@
+"""What is run: protocol, method and trial, each with a key that is the same on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import rfc8785
+
+PROTOCOL_VERSION = 1
+
+Currency = Literal["gradients", "updates", "examples", "seconds"]
+CURRENCIES: tuple[str, ...] = ("gradients", "updates", "examples", "seconds")
+Precision = Literal["fp32", "tf32", "fp64"]
+
+
+def canonical(value: Any) -> str:
+    """Return the canonical JSON (RFC 8785) of plain values: 1.0 and 1, 1e-2 and 0.01 are one."""
+    return rfc8785.dumps(value).decode()
+
+
+def key_of(value: Any) -> str:
+    """Return the SHA-256 of the canonical JSON, in hexadecimal."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much a trial may spend, in one currency."""
+
+    currency: Currency
+    amount: float
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What must be equal for two trials to be compared."""
+
+    problem: str
+    parameters: Mapping[str, Any]
+    preset: str
+    data: str
+    data_digest: str
+    initialization: str
+    objective: str
+    metric: str
+    direction: Literal["lower", "higher"]
+    budget: Budget
+    precision: Precision
+    evaluations: int
+    version: int = PROTOCOL_VERSION
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        return key_of(self.as_dict())
+
+    def differences(self, other: Protocol) -> list[str]:
+        """Name the fields in which two protocols differ."""
+        mine, theirs = self.as_dict(), other.as_dict()
+        return [name for name in mine if canonical(mine[name]) != canonical(theirs[name])]
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Protocol:
+        """Read back what `as_dict` wrote."""
+        return cls(**{**plain, "budget": Budget(**plain["budget"])})
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """An optimizer with its backend and every hyperparameter, cast to its declared type."""
+
+    name: str
+    backend: str
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        return key_of(self.as_dict())
+
+    @property
+    def text(self) -> str:
+        """The text that resolves to this method again."""
+        inside = ",".join(f"{k}={_plain(v)}" for k, v in self.hyperparameters.items())
+        return f"{self.name}@{self.backend}[{inside}]" if inside else f"{self.name}@{self.backend}"
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """protocol × method × seed."""
+
+    protocol: Protocol
+    method: MethodSpec
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON of all three."""
+        return key_of(
+            {
+                "protocol": self.protocol.as_dict(),
+                "method": self.method.as_dict(),
+                "seed": self.seed,
+            }
+        )
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

@@ -1,0 +1,1 @@
+"""The results database: what comparisons are computed from."""

@@ -1,0 +1,182 @@
+"""What may change a measured time, what may not, and which source was run."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import importlib
+import importlib.metadata
+import inspect
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import Usage
+from harness.spec import key_of
+from harness.store.failures import hide_passwords
+
+if TYPE_CHECKING:
+    import torch
+
+_LIBRARIES = {"torch": "torch", "numpy": "numpy", "numba": "numba", "bench": "bench-harness"}
+# Built-in methods and problems lean on what is beside them.
+_BUILT_IN = ("optim", "models")
+
+
+def context(
+    device: torch.device,
+    threads: int,
+    precision: str,
+    world_size: int,
+    fleet_rows: int,
+    fleets_beside: int,
+) -> dict[str, Any]:
+    """Return what may change a measured time, as plain values for JSON.
+
+    `fleet_rows` is K, `fleets_beside` the number of other fleets that run on the
+    machine at the same time. `harness.spec.key_of` gives the digest.
+    """
+    versions = {name: _version(package) for name, package in _LIBRARIES.items()}
+    return {
+        "device": _device(device),
+        "threads": threads,
+        "precision": precision,
+        "world_size": world_size,
+        "fleet_rows": fleet_rows,
+        "fleets_beside": fleets_beside,
+        "versions": {"python": platform.python_version(), **versions},
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+    }
+
+
+def info() -> dict[str, Any]:
+    """Return who runs what, where: none of it may change a measured time."""
+    return {
+        "user": _user(),
+        "host": socket.gethostname(),
+        "path": os.getcwd(),
+        "argv": [hide_passwords(argument) for argument in sys.argv],
+        "commit": _commit(),
+    }
+
+
+def source_digest(*objects: Any) -> str:
+    """Return the SHA-256 of the source that classes, functions or modules come from.
+
+    For built-in methods and problems, and for classes derived from them, that is
+    every .py file of optim/ or models/; for anybody else's module its own file. What
+    that file imports in turn is left out.
+    """
+    files: dict[str, str] = {}
+    for thing in objects:
+        for name, path in _sources(thing):
+            files[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return key_of(files)
+
+
+def _sources(thing: Any) -> list[tuple[str, Path]]:
+    """Return the files of an object, each with a name that is the same on every machine."""
+    if not isinstance(thing, type | ModuleType) and not inspect.isroutine(thing):
+        thing = type(thing)
+    origins = thing.__mro__ if isinstance(thing, type) else (thing,)
+    found: list[tuple[str, Path]] = []
+    for origin in origins:
+        module = origin.__name__ if isinstance(origin, ModuleType) else origin.__module__
+        package = module.partition(".")[0]
+        if package in _BUILT_IN:
+            found += _package(package)
+        elif origin is thing:
+            path = _file(origin)
+            found.append((path.name, path))
+    return found
+
+
+def _package(name: str) -> list[tuple[str, Path]]:
+    return [
+        (f"{name}/{path.relative_to(folder).as_posix()}", path)
+        for folder in importlib.import_module(name).__path__
+        for path in Path(folder).rglob("*.py")
+    ]
+
+
+def _file(thing: Any) -> Path:
+    try:
+        name = inspect.getsourcefile(thing)
+    except TypeError:  # A class whose module is not registered: ask one of its functions.
+        codes = [getattr(value, "__code__", None) for value in vars(thing).values()]
+        name = next((code.co_filename for code in codes if code is not None), None)
+    if name is None or not Path(name).is_file():
+        raise Usage(f"The source of {thing!r} cannot be found: define it in a .py file.")
+    return Path(name)
+
+
+def _device(device: torch.device) -> dict[str, Any]:
+    if device.type != "cuda":
+        return {"kind": device.type, "name": _processor(), "cores": _cores()}
+    import torch
+
+    properties = torch.cuda.get_device_properties(device)
+    return {
+        "kind": "cuda",
+        "name": properties.name,
+        "capability": f"{properties.major}.{properties.minor}",
+        "memory": properties.total_memory,
+        "cuda": torch.version.cuda,
+        "driver": _driver(),
+        "processor": _processor(),
+        "cores": _cores(),
+    }
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        text = ""
+    named = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", text, re.MULTILINE)
+    return named[1] if named else platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _driver() -> str | None:
+    try:
+        return Path("/sys/module/nvidia/version").read_text().strip()
+    except OSError:
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _user() -> str | None:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # A container's user need not have a name.
+        return None
+
+
+def _commit() -> str | None:
+    """Return the git commit of the working folder, None where there is none."""
+    try:
+        asked = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return asked.stdout.strip()

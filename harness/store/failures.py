@@ -1,0 +1,73 @@
+"""What databases say when they fail, turned into sentences without passwords."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from harness.errors import Infrastructure, Usage
+
+ELSEWHERE = "choose another place with --store"
+
+# What SQLite says, and what that means to a person.
+_MEANING = (
+    ("file is not a database", f"is not a SQLite database; {ELSEWHERE}."),
+    ("malformed", f"is damaged; restore it from a copy or {ELSEWHERE}."),
+    ("readonly database", f"cannot be written to; make it writable or {ELSEWHERE}."),
+    ("disk is full", f"cannot grow: the disk is full. Free some space or {ELSEWHERE}."),
+    ("unable to open", f"cannot be opened; make it readable and writable or {ELSEWHERE}."),
+    ("is locked", "has been locked by another process for 30 seconds; try again later."),
+)
+
+
+def shown(url: URL) -> str:
+    """Return the URL with every password in it replaced by ***."""
+    secret = {key: "***" for key in url.query if "password" in key.lower()}
+    return url.update_query_dict(secret).render_as_string(hide_password=True)
+
+
+def hide_passwords(text: str) -> str:
+    """Return `text`, such as a command line, with the passwords of URLs replaced by ***.
+
+    >>> hide_passwords("bench compare --store postgresql://me:secret@host/db")
+    'bench compare --store postgresql://me:***@host/db'
+    """
+    text = re.sub(r"(\w://[^\s:/@]*):\S*@", r"\1:***@", text)
+    return re.sub(r"(?i)(password=)[^\s&'\"]+", r"\1***", text)
+
+
+@contextmanager
+def sentences(url: URL) -> Iterator[None]:
+    """Raise `Infrastructure`, naming the store, for whatever its database reports."""
+    try:
+        yield
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise Infrastructure(_sentence(url, error)) from error
+
+
+def _sentence(url: URL, error: Exception) -> str:
+    told = str(error.orig if isinstance(error, DBAPIError) else error).strip()
+    if url.get_backend_name() == "sqlite":
+        for said, meaning in _MEANING:
+            if said in told:
+                return f"The store {url.database} {meaning}"
+    reason = " ".join(told.split()) or type(error).__name__
+    secrets = [url.password, *(v for k, v in url.query.items() if "password" in k.lower())]
+    for secret in secrets:
+        if secret:
+            reason = reason.replace(str(secret), "***")
+    return f"The store {shown(url)} failed: {reason.rstrip('.?')}. Check it, or {ELSEWHERE}."
+
+
+def malformed(text: str) -> Usage:
+    """Return what to tell a person whose store URL cannot be read."""
+    return Usage(
+        f"--store {hide_passwords(text)}: this is not the URL of a store. Write "
+        "sqlite:///folder/bench.db or postgresql://user:password@host/database, with @ / : and % "
+        "in a password written as %40 %2F %3A and %25."
+    )

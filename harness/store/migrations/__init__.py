@@ -1,0 +1,1 @@
+"""Schema changes of the tables prefixed `bench_`, one file a revision."""

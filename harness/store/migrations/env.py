@@ -1,0 +1,15 @@
+"""Runs the revisions on the connection that `harness.store.opening` hands over."""
+
+from alembic import context
+
+from harness.store.tables import VERSION_TABLE, metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    version_table=VERSION_TABLE,
+    # SQLite alters a table by copying it.
+    render_as_batch=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,259 @@
+"""Copies bench's tables into MLflow, where people look: again and again without harm.
+
+Everything is taken from bench's tables alone, so that what is written while a trial trains and
+what `bench db sync` writes later is the same. MLflow is imported only here, and only when used.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from alembic.util.exc import CommandError
+from sqlalchemy.exc import SQLAlchemyError
+
+from harness.errors import Infrastructure
+from harness.records import ComparisonRecord
+from harness.spec import Protocol
+from harness.store import mlflow_entries as entries
+from harness.store.failures import hide_passwords
+from harness.store.mlflow_runs import COMPARISON, TRIAL, Runs
+from harness.store.mlflow_view import view_path
+from harness.store.reading import Unsynced
+from harness.store.results import Store
+
+_ENDS = {
+    "budget": "FINISHED",
+    "diverged": "FAILED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "done": "FINISHED",
+}
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    # A tracking server that is away costs seconds, not minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+"""What MLflow reads when it is imported; what a user has set stands."""
+
+
+class MlflowAbsent(Infrastructure):
+    """MLflow is not installed; everything else works without it."""
+
+
+class MlflowAway(Infrastructure):
+    """MLflow is there and does not take what it is given."""
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What was written."""
+
+    runs: int
+    """Trials and comparisons of which MLflow did not have everything."""
+    points: int
+    """Values of metrics."""
+
+
+def sync(store: Store, *, tracking_uri: str | None = None, artifacts: Path | None = None) -> Synced:
+    """Bring everything into MLflow that it does not have; return what was written.
+
+    `tracking_uri` is the store's own database by default; `artifacts` its folder of artifacts.
+    Raises `MlflowAbsent`, and `MlflowAway` where MLflow fails; what is written stays.
+    """
+    return MlflowMirror(store, tracking_uri, artifacts).sync()
+
+
+def initialise(store_url: str) -> None:
+    """Make MLflow's tables in the store's database; where they are there, nothing happens.
+
+    One process alone may do this: MLflow's own start-up does not bear company.
+    """
+    with _sentences(store_url):
+        _mlflow().MlflowClient(tracking_uri=store_url).search_experiments(max_results=1)
+
+
+def first_view(store: Store) -> str:
+    """Return the address, below the server's, of the newest comparison's learning curves."""
+    newest = store.comparisons(limit=1)
+    if not newest:
+        return view_path(None)
+    with _sentences(store.url):
+        client = _mlflow().MlflowClient(tracking_uri=store.url)
+        found = client.get_experiment_by_name(entries.experiment_name(newest[0].protocol))
+    return view_path(found.experiment_id if found else None)
+
+
+class MlflowMirror:
+    """One store's way into one MLflow, for several passes."""
+
+    def __init__(
+        self, store: Store, tracking_uri: str | None = None, artifacts: Path | None = None
+    ) -> None:
+        self._store = store
+        self._uri = tracking_uri or store.url
+        self._folder = artifacts or store.artifacts
+        # A tracking server on another machine keeps files where it was told to.
+        remote = self._uri.startswith(("http://", "https://"))
+        with _sentences(self._uri):
+            self._runs = Runs(_mlflow(), self._uri, None if remote else self._folder)
+        self._checked = False
+
+    def sync(self) -> Synced:
+        """Write what is new; the first pass also finds what MLflow has lost."""
+        with _sentences(self._uri):
+            comparisons = self._store.comparisons()
+            protocols = {c.protocol.key: c.protocol for c in comparisons}
+            if not self._checked:
+                self._check(comparisons, protocols)
+                self._checked = True
+            runs = points = 0
+            # The newest first: somebody is looking at those.
+            for pending in reversed(self._store.unsynced()):
+                points += self._trial(pending, protocols[pending.trial.protocol_key])
+                runs += 1
+            for comparison in reversed(self._store.unsynced_comparisons()):
+                self._comparison(comparison)
+                runs += 1
+            return Synced(runs, points)
+
+    def _check(self, comparisons: list[ComparisonRecord], protocols: dict[str, Protocol]) -> None:
+        """Forget what was noted of runs that are no longer there; bring in later files."""
+        for trial in self._store.trials():
+            if trial.mlflow_run_id:
+                experiment = self._experiment(protocols[trial.protocol_key])
+                found = self._runs.settle(experiment, entries.identity(trial), trial.mlflow_run_id)
+                if found is None or found.fresh:
+                    self._store.mark_synced(trial.id, trial.mlflow_run_id, -1, False)
+                else:
+                    self._runs.files(found.id, self._folder / "bench" / f"trial-{trial.id}")
+        for comparison in comparisons:
+            if comparison.mlflow_run_id:
+                experiment = self._experiment(comparison.protocol)
+                found = self._runs.settle(experiment, comparison.id, comparison.mlflow_run_id)
+                if found is None or found.fresh:
+                    self._store.mark_comparison_synced(
+                        comparison.id, comparison.mlflow_run_id, False
+                    )
+                else:
+                    self._runs.files(found.id, self._folder / "bench" / comparison.id)
+
+    def _trial(self, pending: Unsynced, protocol: Protocol) -> int:
+        from harness.report.plots import color
+
+        trial = pending.trial
+        began = trial.started or trial.ended
+        start = entries.milliseconds(began) if began else 0
+        run = self._runs.run(
+            self._experiment(protocol),
+            (TRIAL, entries.identity(trial)),
+            trial.mlflow_run_id,
+            entries.run_name(trial),
+            start,
+        )
+        ended = trial.ended is not None
+        measured = self._store.measurements([trial.id])[trial.id]
+        after = -1 if run.fresh else pending.synced
+        new = entries.chosen(measured, protocol.evaluations, after, ended)
+        points = entries.points(new, protocol.metric, start)
+        context = self._store.context_of(trial.context_digest)
+        self._runs.write(
+            run.id,
+            points,
+            entries.parameters(trial, protocol) if run.fresh else {},
+            entries.tags(
+                trial,
+                protocol,
+                pending.comparisons,
+                context,
+                pending.info,
+                color(trial.method_name),
+            )
+            | entries.non_finite(measured, protocol.metric),
+        )
+        if run.fresh:
+            self._runs.data(run.id, protocol.data, protocol.data_digest)
+        self._runs.files(run.id, self._folder / "bench" / f"trial-{trial.id}")
+        end = entries.milliseconds(trial.ended) if trial.ended else None
+        self._runs.status(run, _ENDS[trial.status] if ended else "RUNNING", end)
+        last = max((m.index for m in measured), default=-1)
+        self._store.mark_synced(trial.id, run.id, last, ended)
+        return len(points)
+
+    def _comparison(self, comparison: ComparisonRecord) -> None:
+        trials = self._store.trials(comparison.id)
+        experiment = self._experiment(comparison.protocol)
+        start = entries.milliseconds(comparison.created)
+        run = self._runs.run(
+            experiment,
+            (COMPARISON, comparison.id),
+            comparison.mlflow_run_id,
+            entries.comparison_name(comparison, dict.fromkeys(trial.method for trial in trials)),
+            start,
+        )
+        self._runs.write(
+            run.id,
+            entries.comparison_points(comparison, start),
+            tags=entries.comparison_tags(comparison),
+        )
+        if comparison.summary is not None:
+            content = json.dumps(comparison.summary, indent=2, ensure_ascii=False)
+            self._runs.text(run.id, content, "comparison.json")
+        self._runs.files(run.id, self._folder / "bench" / comparison.id)
+        for trial in trials:
+            if trial.id in comparison.reused and trial.mlflow_run_id:
+                self._runs.add_to_tag(trial.mlflow_run_id, COMPARISON, comparison.id)
+        end = entries.milliseconds(comparison.ended) if comparison.ended else None
+        self._runs.status(run, _ENDS[comparison.status], end)
+        self._store.mark_comparison_synced(comparison.id, run.id)
+
+    def _experiment(self, protocol: Protocol) -> str:
+        return self._runs.experiment(entries.experiment_name(protocol), protocol.metric)
+
+
+def _mlflow() -> ModuleType:
+    for key, value in ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    try:
+        import mlflow
+    except ModuleNotFoundError as error:
+        raise MlflowAbsent(
+            "MLflow is not installed, so nothing was copied to it. Everything is recorded in "
+            "bench's own tables; after `pip install 'mlflow>=3.17,<3.18'`, `bench db sync` "
+            "brings it in."
+        ) from error
+    for chatty in ("mlflow", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    return mlflow
+
+
+@contextmanager
+def _sentences(uri: str) -> Iterator[None]:
+    """Raise `MlflowAway`, a sentence without password, for whatever MLflow reports."""
+    try:
+        yield
+    except Infrastructure:
+        raise
+    except Exception as error:
+        if not isinstance(error, _failures()):
+            raise
+        reason = " ".join(hide_passwords(str(error)).split()) or type(error).__name__
+        raise MlflowAway(
+            f"MLflow at {hide_passwords(uri)} did not take everything: {reason[:300].rstrip('.')}. "
+            "bench's own tables are complete; `bench db sync` brings in the rest."
+        ) from error
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from mlflow.exceptions import MlflowException
+
+    # MLflow lets the errors of its files, its HTTP client and its database through.
+    return (OSError, SQLAlchemyError, CommandError, MlflowException)

@@ -1,0 +1,208 @@
+"""From a URL to a database at the newest schema, or a sentence that says why not."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    column,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    select,
+    table,
+)
+from sqlalchemy.exc import ArgumentError
+
+from harness.errors import Infrastructure
+from harness.store.failures import ELSEWHERE, malformed, sentences, shown
+from harness.store.tables import VERSION_TABLE
+
+BUSY_SECONDS = 30
+_UPGRADE_LOCK = 0x62656E6368  # "bench"
+# A server that is gone must be noticed soon: seconds to connect, milliseconds without an answer.
+_PATIENCE = {"connect_timeout": 10, "tcp_user_timeout": 30_000}
+_DIALECTS = {
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+}
+
+
+def read_url(given: str) -> URL:
+    """Return the store's URL, a SQLite file's path made absolute; Usage where it is malformed."""
+    try:
+        url = make_url(given)
+    except (ArgumentError, ValueError):
+        raise malformed(given) from None
+    # An unescaped @ in a password ends up in the host, and from there in messages.
+    if url.drivername not in _DIALECTS or "@" in (url.host or ""):
+        raise malformed(given)
+    url = url.set(drivername=_DIALECTS[url.drivername])
+    if url.get_backend_name() == "sqlite":
+        if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+            raise malformed(given)
+        url = URL.create("sqlite", database=os.path.abspath(Path(url.database).expanduser()))
+    return url
+
+
+def open_engine(url: URL, create: bool) -> Engine:
+    """Return an engine on a database whose bench tables are at the newest revision.
+
+    Several processes may do this at once. Without `create`, a store must be there.
+    """
+    sqlite = url.get_backend_name() == "sqlite"
+    if sqlite:
+        _check_file(Path(url.database or ""), create)
+    engine = _sqlite(url) if sqlite else _postgresql(url)
+    try:
+        with sentences(url):
+            _upgrade(engine, url, create)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _check_file(path: Path, create: bool) -> None:
+    if path.is_dir():
+        raise Infrastructure(f"The store {path} is a folder, not a file; {ELSEWHERE}.")
+    if not create:
+        if not path.exists():
+            raise _no_store(str(path))
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Infrastructure(
+            f"The folder {path.parent} of the store cannot be made: {error.strerror}. "
+            f"Make it, or {ELSEWHERE}."
+        ) from error
+    for place in (path.parent, path):
+        if place.exists() and not os.access(place, os.W_OK):
+            raise Infrastructure(
+                f"The store {path} cannot be written to, since {place} is read-only; "
+                f"make it writable or {ELSEWHERE}."
+            )
+
+
+def _sqlite(url: URL) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: object) -> None:
+        # Python's own transactions begin too late to hold a lock over what was read.
+        connection.isolation_level = None
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA foreign_keys=ON")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        writing = connection.get_execution_options().get("bench_writing", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    try:
+        return create_engine(
+            url,
+            connect_args={k: v for k, v in _PATIENCE.items() if k not in url.query},
+            pool_pre_ping=True,
+            hide_parameters=True,
+        )
+    except ModuleNotFoundError as error:
+        raise Infrastructure(
+            f"The store {shown(url)} needs psycopg, which is not installed: "
+            "pip install 'bench-harness[postgres]'"
+        ) from error
+
+
+def _upgrade(engine: Engine, url: URL, create: bool) -> None:
+    folder = Path(__file__).parent / "migrations"
+    config = Config()
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    scripts = ScriptDirectory.from_config(config)
+    head = scripts.get_current_head()
+    with engine.connect() as connection:
+        tables = set(inspect(connection).get_table_names())
+        revision = _revision(connection, tables)
+    if revision is None and not create:
+        raise _no_store(shown(url))
+    known = {script.revision for script in scripts.walk_revisions()}
+    if revision is not None and revision not in known:
+        raise Infrastructure(
+            f"The store {shown(url)} has bench's tables at revision {revision}, newer than this "
+            f"version of bench, which knows them up to {head}: upgrade bench-harness, or "
+            f"{ELSEWHERE}."
+        )
+    if url.get_backend_name() == "sqlite":
+        _refuse_foreign(tables, url)
+        _retry(lambda: _write_ahead(engine))
+    if revision == head:
+        return
+    with engine.execution_options(bench_writing=True).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _revision(connection: Connection, tables: set[str]) -> str | None:
+    if VERSION_TABLE not in tables:
+        return None
+    return connection.scalar(select(table(VERSION_TABLE, column("version_num"))))
+
+
+def _refuse_foreign(tables: set[str], url: URL) -> None:
+    ours = VERSION_TABLE in tables
+    mlflows = {"experiments", "runs"} <= tables
+    if tables and not ours and not mlflows:
+        some = ", ".join(sorted(tables)[:3])
+        raise Infrastructure(
+            f"The store {url.database} belongs to another program: it has the tables {some}. "
+            f"Nothing was changed in it; {ELSEWHERE}."
+        )
+
+
+def _write_ahead(engine: Engine) -> None:
+    # In SQLite's default journal a reader makes a writer fail; the file remembers this setting.
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            cursor.execute("PRAGMA journal_mode=WAL")
+    finally:
+        connection.close()
+
+
+def _retry(action: Callable[[], None]) -> None:
+    """Repeat while another process holds the file: changing the journal does not wait for it."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return action()
+        except Exception as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def _no_store(name: str) -> Infrastructure:
+    return Infrastructure(
+        f"There is no store at {name}; `bench compare` makes one, and --store names another."
+    )

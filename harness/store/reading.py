@@ -1,0 +1,212 @@
+"""What can be asked of the store."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, Select, and_, exists, func, or_, select
+
+from harness.errors import Usage
+from harness.records import ComparisonRecord, Measurement, TrialRecord
+from harness.store import tables as t
+from harness.store.failures import sentences, shown
+from harness.store.rows import comparison_of, measurement_of, trial_of
+
+# Ids in one statement: databases limit their number.
+_CHUNK = 10_000
+
+
+@dataclass(frozen=True)
+class Unsynced:
+    """A trial of which MLflow does not have everything yet."""
+
+    trial: TrialRecord
+    comparisons: tuple[str, ...]
+    info: Mapping[str, Any]
+    synced: int
+    """Index of the last measurement that MLflow has; -1: none."""
+
+
+class Reading:
+    """The questions; `Store` adds what changes."""
+
+    _engine: Engine
+    _url: URL
+
+    @property
+    def url(self) -> str:
+        """The URL with its password, as SQLAlchemy and MLflow take it."""
+        return self._url.render_as_string(hide_password=False)
+
+    @property
+    def shown_url(self) -> str:
+        """The URL for people: without its password."""
+        return shown(self._url)
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with sentences(self._url), self._engine.connect() as connection:
+            yield connection
+
+    def trial(self, id: int) -> TrialRecord:
+        """Return one trial; Usage names the nearest ones where there is none with this id."""
+        # A number that the column cannot hold is no trial's.
+        sought = min(max(id, 0), 2**31 - 1)
+        with self._read() as connection:
+            row = connection.execute(_trials().where(t.trial.c.id == sought)).first()
+            if row is None:
+                distance = func.abs(t.trial.c.id - sought)
+                near = connection.scalars(select(t.trial.c.id).order_by(distance).limit(3))
+                hint = _nearest(sorted(str(i) for i in near))
+                raise Usage(f"There is no trial {id} in {self.shown_url}{hint}")
+        return trial_of(row)
+
+    def trials(
+        self,
+        comparison_id: str | None = None,
+        limit: int | None = None,
+        purpose: str | None = None,
+    ) -> list[TrialRecord]:
+        """Return trials in the order of their ids; with `limit`, only the last ones."""
+        query = _trials()
+        if comparison_id is not None:
+            query = query.join(t.comparison_trial).where(
+                t.comparison_trial.c.comparison_id == comparison_id
+            )
+        if purpose is not None:
+            query = query.where(t.trial.c.purpose == purpose)
+        with self._read() as connection:
+            rows = connection.execute(query.order_by(t.trial.c.id.desc()).limit(limit)).all()
+        return [trial_of(row) for row in reversed(rows)]
+
+    def known_trials(self, ids: Collection[int]) -> set[int]:
+        """Return those of the ids that are trials of this store."""
+        with self._read() as connection:
+            return set(connection.scalars(select(t.trial.c.id).where(t.trial.c.id.in_(ids))))
+
+    def find_reusable(
+        self, key: str, source_digest: str, context_digest: str
+    ) -> TrialRecord | None:
+        """Return the newest attempt that ended by itself with equal source and context."""
+        query = _trials().where(
+            t.trial.c.key == key,
+            t.trial.c.source_digest == source_digest,
+            t.trial.c.context_digest == context_digest,
+            t.trial.c.status.in_(("budget", "diverged")),
+        )
+        with self._read() as connection:
+            row = connection.execute(query.order_by(t.trial.c.attempt.desc()).limit(1)).first()
+        return None if row is None else trial_of(row)
+
+    def comparison(self, id: str) -> ComparisonRecord:
+        """Return the comparison with this id or unique beginning of an id; else Usage."""
+        with self._read() as connection:
+            known = connection.scalars(
+                select(t.comparison.c.id).order_by(t.comparison.c.created.desc())
+            ).all()
+            found = [i for i in known if id and i.startswith(id.lower())]
+            if len(found) > 1:
+                raise Usage(f"{id!r} is the beginning of {', '.join(found[:5])}: write more of it.")
+            if not found:
+                hint = _nearest(get_close_matches(id.lower(), known, n=3, cutoff=0.3) or known[:3])
+                raise Usage(f"There is no comparison {id!r} in {self.shown_url}{hint}")
+            query = _comparisons().where(t.comparison.c.id == found[0])
+            return _complete(connection, query)[0]
+
+    def comparisons(self, limit: int | None = None) -> list[ComparisonRecord]:
+        """Return comparisons, the newest first."""
+        query = _comparisons().order_by(t.comparison.c.created.desc(), t.comparison.c.id)
+        with self._read() as connection:
+            return _complete(connection, query.limit(limit))
+
+    def measurements(self, trial_ids: Collection[int]) -> dict[int, list[Measurement]]:
+        """Return the measurements of every trial asked for, in order, NaN and all."""
+        found: dict[int, list[Measurement]] = {i: [] for i in trial_ids}
+        ids = sorted(found)
+        table = t.measurement
+        with self._read() as connection:
+            for start in range(0, len(ids), _CHUNK):
+                query = (
+                    select(table)
+                    .where(table.c.trial_id.in_(ids[start : start + _CHUNK]))
+                    .order_by(table.c.trial_id, table.c.idx)
+                )
+                for row in connection.execute(query):
+                    found[row.trial_id].append(measurement_of(row))
+        return found
+
+    def context_of(self, digest: str) -> dict[str, Any]:
+        """Return the context with this digest; Usage where there is none."""
+        with self._read() as connection:
+            body = connection.scalar(select(t.context.c.body).where(t.context.c.digest == digest))
+        if body is None:
+            raise Usage(f"There is no context {digest!r} in {self.shown_url}.")
+        return json.loads(body)
+
+    def info_of(self, trial_id: int) -> dict[str, Any]:
+        """Return who ran a trial, where and by which command line."""
+        with self._read() as connection:
+            body = connection.scalar(select(t.trial.c.info).where(t.trial.c.id == trial_id))
+        return json.loads(body or "{}")
+
+    def unsynced(self) -> list[Unsynced]:
+        """Return the trials with measurements, or an end, that MLflow does not have."""
+        newer = exists().where(
+            t.measurement.c.trial_id == t.trial.c.id,
+            t.measurement.c.idx > t.trial.c.mlflow_synced,
+        )
+        ended = and_(t.trial.c.ended.is_not(None), t.trial.c.mlflow_ended.is_(False))
+        query = _trials().where(or_(newer, ended)).order_by(t.trial.c.id)
+        linked = t.comparison_trial
+        with self._read() as connection:
+            rows = connection.execute(query).all()
+            links = defaultdict(list)
+            for row in connection.execute(select(linked).order_by(linked.c.reused)):
+                links[row.trial_id].append(row.comparison_id)
+        return [
+            Unsynced(trial_of(r), tuple(links[r.id]), json.loads(r.info), r.mlflow_synced)
+            for r in rows
+        ]
+
+    def unsynced_comparisons(self) -> list[ComparisonRecord]:
+        """Return the ended comparisons whose end MLflow does not have, oldest first."""
+        query = _comparisons().where(
+            t.comparison.c.ended.is_not(None), t.comparison.c.mlflow_ended.is_(False)
+        )
+        with self._read() as connection:
+            return _complete(connection, query.order_by(t.comparison.c.created))
+
+
+def _trials() -> Select[Any]:
+    method = t.method
+    return select(t.trial, method.c.name, method.c.backend, method.c.hyperparameters).join(method)
+
+
+def _comparisons() -> Select[Any]:
+    return select(t.comparison, t.protocol.c.body).join(t.protocol)
+
+
+def _complete(connection: Connection, query: Select[Any]) -> list[ComparisonRecord]:
+    rows = connection.execute(query).all()
+    ids = [row.id for row in rows]
+    pairs, reused = defaultdict(list), defaultdict(list)
+    for start in range(0, len(ids), _CHUNK):
+        some = ids[start : start + _CHUNK]
+        verdicts = select(t.verdict).where(t.verdict.c.comparison_id.in_(some))
+        for row in connection.execute(verdicts.order_by(t.verdict.c.position)):
+            pairs[row.comparison_id].append(json.loads(row.body))
+        linked = t.comparison_trial
+        taken = select(linked).where(linked.c.comparison_id.in_(some), linked.c.reused.is_(True))
+        for row in connection.execute(taken):
+            reused[row.comparison_id].append(row.trial_id)
+    return [comparison_of(row, pairs[row.id], reused[row.id]) for row in rows]
+
+
+def _nearest(ids: Collection[str]) -> str:
+    return f"; the nearest: {', '.join(ids)}." if ids else ": it is empty."

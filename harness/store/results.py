@@ -1,0 +1,87 @@
+"""The store: what is run is entered here, and what was run is found here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from sqlalchemy import URL, Connection, Engine, select
+
+from harness.errors import Infrastructure
+from harness.store import tables as t
+from harness.store.failures import ELSEWHERE, sentences
+from harness.store.opening import open_engine, read_url
+from harness.store.writing import Writing
+
+
+class Store(Writing):
+    """The results database behind one URL; safe to use from several threads and processes.
+
+    Every method raises `harness.errors.Infrastructure`, a sentence without
+    password, where the database fails; what was entered before stays.
+    """
+
+    def __init__(self, engine: Engine, url: URL) -> None:
+        self._engine = engine
+        self._url = url
+        self._file = _identity(self._path)
+        with self._read() as connection:
+            self.id: str = connection.scalar(select(t.store.c.id)) or ""
+            """The random name that tells this database from all others."""
+
+    @classmethod
+    def open(cls, url: str, *, create: bool = True) -> Store:
+        """Open the store, its tables made or brought up to date; without `create`, it must exist.
+
+        `url` is `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`.
+        Raises Usage for any other, Infrastructure where the store cannot be used.
+        """
+        read = read_url(url)
+        return cls(open_engine(read, create), read)
+
+    @property
+    def artifacts(self) -> Path:
+        """The folder for pictures and reports: beside a SQLite file, else in ./mlruns."""
+        path = self._path
+        return path.parent / "artifacts" if path else Path("mlruns/artifacts").absolute()
+
+    @property
+    def _path(self) -> Path | None:
+        return Path(self._url.database or "") if self._url.drivername == "sqlite" else None
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        # SQLite would go on writing, without a word, into a file that was moved or deleted.
+        if _identity(self._path) != self._file:
+            raise Infrastructure(
+                f"The store {self._path} was moved or deleted; put it back or {ELSEWHERE}."
+            )
+        engine = self._engine.execution_options(bench_writing=True)
+        with sentences(self._url), engine.begin() as connection:
+            yield connection
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path) if path else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found else None

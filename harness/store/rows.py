@@ -1,0 +1,138 @@
+"""Between records and rows: ledgers, values that are not finite, JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Row
+
+from harness.records import ComparisonRecord, Ledger, Measurement, TrialRecord
+from harness.spec import Protocol
+
+VALUES = ("train_metric", "test_metric", "train_loss", "test_loss")
+_COUNTS = ("updates", "examples", "products", "cg_steps", "peak_memory")
+_DIAGNOSTIC = "diagnostics."
+
+
+def to_json(value: Any) -> str:
+    """Return JSON that every reader accepts: numbers that are not finite become null."""
+    return json.dumps(_finite(value), allow_nan=False, sort_keys=True, ensure_ascii=False)
+
+
+def ledger_columns(ledger: Ledger) -> dict[str, int | float]:
+    """Return a ledger as columns."""
+    return {k: int(v) if k in _COUNTS else float(v) for k, v in asdict(ledger).items()}
+
+
+def value_columns(measurement: Measurement | None) -> dict[str, Any]:
+    """Return the four values as columns, NULL and a note in `nonfinite` where not finite."""
+    if measurement is None:
+        return {**dict.fromkeys(VALUES), "nonfinite": None}
+    values = {name: float(getattr(measurement, name)) for name in VALUES}
+    return _split(values)
+
+
+def measurement_row(trial_id: int, measurement: Measurement) -> dict[str, Any]:
+    """Return one row of bench_measurement."""
+    diagnostics = {k: float(v) for k, v in measurement.diagnostics.items()}
+    values = {name: float(getattr(measurement, name)) for name in VALUES}
+    columns = _split({**values, **{_DIAGNOSTIC + k: v for k, v in diagnostics.items()}})
+    return {
+        "trial_id": trial_id,
+        "idx": measurement.index,
+        **ledger_columns(measurement.ledger),
+        **{name: columns[name] for name in (*VALUES, "nonfinite")},
+        "diagnostics": to_json(diagnostics),
+    }
+
+
+def measurement_of(row: Row[Any]) -> Measurement:
+    """Return the measurement of a row, with NaN and infinities in their places."""
+    plain = row._asdict()
+    strange = json.loads(plain["nonfinite"] or "{}")
+    diagnostics = json.loads(plain["diagnostics"])
+    for name in strange:
+        if name.startswith(_DIAGNOSTIC):
+            diagnostics[name.removeprefix(_DIAGNOSTIC)] = float(strange[name])
+    values = {n: float(strange[n]) if n in strange else plain[n] for n in VALUES}
+    return Measurement(plain["idx"], ledger_of(plain), **values, diagnostics=diagnostics)
+
+
+def ledger_of(plain: Mapping[str, Any]) -> Ledger:
+    """Return the ledger among a row's columns."""
+    return Ledger(**{name: plain[name] for name in Ledger.__dataclass_fields__})
+
+
+def trial_of(row: Row[Any]) -> TrialRecord:
+    """Return the record of a row of bench_trial joined with bench_method."""
+    plain = row._asdict()
+    return TrialRecord(
+        id=plain["id"],
+        key=plain["key"],
+        attempt=plain["attempt"],
+        protocol_key=plain["protocol_key"],
+        method=plain["label"],
+        method_name=plain["name"],
+        backend=plain["backend"],
+        hyperparameters=json.loads(plain["hyperparameters"]),
+        method_key=plain["method_key"],
+        seed=plain["seed"],
+        purpose=plain["purpose"],
+        status=plain["status"],
+        reason=plain["reason"],
+        ledger=ledger_of(plain),
+        seconds_are=plain["seconds_are"],
+        train_metric=plain["train_metric"],
+        test_metric=plain["test_metric"],
+        source_digest=plain["source_digest"],
+        context_digest=plain["context_digest"],
+        fleet_rows=plain["fleet_rows"],
+        started=plain["started"],
+        ended=plain["ended"],
+        mlflow_run_id=plain["mlflow_run_id"],
+    )
+
+
+def comparison_of(
+    row: Row[Any], pairs: list[Mapping[str, Any]], reused: list[int]
+) -> ComparisonRecord:
+    """Return the record of a row of bench_comparison with its protocol's body."""
+    plain = row._asdict()
+    return ComparisonRecord(
+        id=plain["id"],
+        kind=plain["kind"],
+        protocol=Protocol.from_dict(json.loads(plain["body"])),
+        command=plain["command"],
+        status=plain["status"],
+        created=plain["created"],
+        ended=plain["ended"],
+        summary=None if plain["summary"] is None else json.loads(plain["summary"]),
+        pairs=tuple(pairs),
+        reused=frozenset(reused),
+        mlflow_run_id=plain["mlflow_run_id"],
+    )
+
+
+def _split(values: Mapping[str, float]) -> dict[str, Any]:
+    """Return finite values as they are, others as None, and `nonfinite` naming those."""
+    strange = {k: _name(v) for k, v in values.items() if not math.isfinite(v)}
+    finite = {k: None if k in strange else v for k, v in values.items()}
+    return {**finite, "nonfinite": to_json(strange) if strange else None}
+
+
+def _name(value: float) -> str:
+    return "nan" if math.isnan(value) else "+inf" if value > 0 else "-inf"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return value

@@ -1,0 +1,143 @@
+"""Rows on disk while the store is away, and their way into the store when it is back."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from harness.records import Ledger, Measurement, Status
+from harness.store.results import Store
+
+_CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measurement on its way to the store."""
+
+    trial_id: int
+    measurement: Measurement
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The end of a trial on its way to the store."""
+
+    trial_id: int
+    status: Status
+    reason: str | None
+    ledger: Ledger
+    last: Measurement | None
+
+
+Entry = Measured | Ended
+
+
+def deliver(store: Store, entries: Sequence[Entry]) -> None:
+    """Enter all in the store, measurements first; harmless if some are there already."""
+    measured = [(e.trial_id, e.measurement) for e in entries if isinstance(e, Measured)]
+    for start in range(0, len(measured), _CHUNK):
+        store.record(measured[start : start + _CHUNK])
+    for entry in entries:
+        if isinstance(entry, Ended):
+            store.end(entry.trial_id, entry.status, entry.reason, entry.ledger, entry.last)
+
+
+def replay(store: Store, folder: Path) -> int:
+    """Enter in the store what dead processes left in `folder` for it; return how many rows."""
+    count = 0
+    for path in sorted(folder.glob(f"{store.id}-*.jsonl")):
+        try:
+            file = path.open("rb+", buffering=0)
+        except FileNotFoundError:  # Another process has just done it.
+            continue
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:  # Its process lives and will do it.
+                continue
+            count += _empty(store, path, file)
+    return count
+
+
+class Spool:
+    """One process's file in a folder, named after the store that its rows belong to."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.path = folder / f"{store.id}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+        self._store = store
+        self._file: FileIO | None = None
+
+    def __bool__(self) -> bool:
+        return self._file is not None
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Put rows on disk; they survive this process. OSError where the disk fails too."""
+        if not entries:
+            return
+        if self._file is None:
+            self._file = self._make()
+        size = self._file.seek(0, os.SEEK_END)
+        rest = b"".join(json.dumps({type(e).__name__: asdict(e)}).encode() + b"\n" for e in entries)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(size)
+            raise
+
+    def deliver(self) -> None:
+        """Enter the rows in the store and remove the file; Infrastructure keeps it."""
+        if self._file is not None:
+            _empty(self._store, self.path, self._file)
+            self._file.close()
+            self._file = None
+
+    def close(self) -> None:
+        """Leave the file for `replay`."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _make(self) -> FileIO:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Locked before it has the name that `replay` looks for.
+        hidden = self.path.with_suffix(".new")
+        file = hidden.open("wb+", buffering=0)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        hidden.rename(self.path)
+        return file
+
+
+def _empty(store: Store, path: Path, file: FileIO) -> int:
+    file.seek(0)
+    entries = [entry for line in file if (entry := _entry(line)) is not None]
+    # A trial that was removed from the store needs its rows no more.
+    known = store.known_trials({e.trial_id for e in entries})
+    entries = [e for e in entries if e.trial_id in known]
+    deliver(store, entries)
+    path.unlink(missing_ok=True)
+    return len(entries)
+
+
+def _entry(line: bytes) -> Entry | None:
+    """Read one line back; None for a line that its process died in."""
+    if not line.endswith(b"\n"):
+        return None
+    ((kind, plain),) = json.loads(line).items()
+    if kind == Measured.__name__:
+        return Measured(plain["trial_id"], _measurement(plain["measurement"]))
+    last = plain["last"] and _measurement(plain["last"])
+    return Ended(**{**plain, "ledger": Ledger(**plain["ledger"]), "last": last})
+
+
+def _measurement(plain: dict[str, Any]) -> Measurement:
+    return Measurement(**{**plain, "ledger": Ledger(**plain["ledger"])})

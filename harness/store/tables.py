@@ -1,0 +1,272 @@
+"""The tables of the results database, every column explained.
+
+They share one database with MLflow's tables and refer to none of them. Every
+time is UTC. Databases disagree about NaN and infinities, so a value that is
+not finite is NULL, and a column beside it says which it was.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    false,
+)
+
+VERSION_TABLE = "bench_alembic_version"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Utc(TypeDecorator[datetime]):
+    """A time with its zone in Python, the same time in UTC without a zone in the database."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+def _key(name: str, comment: str, of: Column[str] | None = None, **options: Any) -> Column[str]:
+    """Return a column for a SHA-256, a foreign key where it is the key of another table."""
+    target = () if of is None else (ForeignKey(of),)
+    return Column(name, String(64), *target, nullable=False, comment=comment, **options)
+
+
+def _ledger() -> list[Column[Any]]:
+    """Return the columns of what a trial has spent."""
+    count: dict[str, Any] = {"nullable": False, "server_default": "0"}
+    return [
+        Column("updates", BigInteger, comment="Updates made", **count),
+        Column("examples", BigInteger, comment="Cases whose gradient was taken", **count),
+        Column("gradients", Float(53), comment="Gradient-equivalents, all computations", **count),
+        Column("products", BigInteger, comment="Gauss-Newton products", **count),
+        Column("cg_steps", BigInteger, comment="Steps of conjugate gradients", **count),
+        Column("seconds", Float(53), comment="Training time; evaluation is off the clock", **count),
+        Column("peak_memory", BigInteger, comment="Bytes at most, of device or process", **count),
+    ]
+
+
+def _values() -> list[Column[Any]]:
+    """Return the columns of what was measured."""
+    return [
+        Column("train_metric", Float(53), comment="The metric on the whole training set"),
+        Column("test_metric", Float(53), comment="The metric on the whole test set"),
+        Column("train_loss", Float(53), comment="Mean training loss, without regulariser"),
+        Column("test_loss", Float(53), comment="Mean test loss, without regulariser"),
+        Column(
+            "nonfinite",
+            Text,
+            comment="JSON: which value is nan, +inf or -inf (and NULL in its own column)",
+        ),
+    ]
+
+
+store = Table(
+    "bench_store",
+    metadata,
+    Column("id", String(32), primary_key=True, comment="Random name of this database"),
+    Column("created", Utc, nullable=False, comment="When the tables were made"),
+    comment="One row: names the database, so that rows spooled to disk find theirs",
+)
+
+protocol = Table(
+    "bench_protocol",
+    metadata,
+    _key("key", "SHA-256 of the canonical JSON of body", primary_key=True),
+    Column("problem", Text, nullable=False, comment="Name of the problem"),
+    Column("preset", String(64), nullable=False, comment="quick, standard or paper"),
+    Column("body", Text, nullable=False, comment="JSON: every field of the protocol"),
+    Column("created", Utc, nullable=False, comment="When it was first used"),
+    comment="What must be equal for two trials to be compared",
+)
+
+method = Table(
+    "bench_method",
+    metadata,
+    _key("key", "SHA-256 of name, backend and hyperparameters", primary_key=True),
+    Column("name", Text, nullable=False, comment="Name of the optimizer"),
+    Column("backend", String(64), nullable=False, comment="What computes the update"),
+    Column("hyperparameters", Text, nullable=False, comment="JSON: every hyperparameter"),
+    comment="An optimizer with its backend and hyperparameters",
+)
+
+context = Table(
+    "bench_context",
+    metadata,
+    _key("digest", "SHA-256 of the canonical JSON of body", primary_key=True),
+    Column("body", Text, nullable=False, comment="JSON: device, versions, threads, rows, …"),
+    comment="What may change a measured time",
+)
+
+comparison = Table(
+    "bench_comparison",
+    metadata,
+    Column("id", String(8), primary_key=True, comment="8 random hexadecimal digits"),
+    _key("protocol_key", "Its protocol", protocol.c.key, index=True),
+    Column("kind", String(16), nullable=False, comment="comparison, run or tuning"),
+    Column("command", Text, nullable=False, comment="The command that repeats it"),
+    Column("status", String(16), nullable=False, comment="running, done, failed or interrupted"),
+    Column("created", Utc, nullable=False, index=True, comment="When it began"),
+    Column("ended", Utc, comment="When it ended"),
+    Column("heartbeat", Utc, nullable=False, comment="When its process was last known alive"),
+    Column("summary", Text, comment="JSON: the result as it was reported"),
+    Column("mlflow_run_id", String(64), comment="Its run in MLflow"),
+    Column(
+        "mlflow_ended",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="Whether its run in MLflow has ended",
+    ),
+    comment="A set of trials under one protocol",
+)
+
+trial = Table(
+    "bench_trial",
+    metadata,
+    Column("id", Integer, primary_key=True, comment="Number of the trial, never used again"),
+    _key("key", "SHA-256 of protocol, method and seed"),
+    Column("attempt", Integer, nullable=False, comment="1 for the first trial with this key"),
+    _key("protocol_key", "Its protocol", protocol.c.key, index=True),
+    _key("method_key", "Its method", method.c.key),
+    Column("label", Text, nullable=False, comment="What the method is called in tables"),
+    Column("seed", BigInteger, nullable=False, comment="Root of its random streams"),
+    Column("purpose", String(16), nullable=False, comment="reported or tuning"),
+    Column(
+        "status",
+        String(16),
+        nullable=False,
+        index=True,
+        comment="planned, running, budget (ran to its end), diverged, failed or interrupted",
+    ),
+    Column("reason", Text, comment="Why it ended before its budget was spent"),
+    _key("source_digest", "SHA-256 of the source of method and problem"),
+    _key("context_digest", "Its context", context.c.digest),
+    Column("info", Text, nullable=False, comment="JSON: user, host, folder, command line, commit"),
+    Column("fleet_rows", Integer, nullable=False, comment="Trials trained as one tensor program"),
+    Column("seconds_are", String(8), nullable=False, comment="alone or shared on its machine"),
+    Column("created", Utc, nullable=False, comment="When it was entered"),
+    Column("started", Utc, comment="When training began"),
+    Column("ended", Utc, comment="When it ended"),
+    Column("lease_owner", Text, comment="The process that runs it"),
+    Column("heartbeat", Utc, comment="When that process was last known alive"),
+    *_ledger(),
+    *_values(),
+    Column("mlflow_run_id", String(64), comment="Its run in MLflow"),
+    Column(
+        "mlflow_synced",
+        Integer,
+        nullable=False,
+        server_default="-1",
+        comment="Index of the last measurement that MLflow has; -1: none",
+    ),
+    Column(
+        "mlflow_ended",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="Whether its run in MLflow has ended",
+    ),
+    UniqueConstraint("key", "attempt"),
+    comment="protocol x method x seed, with ledger and values at its last measurement",
+    sqlite_autoincrement=True,
+)
+
+comparison_trial = Table(
+    "bench_comparison_trial",
+    metadata,
+    Column(
+        "comparison_id",
+        String(8),
+        ForeignKey(comparison.c.id),
+        primary_key=True,
+        comment="The comparison",
+    ),
+    Column(
+        "trial_id",
+        Integer,
+        ForeignKey(trial.c.id),
+        primary_key=True,
+        index=True,
+        comment="One of its trials",
+    ),
+    Column("reused", Boolean, nullable=False, comment="Whether it was recorded earlier"),
+    comment="Which trials a comparison consists of",
+)
+
+measurement = Table(
+    "bench_measurement",
+    metadata,
+    Column(
+        "trial_id",
+        Integer,
+        ForeignKey(trial.c.id),
+        primary_key=True,
+        comment="The trial that was evaluated",
+    ),
+    Column("idx", Integer, primary_key=True, comment="0 is the initial point; rising by one"),
+    *_ledger(),
+    *_values(),
+    Column("diagnostics", Text, nullable=False, comment="JSON: what the method reports of itself"),
+    comment="One evaluation of a trial: what it had spent and what it had reached",
+)
+
+verdict = Table(
+    "bench_verdict",
+    metadata,
+    Column(
+        "comparison_id",
+        String(8),
+        ForeignKey(comparison.c.id),
+        primary_key=True,
+        comment="The comparison",
+    ),
+    Column("a", Text, primary_key=True, comment="Label of one method"),
+    Column("b", Text, primary_key=True, comment="Label of the other"),
+    Column("position", Integer, nullable=False, comment="0 is the first pair of the report"),
+    Column("body", Text, nullable=False, comment="JSON: difference, interval, p and verdict"),
+    comment="What a comparison says of two methods",
+)
+
+baseline = Table(
+    "bench_baseline",
+    metadata,
+    Column("name", Text, primary_key=True, comment="Name of the baseline"),
+    Column("accepted", Utc, primary_key=True, comment="When it was accepted; the newest holds"),
+    Column(
+        "comparison_id",
+        String(8),
+        ForeignKey(comparison.c.id),
+        nullable=False,
+        comment="The accepted comparison",
+    ),
+    Column("note", Text, comment="Why it was accepted"),
+    comment="An accepted comparison that later ones are held against",
+)

@@ -1,0 +1,157 @@
+"""Records in the background, so that training never waits for the store."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from harness.errors import Infrastructure
+from harness.records import Ledger, Measurement, Status
+from harness.store.results import Store
+from harness.store.spool import Ended, Entry, Measured, Spool, deliver, replay
+
+FLUSH_SECONDS = 2.0
+HEARTBEAT_SECONDS = 10.0
+
+
+def _print(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
+class Recorder:
+    """Takes measurements at once and enters them within seconds, from a thread of its own.
+
+    While the store is away, rows go to a file in `spool`, and `warn` is told so
+    once; they are entered when the store is back, or by the next recorder of the
+    same store. Trials that are open, and the comparison, get their heartbeats.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        spool: Path,
+        warn: Callable[[str], None] = _print,
+        comparison_id: str | None = None,
+    ) -> None:
+        self._store = store
+        self._folder = spool
+        self._spool = Spool(store, spool)
+        self._warn = warn
+        self._comparison_id = comparison_id
+        self._waiting: list[Entry] = []
+        self._open: set[int] = set()
+        self._closing = False
+        self._away = False
+        self._leftovers = True
+        self._unsent: list[Entry] = []
+        self._beat = time.monotonic() + HEARTBEAT_SECONDS
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+        self._thread.start()
+
+    def open(self, trial_id: int) -> None:
+        """Send heartbeats for a trial from now until its end."""
+        with self._changed:
+            self._open.add(trial_id)
+
+    def measure(self, trial_id: int, measurement: Measurement) -> None:
+        """Hand over a measurement; returns at once."""
+        with self._changed:
+            self._open.add(trial_id)
+            self._waiting.append(Measured(trial_id, measurement))
+
+    def end(
+        self,
+        trial_id: int,
+        status: Status,
+        reason: str | None,
+        ledger: Ledger,
+        last: Measurement | None,
+    ) -> None:
+        """Hand over a trial's end, which is entered after its measurements; returns at once."""
+        with self._changed:
+            self._open.discard(trial_id)
+            self._waiting.append(Ended(trial_id, status, reason, ledger, last))
+
+    def close(self) -> bool:
+        """Enter or spool everything and stop; say whether the store has it all."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join()
+        return not self._away
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _work(self) -> None:
+        closing = False
+        while not closing:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closing, timeout=FLUSH_SECONDS)
+                closing = self._closing
+                self._unsent += self._waiting
+                self._waiting = []
+                trials = set(self._open)
+            try:
+                self._send(trials)
+            except Infrastructure as error:
+                self._keep(error)
+        if self._away:
+            self._leave()
+
+    def _send(self, trials: set[int]) -> None:
+        if self._leftovers:
+            count = replay(self._store, self._folder)
+            self._leftovers = False
+            if count:
+                self._warn(f"{count} rows that were kept in {self._folder} are in the store now.")
+        self._spool.deliver()
+        deliver(self._store, self._unsent)
+        self._unsent = []
+        # The first heartbeat that succeeds tells that the store is back.
+        if self._away or time.monotonic() >= self._beat:
+            self._store.heartbeat(trials, self._comparison_id)
+            self._beat = time.monotonic() + HEARTBEAT_SECONDS
+        if self._away:
+            self._away = False
+            self._warn(f"The store {self._store.shown_url} is back and has everything.")
+
+    def _keep(self, error: Infrastructure) -> None:
+        first, self._away = not self._away, True
+        where = f"in {self._spool.path}"
+        try:
+            self._spool.append(self._unsent)
+            self._unsent = []
+        except OSError as failure:
+            where = f"in memory ({self._folder} cannot be written: {failure.strerror})"
+        if first:
+            self._warn(
+                f"{error} Training goes on; what it measures is kept {where} "
+                "until the store is back."
+            )
+
+    def _leave(self) -> None:
+        if self._spool:
+            self._warn(
+                f"The store is still away: what it lacks stays in {self._spool.path}, and the "
+                "next run that records in it enters that."
+            )
+        self._spool.close()
+        if self._unsent:
+            self._warn(
+                f"{len(self._unsent)} rows are lost: neither the store nor {self._folder} "
+                "could be written."
+            )

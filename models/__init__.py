@@ -1,0 +1,1 @@
+"""Problems: networks with their data, losses, initialisations and metrics."""

@@ -1,0 +1,106 @@
+"""The batch computations of any model by automatic differentiation: the fallback and the oracle.
+
+The Gauss–Newton product is the cached double backward: with w = 0, the gradient
+gs(w) = ∂⟨w, z⟩/∂θ is linear in w, so that Jv = ∂⟨gs, v⟩/∂w. Its graph does not
+depend on v and is made once per linearisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.problem import Prices, Problem
+
+SAMPLE_VALUES = 2**24
+"""Per-case gradients are made for as many cases at once as fit in this many values."""
+
+
+class AutodiffPasses:
+    """`Problem.logits` differentiated by autograd; rows never mix, so K rows go at once."""
+
+    # Linearising runs forward and once backward to make gs's graph.
+    prices = Prices(linearization=1.0)
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.layout = problem.layout
+        self.matching = problem.loss
+
+    def logits(self, theta: Float[Tensor, "K P"], inputs: Tensor) -> Tensor:
+        """Return the outputs' pre-activations, (K, B, T)."""
+        with torch.no_grad():
+            return self._logits(theta, inputs)
+
+    def loss(self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of every row, (K,)."""
+        with torch.no_grad():
+            return self._loss(theta, inputs, targets)
+
+    def gradient(
+        self,
+        theta: Float[Tensor, "K P"],
+        inputs: Tensor,
+        targets: Tensor,
+        out: Float[Tensor, "K P"],
+    ) -> Tensor:
+        """Write the gradient of the mean loss into `out`; return the mean loss, (K,)."""
+        theta = theta.detach().requires_grad_()
+        with torch.enable_grad():
+            value = self._loss(theta, inputs, targets)
+            (gradient,) = torch.autograd.grad(value.sum(), theta)
+        out.copy_(gradient)
+        return value.detach()
+
+    def squared_gradient(
+        self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor
+    ) -> Float[Tensor, "K P"]:
+        """Return the mean over cases of the squared per-case gradient."""
+
+        def case_loss(row: Tensor, x: Tensor, t: Tensor) -> Tensor:
+            return self._loss(row[None], x[None, None], t[None, None])[0]
+
+        per_case = torch.func.vmap(torch.func.grad(case_loss), in_dims=(None, 0, 0))
+        step = max(1, SAMPLE_VALUES // theta.shape[1])
+        out = torch.zeros_like(theta)
+        for k in range(theta.shape[0]):
+            x, t = inputs[k % inputs.shape[0]], targets[k % targets.shape[0]]
+            for start in range(0, len(x), step):
+                some = slice(start, start + step)
+                out[k] += per_case(theta[k], x[some], t[some]).square().sum(0)
+        return out.div_(inputs.shape[1])
+
+    def curvature(
+        self,
+        theta: Float[Tensor, "K P"],
+        inputs: Tensor,
+        targets: Tensor,
+        structural: float | None = None,
+    ) -> Callable[[Float[Tensor, "K P"]], Float[Tensor, "K P"]]:
+        """Linearise once; return v ↦ mean over cases of Jᵀ H_L J v."""
+        if structural is not None:
+            raise ValueError(f"{self.problem.name} has no structural damping")
+        theta = theta.detach().clone().requires_grad_()
+        with torch.enable_grad():
+            z = self._logits(theta, inputs)
+            w = torch.zeros_like(z, requires_grad=True)
+            (gs,) = torch.autograd.grad(z, theta, w, create_graph=True)
+        at, cases = z.detach(), inputs.shape[1]
+
+        def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
+            (jv,) = torch.autograd.grad(gs, w, v, retain_graph=True)
+            curved = self.matching.curvature(at, jv).div_(cases)
+            (out,) = torch.autograd.grad(z, theta, curved, retain_graph=True)
+            return out
+
+        return product
+
+    def _logits(self, theta: Tensor, inputs: Tensor) -> Tensor:
+        return self.problem.logits(self.layout.views(theta), inputs)
+
+    def _loss(self, theta: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
+        per_case = self.matching.per_case(self._logits(theta, inputs), targets)
+        return per_case.mean(1, dtype=torch.float64)

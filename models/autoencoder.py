@@ -1,0 +1,244 @@
+"""Deep autoencoders (Hinton & Salakhutdinov 2006): forward, backward and R-passes by hand.
+
+The passes write into preallocated memory, for K rows at once, and are held to
+autodiff by the tests. With W of shape (K, in, out) a layer is h W + b.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.layout import Layout
+from models.losses import MatchingLoss
+from models.problem import Prices
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Layer sizes from input to output; every hidden layer is logistic but the linear code."""
+
+    sizes: tuple[int, ...]
+    """784, 400, …, 6, …, 400, 784."""
+
+    @classmethod
+    def mirrored(cls, encoder: Sequence[int]) -> Architecture:
+        """Return the autoencoder whose decoder mirrors `encoder`.
+
+        >>> Architecture.mirrored((4, 3, 2)).sizes
+        (4, 3, 2, 3, 4)
+        """
+        return cls((*encoder, *reversed(encoder[:-1])))
+
+    @property
+    def depth(self) -> int:
+        """Number of weight layers."""
+        return len(self.sizes) - 1
+
+    @property
+    def code(self) -> int:
+        """Index of the linear code layer, counted as the layer whose output it is."""
+        return self.depth // 2
+
+    def layout(self) -> Layout:
+        """Return W1, b1, W2, b2, … as views of θ."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for i, (fan_in, fan_out) in enumerate(zip(self.sizes, self.sizes[1:], strict=False), 1):
+            shapes[f"W{i}"] = (fan_in, fan_out)
+            shapes[f"b{i}"] = (fan_out,)
+        return Layout(shapes)
+
+    def prices(self) -> Prices:
+        """Count the matrix products of every pass, in those of one gradient.
+
+        A layer's product costs w; with W = Σ w and w₁ the first layer's: forward W,
+        gradient 3W − w₁ (no gradient of the inputs), Gauss–Newton product 4W − 2w₁
+        (two products a layer forward and two backward, one each for the first).
+        """
+        weights = [a * b for a, b in zip(self.sizes, self.sizes[1:], strict=False)]
+        total, first = sum(weights), weights[0]
+        gradient = 3 * total - first
+        return Prices(product=(4 * total - 2 * first) / gradient)
+
+
+KEPT_SHAPES = 4
+
+
+class AutoencoderPasses:
+    """The batch computations of a deep autoencoder on K rows."""
+
+    def __init__(self, architecture: Architecture, loss: MatchingLoss) -> None:
+        self.architecture = architecture
+        self.matching = loss
+        self.layout = architecture.layout()
+        self.prices = architecture.prices()
+        self._memory: dict[tuple[object, ...], list[Tensor]] = {}
+
+    def logits(self, theta: Float[Tensor, "K P"], inputs: Tensor) -> Tensor:
+        """Return the outputs' pre-activations (K, B, T); overwritten by the next pass."""
+        return self._forward(self.layout.views(theta), inputs)[-1]
+
+    def loss(self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of every row, (K,), summed in float64."""
+        return _mean(self.matching.per_case(self.logits(theta, inputs), targets))
+
+    def gradient(
+        self,
+        theta: Float[Tensor, "K P"],
+        inputs: Tensor,
+        targets: Tensor,
+        out: Float[Tensor, "K P"],
+    ) -> Tensor:
+        """Write the gradient of the mean loss into `out`; return the mean loss, (K,)."""
+        params, into = self.layout.views(theta), self.layout.views(out)
+        h = self._forward(params, inputs)
+        value = _mean(self.matching.per_case(h[-1], targets))
+        delta = self.matching.derivative(h[-1], targets).div_(inputs.shape[1])
+        self._backward(params, h, delta, into)
+        return value
+
+    def squared_gradient(
+        self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor
+    ) -> Float[Tensor, "K P"]:
+        """Return the mean over cases of the squared per-case gradient.
+
+        For a weight the per-case gradient is h δ, so its mean square is (h²)ᵀ δ² / B.
+        """
+        out = torch.zeros_like(theta)
+        params, into = self.layout.views(theta), self.layout.views(out)
+        h = self._forward(params, inputs)
+        delta = self.matching.derivative(h[-1], targets)
+        cases = inputs.shape[1]
+        for i in range(self.architecture.depth, 0, -1):
+            squared = delta.square().div_(cases)
+            _product_into(into[f"W{i}"], h[i - 1].square(), squared)
+            torch.sum(squared, 1, out=into[f"b{i}"])
+            if i > 1:
+                delta = self._through(params[f"W{i}"], delta, h[i - 1], i - 1, None)
+        return out
+
+    def curvature(
+        self,
+        theta: Float[Tensor, "K P"],
+        inputs: Tensor,
+        targets: Tensor,
+        structural: float | None = None,
+    ) -> Callable[[Float[Tensor, "K P"]], Float[Tensor, "K P"]]:
+        """Run forward once; return v ↦ Gv by an R-forward and a backward pass (Schraudolph 2002).
+
+        Rz = Rh W + h V + c,  Rh = σ'(z) Rz,  then back with H_L Rz in place of the
+        loss's derivative.
+        """
+        if structural is not None:
+            raise ValueError("an autoencoder has no hidden state over time to damp structurally")
+        params = {name: view.clone() for name, view in self.layout.views(theta).items()}
+        rows, cases = theta.shape[0], inputs.shape[1]
+        h = self._forward(params, inputs, self._allocate(rows, cases, theta))
+        slopes = [self._slope(h[i], i) for i in range(self.architecture.depth)]
+        r = [inputs, *self._allocate(rows, cases, theta)]
+
+        def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
+            out = torch.zeros_like(v)
+            tangent, into = self.layout.views(v), self.layout.views(out)
+            for i in range(1, self.architecture.depth + 1):
+                _affine_into(r[i], h[i - 1], tangent[f"W{i}"], tangent[f"b{i}"])
+                if i > 1:
+                    r[i].baddbmm_(r[i - 1], params[f"W{i}"])
+                slope = slopes[i] if i < self.architecture.depth else None
+                if slope is not None:
+                    r[i].mul_(slope)
+            delta = self.matching.curvature(h[-1], r[-1]).div_(cases)
+            self._backward(params, h, delta, into, slopes)
+            return out
+
+        return product
+
+    def _forward(
+        self, params: dict[str, Tensor], inputs: Tensor, memory: list[Tensor] | None = None
+    ) -> list[Tensor]:
+        """Return [inputs, h1, …, z]: every layer's outputs, the last before its nonlinearity."""
+        if memory is None:
+            memory = self._workspace(params["b1"].shape[0], inputs.shape[1], params["b1"])
+        h = [inputs, *memory]
+        for i in range(1, self.architecture.depth + 1):
+            _affine_into(h[i], h[i - 1], params[f"W{i}"], params[f"b{i}"])
+            if self._logistic(i):
+                h[i].sigmoid_()
+        return h
+
+    def _backward(
+        self,
+        params: dict[str, Tensor],
+        h: list[Tensor],
+        delta: Tensor,
+        into: dict[str, Tensor],
+        slopes: list[Tensor | None] | None = None,
+    ) -> None:
+        """Write Jᵀδ into the views `into`, δ given at the outputs' pre-activations."""
+        for i in range(self.architecture.depth, 0, -1):
+            _product_into(into[f"W{i}"], h[i - 1], delta)
+            torch.sum(delta, 1, out=into[f"b{i}"])
+            if i > 1:
+                slope = None if slopes is None else slopes[i - 1]
+                delta = self._through(params[f"W{i}"], delta, h[i - 1], i - 1, slope)
+
+    def _through(
+        self, weight: Tensor, delta: Tensor, h: Tensor, layer: int, slope: Tensor | None
+    ) -> Tensor:
+        """Carry δ back through a layer's weights and the nonlinearity below them."""
+        below = torch.bmm(delta, weight.transpose(1, 2))
+        if slope is not None:
+            return below.mul_(slope)
+        if self._logistic(layer):
+            return torch.ops.aten.sigmoid_backward.grad_input(below, h, grad_input=below)
+        return below
+
+    def _slope(self, h: Tensor, layer: int) -> Tensor | None:
+        """Return σ'(z) = h (1 − h) of a logistic hidden layer."""
+        return torch.addcmul(h, h, h, value=-1) if layer and self._logistic(layer) else None
+
+    def _logistic(self, layer: int) -> bool:
+        return layer not in (self.architecture.code, self.architecture.depth)
+
+    def _workspace(self, rows: int, cases: int, like: Tensor) -> list[Tensor]:
+        """Return memory for every layer's outputs, kept for the last few shapes.
+
+        A run alternates between minibatches and slices of the whole set; allocating
+        tens of megabytes anew would cost more than the small layers' products.
+        """
+        shape = (rows, cases, like.dtype, like.device)
+        if shape not in self._memory:
+            if len(self._memory) == KEPT_SHAPES:
+                self._memory.pop(next(iter(self._memory)))
+            self._memory[shape] = self._allocate(rows, cases, like)
+        return self._memory[shape]
+
+    def _allocate(self, rows: int, cases: int, like: Tensor) -> list[Tensor]:
+        return [like.new_empty(rows, cases, size) for size in self.architecture.sizes[1:]]
+
+
+def _mean(per_case: Tensor) -> Tensor:
+    """Mean over cases in float64: a line search compares losses that differ in the 7th digit."""
+    return per_case.mean(1, dtype=torch.float64)
+
+
+def _affine_into(out: Tensor, h: Tensor, weight: Tensor, bias: Tensor) -> None:
+    """out ← h W + b, where h may be shared by all rows."""
+    if h.shape[0] == out.shape[0]:
+        torch.baddbmm(bias.unsqueeze(1), h, weight, out=out)
+    else:
+        for k in range(out.shape[0]):
+            torch.addmm(bias[k], h[0], weight[k], out=out[k])
+
+
+def _product_into(out: Tensor, h: Tensor, delta: Tensor) -> None:
+    """out ← hᵀ δ, where h may be shared by all rows."""
+    if h.shape[0] == out.shape[0]:
+        torch.bmm(h.transpose(1, 2), delta, out=out)
+    else:
+        for k in range(out.shape[0]):
+            torch.mm(h[0].t(), delta[k], out=out[k])

@@ -1,0 +1,172 @@
+"""The deep-autoencoder problems of Sutskever et al. 2013, sec. 3: curves and mnist."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.autoencoder import Architecture, AutoencoderPasses
+from models.data.curves import curves as curves_data
+from models.data.mnist import mnist as mnist_data
+from models.initialization import FAN_IN, sparse
+from models.losses import LogisticCrossEntropy
+from models.metrics import squared_error
+from models.problem import Data, DataSource, Problem
+
+CURVES_SEED = 0
+"""The generator's seed: every comparison on curves is on the same images."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a preset of an autoencoder fixes."""
+
+    side: int
+    hidden: tuple[int, ...]
+    train: int
+    test: int
+    budget: int
+    evaluations: int
+    targets: tuple[float, ...]
+    notes: str
+
+
+CURVES = {
+    "quick": Preset(
+        side=16,
+        hidden=(128, 64, 32, 6),
+        train=2_000,
+        test=1_000,
+        budget=600_000,
+        evaluations=24,
+        targets=(3.0, 1.5, 1.0),
+        notes="16×16 images, 256-128-64-32-6, 2,000 + 1,000 cases",
+    ),
+    "standard": Preset(
+        side=28,
+        hidden=(200, 100, 50, 25, 6),
+        train=10_000,
+        test=5_000,
+        budget=3_000_000,
+        evaluations=40,
+        targets=(4.0, 2.0, 1.0),
+        notes="28×28 images, 784-200-100-50-25-6, 10,000 + 5,000 cases",
+    ),
+    "paper": Preset(
+        side=28,
+        hidden=(400, 200, 100, 50, 25, 6),
+        train=20_000,
+        test=10_000,
+        budget=150_000_000,
+        evaluations=200,
+        targets=(1.0, 0.5, 0.2, 0.1),
+        notes="as published: 784-400-200-100-50-25-6, 20,000 cases, 750,000 updates of 200",
+    ),
+}
+
+MNIST = {
+    "quick": Preset(
+        side=14,
+        hidden=(128, 64, 32, 12),
+        train=2_000,
+        test=1_000,
+        budget=600_000,
+        evaluations=24,
+        targets=(12.0, 6.0, 4.0),
+        notes="digits averaged to 14×14, 196-128-64-32-12, the first 2,000 + 1,000 cases",
+    ),
+    "standard": Preset(
+        side=28,
+        hidden=(250, 125, 60, 30),
+        train=10_000,
+        test=5_000,
+        budget=3_000_000,
+        evaluations=40,
+        targets=(15.0, 10.0, 6.0),
+        notes="28×28 digits, 784-250-125-60-30, the first 10,000 + 5,000 cases",
+    ),
+    "paper": Preset(
+        side=28,
+        hidden=(1000, 500, 250, 30),
+        train=60_000,
+        test=10_000,
+        budget=150_000_000,
+        evaluations=200,
+        targets=(4.0, 2.0, 1.0, 0.8),
+        notes="as published: 784-1000-500-250-30, 60,000 cases, 750,000 updates of 200",
+    ),
+}
+
+
+class DeepAutoencoder(Problem):
+    """Logistic units, a linear code, logistic outputs under cross-entropy; sparse initialisation."""
+
+    def __init__(
+        self, name: str, preset: str, setting: Preset, load: Callable[[Preset, DataSource], Data]
+    ) -> None:
+        self.architecture = Architecture.mirrored((setting.side**2, *setting.hidden))
+        self._setting = setting
+        self._load = load
+        loss = LogisticCrossEntropy()
+        super().__init__(
+            name=name,
+            preset=preset,
+            layout=self.architecture.layout(),
+            loss=loss,
+            metric=squared_error(loss),
+            initialization=f"sparse: {FAN_IN} incoming weights a unit from N(0, 1), biases 0",
+            budget=setting.budget,
+            evaluations=setting.evaluations,
+            targets=setting.targets,
+            # Five per cent, on the logarithm.
+            margin=float(np.log(1.05)),
+            notes=setting.notes,
+        )
+
+    def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        """Return the pre-activations of the outputs, (K, B, T), in plain operations."""
+        h = inputs
+        for i in range(1, self.architecture.depth + 1):
+            h = h @ params[f"W{i}"] + params[f"b{i}"].unsqueeze(-2)
+            if i not in (self.architecture.code, self.architecture.depth):
+                h = torch.sigmoid(h)
+        return h
+
+    def initialize(self, rng: np.random.Generator) -> Float[Tensor, " P"]:
+        """Draw every layer's weights sparsely, the code's and the outputs' too; biases are 0."""
+        theta = torch.zeros(self.layout.size, dtype=torch.float64)
+        for name, view in self.layout.views(theta).items():
+            if name.startswith("W"):
+                view.copy_(torch.from_numpy(sparse(rng, *view.shape)))
+        return theta
+
+    def data(self, source: DataSource) -> Data:
+        """Generate or find the images; an autoencoder's targets are its inputs."""
+        return self._load(self._setting, source)
+
+    def passes(self) -> AutoencoderPasses:
+        """Return the hand-written passes."""
+        return AutoencoderPasses(self.architecture, self.loss)
+
+
+def curves(preset: str) -> DeepAutoencoder:
+    """Return the curves problem on generated images (the original file is not to be had)."""
+
+    def load(setting: Preset, source: DataSource) -> Data:
+        return curves_data(setting.train, setting.test, setting.side, CURVES_SEED, source.cache)
+
+    return DeepAutoencoder("curves", preset, CURVES[preset], load)
+
+
+def mnist(preset: str) -> DeepAutoencoder:
+    """Return the mnist problem on the published digits."""
+
+    def load(setting: Preset, source: DataSource) -> Data:
+        return mnist_data(setting.train, setting.test, source, setting.side)
+
+    return DeepAutoencoder("mnist", preset, MNIST[preset], load)

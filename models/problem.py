@@ -1,0 +1,174 @@
+"""What a problem is: network + data + matching loss + initialisation + metric, at a preset."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from models.layout import Layout
+from models.losses import MatchingLoss
+
+Preset = Literal["quick", "standard", "paper"]
+PRESETS: tuple[str, ...] = ("quick", "standard", "paper")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Training and test cases in memory, with the digest that identifies them."""
+
+    name: str
+    """What the data is called in every report; stand-in data says so: `curves (generated)`."""
+    digest: str
+    """SHA-256 of the cases that are used, in hexadecimal."""
+    train_inputs: Float[np.ndarray, "N D"]
+    test_inputs: Float[np.ndarray, "M D"]
+    train_targets: Float[np.ndarray, "N T"]
+    test_targets: Float[np.ndarray, "M T"]
+    image_shape: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Where data files are looked for, and where generated data is kept."""
+
+    folders: tuple[Path, ...]
+    """Searched in turn for `<problem>/<file>` and `<file>`."""
+    cache: Path | None = None
+    """Generated data is kept here; None: not at all."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is reported: a value a case, averaged over the whole set."""
+
+    name: str
+    direction: Literal["lower", "higher"]
+    per_case: Callable[[Tensor, Tensor], Tensor]
+    """(logits (K, B, T), targets (K or 1, B, T)) -> (K, B)."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What a pass over one case costs, in gradient-equivalents, counted from the network."""
+
+    loss: float = 1 / 3
+    gradient: float = 1.0
+    squared_gradient: float = 1.0
+    linearization: float = 1 / 3
+    product: float = 4 / 3
+
+
+class Passes(Protocol):
+    """The computations on one batch that a problem offers, for K rows at once.
+
+    `inputs` and `targets` are (K, B, …), or (1, B, …) where all rows share their cases.
+    """
+
+    prices: Prices
+
+    def logits(self, theta: Float[Tensor, "K P"], inputs: Tensor) -> Tensor:
+        """Return the outputs' pre-activations, (K, B, T)."""
+
+    def loss(self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of every row, (K,)."""
+
+    def gradient(
+        self,
+        theta: Float[Tensor, "K P"],
+        inputs: Tensor,
+        targets: Tensor,
+        out: Float[Tensor, "K P"],
+    ) -> Tensor:
+        """Write the gradient of the mean loss into `out`; return the mean loss, (K,)."""
+
+    def squared_gradient(
+        self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor
+    ) -> Float[Tensor, "K P"]:
+        """Return the mean over cases of the squared per-case gradient."""
+
+    def curvature(
+        self,
+        theta: Float[Tensor, "K P"],
+        inputs: Tensor,
+        targets: Tensor,
+        structural: float | None = None,
+    ) -> Callable[[Float[Tensor, "K P"]], Float[Tensor, "K P"]]:
+        """Linearise once; return v ↦ mean over cases of Jᵀ H_L J v, a new tensor each time."""
+
+
+@dataclass
+class Problem(ABC):
+    """The contract of a problem; a subclass fills in the attributes and the three methods."""
+
+    name: str
+    preset: str
+    layout: Layout
+    loss: MatchingLoss
+    metric: Metric
+    initialization: str
+    """The initialisation rule in words and numbers; part of the protocol."""
+    budget: int
+    """Gradient-equivalents of one trial."""
+    evaluations: int
+    """How often a trial is evaluated, spread evenly over the logarithm of the budget."""
+    targets: tuple[float, ...]
+    """Training metric values whose first reaching is timed; fixed in advance."""
+    margin: float
+    """Results within this are equivalent: a difference of logarithms where `log_scale`."""
+    log_scale: bool = True
+    """Errors span decades: differences are taken on the logarithm."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """What `name[key=value]` set, cast."""
+    notes: str = ""
+    """How this preset differs from the published protocol, in words."""
+
+    @abstractmethod
+    def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        """Return the pre-activations of the outputs from views with a leading K: (K, B, T)."""
+
+    @abstractmethod
+    def initialize(self, rng: np.random.Generator) -> Float[Tensor, " P"]:
+        """Return one row of initial parameters, in float64."""
+
+    @abstractmethod
+    def data(self, source: DataSource) -> Data:
+        """Find or generate the data; `DataError` says what is missing and how to get it."""
+
+    def passes(self) -> Passes:
+        """Return the batch computations: autodiff here, hand-written where it pays."""
+        from models.autodiff import AutodiffPasses
+
+        return AutodiffPasses(self)
+
+    def outputs(self, logits: Tensor) -> Tensor:
+        """Return what the network shows from its pre-activations, for pictures and metrics."""
+        return self.loss.outputs(logits)
+
+
+class DataError(Exception):
+    """Data is missing or damaged; the message names the file, what is wrong and what to do."""
+
+
+def digest_of(*arrays: np.ndarray) -> str:
+    """Return the SHA-256 of shapes, types and little-endian bytes of `arrays`."""
+    import hashlib
+
+    sha = hashlib.sha256()
+    for array in arrays:
+        little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+        sha.update(f"{little.dtype.str}{little.shape}".encode())
+        sha.update(memoryview(little).cast("B"))
+    return sha.hexdigest()
+
+
+def to_tensor(array: np.ndarray, dtype: torch.dtype) -> Tensor:
+    """Return a tensor of its own memory, so that a cached array cannot be written to."""
+    return torch.tensor(array, dtype=dtype)

@@ -1,0 +1,100 @@
+"""Declared hyperparameters, and the text in which people write them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+Value = int | float | str | bool
+
+
+class UsageError(ValueError):
+    """What a person wrote cannot be used; the message is a sentence for that person."""
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One hyperparameter: its type, default, bounds, and the range in which it is tuned.
+
+    `low` and `high` bound what is accepted (inclusive; `open_low` excludes `low`
+    itself). `tune` is (low, high) for search; `log` says on which scale. `grid`
+    is the published or customary grid.
+    """
+
+    name: str
+    kind: type
+    default: Value
+    meaning: str
+    low: float | None = None
+    high: float | None = None
+    open_low: bool = False
+    choices: tuple[str, ...] = ()
+    tune: tuple[float, float] | None = None
+    log: bool = False
+    grid: tuple[Value, ...] = ()
+
+    def cast(self, given: object, owner: str) -> Value:
+        """Return `given` as this hyperparameter's type; UsageError says what is allowed."""
+        where = f"{owner}: {self.name}={given}"
+        value = self._convert(given, where)
+        if self.choices and value not in self.choices:
+            raise UsageError(f"{where}: allowed are {', '.join(self.choices)}.")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            if not math.isfinite(value) or self._outside(value):
+                raise UsageError(f"{where} is out of range: {self.bounds()}.")
+        return value
+
+    def bounds(self) -> str:
+        """Say in words which values are allowed."""
+        low = "" if self.low is None else f"{'above' if self.open_low else 'at least'} {self.low:g}"
+        high = "" if self.high is None else f"at most {self.high:g}"
+        return " and ".join(part for part in (low, high) if part) or "any finite number is allowed"
+
+    def _convert(self, given: object, where: str) -> Value:
+        text = str(given).strip()
+        if self.kind is bool:
+            if text.lower() in ("true", "1", "yes", "on"):
+                return True
+            if text.lower() in ("false", "0", "no", "off"):
+                return False
+            raise UsageError(f"{where}: allowed are true and false.")
+        if self.kind is str:
+            return text
+        try:
+            number = float(text)
+        except ValueError:
+            raise UsageError(f"{where} is not a number.") from None
+        if self.kind is int:
+            if not math.isfinite(number) or number != int(number):
+                raise UsageError(f"{where} is not a whole number.")
+            return int(number)
+        return number
+
+    def _outside(self, value: float) -> bool:
+        below = self.low is not None and (
+            value < self.low or (self.open_low and value == self.low)
+        )
+        return below or (self.high is not None and value > self.high)
+
+
+def cast_all(
+    space: Iterable[Hyperparameter], given: Mapping[str, object], owner: str
+) -> dict[str, Value]:
+    """Return every hyperparameter of `space`, from `given` or by default, cast and checked."""
+    known = {h.name: h for h in space}
+    for name in given:
+        if name not in known:
+            raise UsageError(
+                f"{owner} has no hyperparameter {name!r}{nearest(name, known)} "
+                f"It has: {', '.join(known) or 'none'}."
+            )
+    return {n: h.cast(given.get(n, h.default), owner) for n, h in known.items()}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the nearest known name, or "." where none is near."""
+    match = get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {match[0]!r}?" if match else "."

@@ -1,0 +1,227 @@
+"""SGD, classical momentum and Nesterov's accelerated gradient on flat parameters, K trials at once.
+
+The three differ by one number a row, the look-ahead. With y_t = θ_t + look·μ_t v_t the
+point at which the gradient is taken, an update is
+
+    v ← μ_t v − ε ∇f(y)        θ ← θ + v        y ← θ + look·μ_{t+1} v
+
+look = 1 is NAG and look = 0 classical momentum; SGD is the case μ = 0 (Sutskever et al.
+2013, Eqs. 1–4). μ_{t+1} is known at t, so one pass over memory does it all. This is not
+`torch.optim.SGD(nesterov=True)`, which uses μ_t in both places, keeps −v/ε and holds y.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from optim.hyperparameters import Hyperparameter, UsageError, cast_all
+from optim.momentum_cpu import fused_update
+from optim.objective import Method, Objective, rows
+from optim.schedules import Constant, FinalPhase, Nesterov1983, Rising, Schedule
+
+LR = Hyperparameter(
+    "lr",
+    float,
+    0.01,
+    "ε, the learning rate; it multiplies the gradient only",
+    low=0.0,
+    open_low=True,
+    tune=(1e-3, 0.3),
+    log=True,
+    grid=(0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001),
+)
+BATCH = Hyperparameter("batch", int, 200, "cases in a minibatch", low=1)
+L2 = Hyperparameter("l2", float, 0.0, "weight of ½‖θ‖² in the objective", low=0.0)
+MU_MAX = Hyperparameter(
+    "mu_max",
+    float,
+    0.99,
+    "μ_max, the largest momentum",
+    low=0.0,
+    high=1.0,
+    tune=(0.9, 0.999),
+    log=True,
+    grid=(0.9, 0.99, 0.995, 0.999),
+)
+SCHEDULE = Hyperparameter(
+    "schedule",
+    str,
+    "sutskever",
+    "sutskever: Eq. 5; constant: 0.9 for `period` updates, then mu_max; nesterov: 1983, A.1",
+    choices=("sutskever", "constant", "nesterov"),
+)
+PERIOD = Hyperparameter("period", int, 250, "updates between two steps of the schedule", low=1)
+FINAL = Hyperparameter("final", int, 1000, "last updates in which momentum is low", low=0)
+FINAL_MU = Hyperparameter("final_mu", float, 0.9, "momentum of the final phase", low=0.0, high=1.0)
+
+
+@dataclass
+class State:
+    """Velocity, look-ahead point and the number of updates made."""
+
+    v: Float[Tensor, "K P"]
+    lookahead: Float[Tensor, "K P"]
+    """y; the same tensor as θ where no row looks ahead."""
+    schedules: list[Schedule]
+    lr: Float[Tensor, "K 1"]
+    l2: Float[Tensor, "K 1"] | None
+    """None where no row has any."""
+    t: int = 0
+    columns: tuple[list[float], Tensor, Tensor] | None = None
+    """The last μ_t and look·μ_{t+1}, kept while they stay the same."""
+
+
+class Momentum(Method):
+    """SGD, CM or NAG with per-row ε, μ and look-ahead; the backend decides who computes it."""
+
+    reference: ClassVar[str] = "Sutskever, Martens, Dahl & Hinton 2013, sec. 2"
+    space: ClassVar[tuple[Hyperparameter, ...]] = (
+        LR,
+        MU_MAX,
+        BATCH,
+        SCHEDULE,
+        PERIOD,
+        FINAL,
+        FINAL_MU,
+        L2,
+    )
+    backends: ClassVar[tuple[str, ...]] = ("torch", "numba")
+    look: ClassVar[float]
+
+    def __init__(self, backend: str = "torch", **given: object) -> None:
+        self.backend = backend
+        self.hyperparameters = cast_all(self.space, given, self.name)
+        self._rows: list[Momentum] = [self]
+
+    @classmethod
+    def default_backend(cls, device: str) -> str:
+        """Return the faster backend: one Numba pass on a CPU, torch elsewhere."""
+        return "numba" if device == "cpu" else "torch"
+
+    @property
+    def cost_of_a_step(self) -> float:
+        """One gradient on every case of the batch."""
+        return float(self.hyperparameters["batch"])
+
+    @property
+    def fleet_key(self) -> tuple[Any, ...]:
+        """Rows share a fleet whatever their kind, if backend and batch size are the same."""
+        return ("momentum", self.backend, self.hyperparameters["batch"])
+
+    def join(self, others: list[Momentum]) -> Momentum:
+        """Return one method with a row for each."""
+        if any(other.fleet_key != self.fleet_key for other in others):
+            raise UsageError("rows of one fleet need the same backend and batch size.")
+        joined = type(self)(self.backend, **self.hyperparameters)
+        joined._rows = [self, *others]
+        return joined
+
+    def schedule(self, budget: int | None) -> Schedule:
+        """Return μ_t of this row; the final phase needs to know where the run ends."""
+        h = self.hyperparameters
+        rising: Schedule = {
+            "sutskever": lambda: Rising(h["mu_max"], h["period"]),
+            "constant": lambda: Constant(h["mu_max"], h["period"]),
+            "nesterov": lambda: Nesterov1983(h["mu_max"]),
+        }[h["schedule"]]()
+        return rising if budget is None else FinalPhase(rising, budget, h["final"], h["final_mu"])
+
+    def init(self, theta: Float[Tensor, "K P"], seed: int, budget: int | None) -> State:
+        """Return zero velocity at t = 0; the look-ahead point is θ."""
+        looks = any(row.look for row in self._rows)
+        schedules = [row.schedule(budget) for row in self._rows]
+        l2 = [row.hyperparameters["l2"] for row in self._rows]
+        return State(
+            v=torch.zeros_like(theta),
+            lookahead=theta.clone() if looks else theta,
+            schedules=schedules,
+            lr=rows([row.hyperparameters["lr"] for row in self._rows], theta),
+            l2=rows(l2, theta) if any(l2) else None,
+        )
+
+    def step(
+        self, theta: Float[Tensor, "K P"], objective: Objective, state: State
+    ) -> Mapping[str, Any]:
+        """Make one update of every row."""
+        batch = objective.next_batch(self.hyperparameters["batch"])
+        loss, gradient = objective.gradient(state.lookahead, on=batch)
+        if state.l2 is not None:
+            gradient.addcmul_(state.lookahead, state.l2)
+        mu, ahead = self._coefficients(state, theta)
+        update = fused_update if self.backend == "numba" else torch_update
+        update(theta, state.v, state.lookahead, gradient, state.lr, mu, ahead)
+        state.t += 1
+        return {"loss": loss}
+
+    def iterate(self, theta: Float[Tensor, "K P"], state: State) -> Float[Tensor, "K P"]:
+        """Return θ itself."""
+        return theta
+
+    def state_dict(self, state: State) -> dict[str, Any]:
+        """Return velocity, look-ahead point and t."""
+        return {"v": state.v.clone(), "lookahead": state.lookahead.clone(), "t": state.t}
+
+    def load_state_dict(self, state: State, saved: Mapping[str, Any]) -> None:
+        """Go on from a saved state."""
+        state.v.copy_(saved["v"])
+        state.lookahead.copy_(saved["lookahead"])
+        state.t = saved["t"]
+
+    def _coefficients(self, state: State, theta: Tensor) -> tuple[Tensor, Tensor]:
+        """Return μ_t and look·μ_{t+1} as columns, made anew only when they change."""
+        mu = [schedule(state.t) for schedule in state.schedules]
+        ahead = [
+            row.look * schedule(state.t + 1)
+            for row, schedule in zip(self._rows, state.schedules, strict=True)
+        ]
+        if state.columns is None or state.columns[0] != mu + ahead:
+            state.columns = (mu + ahead, rows(mu, theta), rows(ahead, theta))
+        return state.columns[1], state.columns[2]
+
+
+class CM(Momentum):
+    """Classical momentum (Polyak 1964): v' = μv − ε∇f(θ), θ' = θ + v'."""
+
+    name = "cm"
+    look = 0.0
+
+
+class NAG(Momentum):
+    """Nesterov's accelerated gradient: v' = μv − ε∇f(θ + μv), θ' = θ + v'."""
+
+    name = "nag"
+    look = 1.0
+
+
+class SGD(Momentum):
+    """Stochastic gradient descent: θ' = θ − ε∇f(θ)."""
+
+    name = "sgd"
+    look = 0.0
+    space = (LR, BATCH, L2)
+
+    def schedule(self, budget: int | None) -> Schedule:
+        """Return μ = 0."""
+        return Rising(0.0)
+
+
+def torch_update(
+    theta: Float[Tensor, "K P"],
+    v: Float[Tensor, "K P"],
+    lookahead: Float[Tensor, "K P"],
+    gradient: Float[Tensor, "K P"],
+    lr: Float[Tensor, "K 1"],
+    mu: Float[Tensor, "K 1"],
+    ahead: Float[Tensor, "K 1"],
+) -> None:
+    """v ← μv − εg, θ ← θ + v, y ← θ + ahead·v, in place; y may be θ, where nothing is ahead."""
+    v.mul_(mu).addcmul_(gradient, lr, value=-1)
+    theta.add_(v)
+    if lookahead is not theta:
+        torch.addcmul(theta, v, ahead, out=lookahead)

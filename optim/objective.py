@@ -1,0 +1,148 @@
+"""What a method sees of a problem, and what a training loop sees of a method.
+
+These two contracts are all that an author of an optimizer needs to read.
+
+K trials are trained as one tensor program: parameters, gradients, velocities
+and conjugate-gradient vectors are flat tensors of shape (K, P), a row a trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from optim.hyperparameters import Hyperparameter
+
+
+class Full(Enum):
+    """The type of `FULL`, the whole training set as a batch."""
+
+    FULL = "the whole training set, streamed"
+
+
+FULL = Full.FULL
+
+Stream = Literal["gradient", "curvature"]
+
+
+class Batch(Protocol):
+    """Training cases drawn from a named stream; opaque to methods but for their number."""
+
+    @property
+    def cases(self) -> int:
+        """Number of cases a row."""
+
+
+class Curvature(Protocol):
+    """v ↦ G v, linearised once at one θ on one batch and reused by every product."""
+
+    def __call__(self, v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
+        """Return G v, mean over cases, without any damping; a new tensor every time."""
+
+
+class Objective(Protocol):
+    """A training objective f(θ), mean over cases, without regulariser.
+
+    Every call is entered in a ledger at its price, in gradient-equivalents: one
+    gradient on one case costs 1, one loss 1/3, one Gauss–Newton product what its
+    passes cost by count. Evaluating again really runs the forward pass again. A
+    call that the budget cannot pay raises `BudgetSpent` and does nothing.
+    """
+
+    def next_batch(self, size: int | Full, stream: Stream = "gradient") -> Batch:
+        """Take the next `size` cases of a stream, or `FULL`, the whole training set.
+
+        "gradient" is shuffled anew every epoch; "curvature" walks one fixed
+        shuffle round and round, so equal sizes give the same chunks in turn.
+        """
+
+    def loss(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, " K"]:
+        """Return f(θ) of every row."""
+
+    def gradient(
+        self, theta: Float[Tensor, "K P"], on: Batch
+    ) -> tuple[Float[Tensor, " K"], Float[Tensor, "K P"]]:
+        """Return f(θ) and ∇f(θ); the gradient's memory is reused by the next call."""
+
+    def squared_gradient(
+        self, theta: Float[Tensor, "K P"], on: Batch
+    ) -> Float[Tensor, "K P"]:
+        """Return the mean over cases of the squared per-case gradient; a new tensor."""
+
+    def curvature(
+        self, theta: Float[Tensor, "K P"], on: Batch, structural: float | None = None
+    ) -> Curvature:
+        """Return v ↦ G v, the Gauss–Newton matrix Jᵀ H_L J at θ on `on`.
+
+        `structural` adds μ·G_S for recurrent networks (Martens & Sutskever 2011);
+        a problem without hidden state over time refuses it with ValueError.
+        """
+
+
+class BudgetSpent(Exception):
+    """The budget cannot pay for a call; the step that asked for it is undone by the loop."""
+
+
+class Method(Protocol):
+    """An optimizer with its backend and hyperparameters: `init` once, then `step` on and on.
+
+    `step` changes θ and the state in place and gets at the problem through the
+    objective alone. It may be abandoned half-way by `BudgetSpent`.
+    """
+
+    name: ClassVar[str]
+    """What is written on the command line: `nag`."""
+    reference: ClassVar[str]
+    """Where the method comes from."""
+    space: ClassVar[tuple[Hyperparameter, ...]]
+    """Every hyperparameter with type, default, bounds and, where it is tuned, its range."""
+    backends: ClassVar[tuple[str, ...]]
+    """What can compute the update: `torch`, `numba`; the first is the default, unless the
+    class has a `default_backend(device)`."""
+    backend: str
+    """The one that does: the constructor's first argument, before the hyperparameters."""
+    hyperparameters: Mapping[str, Any]
+    """The values of `space`, cast to the declared types."""
+
+    @property
+    def cost_of_a_step(self) -> float | None:
+        """Gradient-equivalents of one step where that is fixed, else None."""
+
+    @property
+    def fleet_key(self) -> tuple[Any, ...] | None:
+        """Methods with equal keys can share a fleet (see `join`); None: K = 1 only."""
+
+    def join(self, others: list[Any]) -> Method:
+        """Return one method whose rows are this one's and the others', in that order."""
+
+    def init(self, theta: Float[Tensor, "K P"], seed: int, budget: int | None) -> Any:
+        """Return the state before the first step; `budget` is in updates, if known."""
+
+    def step(
+        self, theta: Float[Tensor, "K P"], objective: Objective, state: Any
+    ) -> Mapping[str, Any]:
+        """Make one update and report on it.
+
+        The report has "loss", shape (K,), the objective at the point where the
+        gradient was taken. Other entries are scalars, shown as diagnostics; the
+        entry "stop", a sentence, ends the trial as failed for that reason.
+        """
+
+    def iterate(self, theta: Float[Tensor, "K P"], state: Any) -> Float[Tensor, "K P"]:
+        """Return the parameters to evaluate, for methods whose θ is something else."""
+
+    def state_dict(self, state: Any) -> dict[str, Any]:
+        """Return tensors and plain numbers from which `load_state_dict` goes on exactly."""
+
+    def load_state_dict(self, state: Any, saved: Mapping[str, Any]) -> None:
+        """Put a saved state into `state`, as `init` made it, in place."""
+
+
+def rows(values: list[float], like: Float[Tensor, "K P"]) -> Float[Tensor, "K 1"]:
+    """Return per-row numbers as a column that broadcasts over θ, in θ's type and place."""
+    return torch.tensor(values, dtype=like.dtype, device=like.device).unsqueeze(1)

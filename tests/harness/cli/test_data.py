@@ -1,0 +1,100 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from harness.cli.data import command
+from harness.errors import Infrastructure, Usage
+from models.data import mnist
+from models.data.curves import curves
+
+
+@pytest.fixture(autouse=True)
+def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("BENCH_DATA_DIR", raising=False)
+    monkeypatch.setenv("BENCH_CACHE_DIR", str(tmp_path / "cache"))
+
+
+def bench_data(*arguments: str) -> Result:
+    return CliRunner().invoke(command, arguments)
+
+
+def test_list_of_nothing(tmp_path: Path) -> None:
+    result = bench_data("list")
+    assert result.exit_code == 0
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["curves", "-", "generated", "-"] in lines
+    assert ["mnist", "train-images-idx3-ubyte.gz", "absent", "-"] in lines
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_list_shows_digest_and_whole_path(tmp_path: Path) -> None:
+    digest = curves(3, 2, 8, 0, tmp_path / "cache").digest
+    (line,) = (line for line in bench_data("list").stdout.splitlines() if "verified" in line)
+    assert digest in line
+    assert str(tmp_path / "cache" / "curves" / "curves-1-side8-seed0-3+2.npy") in line
+
+
+def test_verify(tmp_path: Path) -> None:
+    assert bench_data("verify").exit_code == 0
+    folder = tmp_path / "data[1]"
+    folder.mkdir()
+    (folder / "t10k-labels-idx1-ubyte").write_bytes(b"\0\0\x08\1")
+    result = bench_data("verify", "--data-dir", str(folder))
+    assert isinstance(result.exception, Infrastructure)
+    assert "t10k-labels-idx1-ubyte is truncated" in str(result.exception)
+    assert "absent" not in str(result.exception)
+    assert str(folder) in result.stdout
+
+
+def test_verify_by_name_wants_it_there() -> None:
+    result = bench_data("verify", "mnist")
+    assert isinstance(result.exception, Infrastructure)
+    assert "bench data fetch mnist" in str(result.exception)
+    assert bench_data("verify", "curves").exit_code == 0
+
+
+@pytest.mark.parametrize("verb", ["fetch", "verify"])
+def test_unknown_name(verb: str) -> None:
+    result = bench_data(verb, "mnits")
+    assert isinstance(result.exception, Usage)
+    assert "'mnits'; did you mean 'mnist'? There are: curves, mnist." in str(result.exception)
+
+
+def test_fetch_of_generated_data() -> None:
+    result = bench_data("fetch", "curves")
+    assert result.exit_code == 0
+    assert "generated" in result.stdout
+
+
+def test_fetch_without_internet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mnist.download, "__defaults__", (("http://127.0.0.1:1/",),))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    result = bench_data("fetch", "mnist", "--to", str(tmp_path / "to"))
+    assert isinstance(result.exception, Infrastructure)
+    assert "could not be downloaded" in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fetch_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def download(to: Path) -> list[tuple[Path, bool]]:
+        asked.append(to)
+        return [(to / "a", True), (to / "b", False)]
+
+    monkeypatch.setattr(mnist, "download", download)
+    result = bench_data("fetch", "mnist")
+    assert asked == [tmp_path / "cache" / "mnist"]
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["downloaded", "already"]
+
+
+def test_help_needs_no_torch() -> None:
+    code = (
+        "import sys; from harness.cli.data import command; "
+        "command(['--help'], standalone_mode=False); "
+        "assert not {'torch', 'mlflow', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,62 @@
+import math
+
+import numpy as np
+import pytest
+
+from harness.analysis.summary import summarize
+from harness.records import Ledger, Measurement, TrialRecord
+from harness.spec import Budget, Protocol
+
+PROTOCOL = Protocol(
+    "curves", {}, "paper", "curves (generated)", "d" * 64, "sparse", "cross-entropy",
+    "train_squared_error", "lower", Budget("gradients", 750_000), "fp32", 12,
+)  # fmt: skip
+LEVEL = {"sgd": 0.48, "cm": 0.1, "nag": 0.096, "hf": 0.11}
+
+
+def _curve(level, rng, diverges):
+    out = []
+    for i, spent in enumerate([0, *np.geomspace(10, 750_000, 12)]):
+        share = math.log(spent + 1) / math.log(750_001)
+        value = level * (120 / level) ** (1 - share**2) * math.exp(rng.normal(0, 0.03))
+        value = math.nan if diverges and i > 8 else value
+        ledger = Ledger(int(spent), int(spent) * 200, spent, seconds=spent / 500)
+        diagnostics = {"lambda": 45 / 1.5**i, "rho": 0.5, "cg_steps": 10.0 + i, "rate": 1.0}
+        out.append(Measurement(i, ledger, value, 1.1 * value, value, value, diagnostics))
+        if math.isnan(value):
+            break
+    return out
+
+
+@pytest.fixture
+def compared():
+    """Return a function that makes (summary, trials, measurements) of named methods."""
+
+    def make(*methods, seeds=6, diverged=(), published=None, reproduce="bench compare"):
+        rng = np.random.default_rng(1)
+        trials, measurements = [], {}
+        for method in methods:
+            name = method.split("[")[0]
+            for seed in range(seeds):
+                gone = (method, seed) in diverged
+                taken = _curve(LEVEL[name] * math.exp(rng.normal(0, 0.05)), rng, gone)
+                id = len(trials)
+                measurements[id] = taken
+                last = taken[-1]
+                trials.append(
+                    TrialRecord(
+                        id, f"key{id}", 1, PROTOCOL.key, method, name, "torch",
+                        {"lr": 0.01, "mu_max": 0.99}, method, seed, "reported",
+                        "diverged" if gone else "budget", None, last.ledger, "shared",
+                        None if gone else last.train_metric, None if gone else last.test_metric,
+                        "source", "context", 4, None, None, None,
+                    )
+                )  # fmt: skip
+        summary = summarize(
+            comparison_id="c1", protocol=PROTOCOL, trials=trials, measurements=measurements,
+            targets=(1.0, 0.2), margin=0.05, log_scale=True,
+            published=lambda *_: published, reproduce=reproduce,
+        )  # fmt: skip
+        return summary, trials, measurements
+
+    return make

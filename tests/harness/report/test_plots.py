@@ -1,0 +1,97 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from harness.report import plots
+
+
+def pixels(path):
+    return imread(path)[..., :3]
+
+
+def has_color(image, name):
+    wanted = [int(plots.color(name)[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return (np.abs(image - wanted).max(axis=-1) < 0.01).sum() > 50
+
+
+def test_learning_curves(compared, tmp_path):
+    methods = ("sgd", "nag", "nag[lr=0.02]", "hf")
+    summary, trials, measurements = compared(*methods, diverged={("sgd", 1), ("hf", 0)})
+    path = tmp_path / "curves.png"
+    plots.learning_curves(summary, trials, measurements, path)
+    image = pixels(path)
+    assert image.shape == (594, 1650, 3)
+    assert all(has_color(image, name) for name in ("sgd", "nag", "hf"))
+    for panel in np.array_split(image, 3, axis=1):
+        assert has_color(panel, "nag")
+
+
+def test_learning_curves_where_there_is_little_to_draw(compared, tmp_path):
+    summary, trials, measurements = compared("nag", "hf", diverged={("hf", s) for s in range(6)})
+    for trial in trials[:6]:
+        measurements[trial.id] = measurements[trial.id][:1]
+    plots.learning_curves(summary, trials, measurements, tmp_path / "curves.png")
+    assert has_color(pixels(tmp_path / "curves.png"), "hf")
+    plots.learning_curves(summary, trials, {}, tmp_path / "empty.png")
+    assert pixels(tmp_path / "empty.png").min() == 0
+
+
+def test_learning_curves_of_a_metric_where_higher_is_better(compared, tmp_path):
+    summary, trials, measurements = compared("nag", diverged={("nag", 0)})
+    summary["protocol"]["direction"], summary["scale"] = "higher", "plain"
+    plots.learning_curves(summary, trials, measurements, tmp_path / "curves.png")
+    assert has_color(pixels(tmp_path / "curves.png"), "nag")
+
+
+def test_median_counts_a_diverged_trial_as_worst_and_ends_with_the_shortest():
+    x = np.array([1.0, 10.0, 100.0])
+    curves = [(x, np.array([4.0, 2.0, 1.0]), False), (x[:2], np.array([4.0, 3.0]), True)]
+    grid, values = plots._on_grid(curves, np.inf, log=True)
+    assert (grid[0], grid[-1]) == (1.0, pytest.approx(100.0))
+    assert np.exp(values[0][-1]) == pytest.approx(1.0) and values[1][-1] == np.inf
+    # Half-way on both logarithmic axes, as the drawn line goes.
+    assert np.interp(0.5, np.log10(grid), values[0]) == pytest.approx(np.log(4 * 2) / 2, abs=1e-3)
+    grid, _ = plots._on_grid([*curves, (x[:2], x[:2], False)], np.inf, log=False)
+    assert grid[-1] == pytest.approx(10.0)
+
+
+def test_reconstructions(tmp_path):
+    images = np.random.default_rng(0).random((8, 16, 16))
+    path = tmp_path / "images.png"
+    plots.reconstructions(images, [("nag\n0.096", images * 0.5), ("hf\n0.11", images)], path)
+    image = pixels(path)
+    assert image.shape[1] > image.shape[0] > 200
+    assert len(np.unique(image)) > 50
+    # All rows share the originals' grey scale: halved images are darker.
+    rows = [image[i * 88 + 30 : i * 88 + 90, -600:].mean() for i in range(3)]
+    assert rows[1] < 0.8 * rows[0] and rows[2] == pytest.approx(rows[0], rel=0.1)
+
+
+def test_diagnostics(compared, tmp_path):
+    _, _, measurements = compared("hf", seeds=2)
+    path = tmp_path / "diagnostics.png"
+    plots.diagnostics({"hf s0": measurements[0], "hf s1": measurements[1]}, path)
+    assert pixels(path).shape == (770, 1210, 3)
+    assert len(np.unique(pixels(path).reshape(-1, 3), axis=0)) > 20
+
+
+def test_colors_are_fixed_and_told_apart():
+    known = [plots.color(name) for name in ("sgd", "cm", "nag", "hf")]
+    assert known == ["#e69f00", "#56b4e9", "#0072b2", "#d55e00"]
+    other = plots.color("torch.optim.AdamW")
+    assert other not in known and other == plots.color("torch.optim.AdamW")
+
+
+def test_import_leaves_matplotlib_as_it_is():
+    code = """
+import sys, matplotlib
+settings = lambda: {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != "backend"}
+before = settings()
+import harness.report.plots
+assert before == settings()
+assert not {"matplotlib.pyplot", "torch"} & sys.modules.keys()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

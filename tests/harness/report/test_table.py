@@ -1,0 +1,91 @@
+import io
+import shlex
+
+import pytest
+from rich.console import Console
+
+from harness.report.table import number, render
+
+COMMAND = (
+    "bench compare --optimizers 'sgd,cm,nag[lr=0.01,mu_max=0.99],"
+    "hf[batch=0,chunks=4,l2=2e-05,lam=45,cg_max=250,decay=0.95]' "
+    "--problem curves --preset paper --seeds 6"
+)
+
+
+def printed(summary, width):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(render(summary))
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_everything_is_shown_and_fits(compared, width):
+    methods = ("sgd", "cm", "nag[lr=0.01,mu_max=0.99]", "hf")
+    summary, _, _ = compared(*methods, seeds=8, published=0.096, reproduce=COMMAND)
+    text = printed(summary, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    words = " ".join(text.split())
+    for shown in (
+        "curves / paper", "curves (generated)", "train squared error", "seeds 0–7",
+        "750,000 gradient-equivalents a trial", "shared", "8/8", "0.096", "lr=0.01, mu_max=0.99",
+        "hf is better than sgd: sgd / hf = 4", "permutation interval", "(Holm), n=8", "not ranked",
+    ):  # fmt: skip
+        assert shown in words, shown
+
+
+@pytest.mark.parametrize("width", [50, 80, 120])
+def test_the_command_can_be_copied(compared, width):
+    summary, _, _ = compared("nag", "hf", reproduce=COMMAND)
+    command = printed(summary, width).split("Repeat with:")[1].strip()
+    assert shlex.split(command.replace("\\\n", "")) == shlex.split(COMMAND)
+
+
+def test_width_is_kept_in_a_wider_console(compared):
+    summary, _, _ = compared("nag", "hf", reproduce=COMMAND)
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render(summary, 80))
+    assert max(map(len, console.file.getvalue().splitlines())) <= 80
+
+
+def test_diverged_and_cannot_tell(compared):
+    summary, _, _ = compared("cm", "nag", diverged={("cm", 2), ("cm", 3)})
+    words = " ".join(printed(summary, 100).split())
+    assert "diverged" in words and "4/6" in words
+    assert "cm and nag: cannot tell which is better" in words
+    assert "2 of 6 trials of cm diverged: the test is on ranks" in words
+    assert "published" not in words
+    close, _, _ = compared("nag", "nag[lr=0.02]")
+    words = " ".join(printed(close, 100).split())
+    assert "cannot tell" in words and "with power 0.8 is a factor of 1." in words
+
+
+def test_too_few_seeds_says_how_many(compared):
+    summary, _, _ = compared("nag", "hf", seeds=3)
+    words = " ".join(printed(summary, 100).split())
+    assert "too few seeds for a verdict" in words and "6 seeds are needed" in words
+    assert "95 % t interval" in words
+
+
+def test_one_method_and_one_seed(compared):
+    summary, _, _ = compared("nag", seeds=1)
+    assert "seeds 0 ·" in printed(summary, 100)
+
+
+def test_plain_differences_and_equivalence(compared):
+    summary, _, _ = compared("nag", "hf")
+    summary["scale"] = "plain"
+    (pair,) = summary["pairs"]
+    pair |= {"unit": "difference", "difference": 0.01, "low": -0.02, "high": 0.03, "ratio": None}
+    pair["verdict"] = "equivalent"
+    words = " ".join(printed(summary, 100).split())
+    assert "nag and hf are equivalent within ±0.0500: nag − hf = 0.0100" in words
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (0.0961, "0.0961"), (12, "12"), (123.4, "123"), (1e12, "1e+12"), (0.0, "0")],
+)
+def test_numbers(value, text):
+    assert number(value) == text

@@ -1,0 +1,85 @@
+"""A store on SQLite and on PostgreSQL, and something to put into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from harness.records import Ledger, Measurement
+from harness.spec import Budget, MethodSpec, Protocol, TrialSpec
+from harness.store.results import Store
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def url(request: pytest.FixtureRequest) -> str:
+    """The URL of a store that does not exist yet."""
+    name = "store_url" if request.param == "sqlite" else "postgres_url"
+    return request.getfixturevalue(name)
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    """An empty store."""
+    with Store.open(url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def protocol() -> Protocol:
+    return Protocol(
+        problem="curves",
+        parameters={},
+        preset="quick",
+        data="curves (generated)",
+        data_digest="0" * 64,
+        initialization="sparse",
+        objective="cross-entropy",
+        metric="train_squared_error",
+        direction="lower",
+        budget=Budget("gradients", 1e5),
+        precision="fp32",
+        evaluations=10,
+    )
+
+
+@pytest.fixture
+def spec(protocol: Protocol) -> TrialSpec:
+    return TrialSpec(protocol, MethodSpec("nag", "torch", {"lr": 0.01, "mu_max": 0.99}), 0)
+
+
+@pytest.fixture
+def begin(store: Store, spec: TrialSpec) -> Callable[..., int]:
+    """Enter a trial of `spec` in a comparison; what is given replaces what is usual."""
+
+    def enter(comparison: str, spec: TrialSpec = spec, **given: Any) -> int:
+        usual: dict[str, Any] = {
+            "label": "nag",
+            "purpose": "reported",
+            "source_digest": "s",
+            "context": {"threads": 1},
+            "info": {"host": "here"},
+            "fleet_rows": 1,
+            "seconds_are": "alone",
+            "owner": "me",
+        }
+        return store.begin(comparison, spec, **{**usual, **given})
+
+    return enter
+
+
+@pytest.fixture
+def comparison(store: Store, protocol: Protocol) -> str:
+    return store.new_comparison(protocol, "comparison", "bench compare --optimizers nag,hf")
+
+
+@pytest.fixture
+def measured() -> Callable[..., Measurement]:
+    """Make the measurement with an index; what is given replaces what is usual."""
+
+    def make(index: int, train_metric: float = 1.0, **diagnostics: float) -> Measurement:
+        ledger = Ledger(10 * index, 1000 * index, 1.5 * index, 3, 2, 0.25 * index, 2**40)
+        return Measurement(index, ledger, train_metric, 2.0, 3.0, 4.0, diagnostics)
+
+    return make

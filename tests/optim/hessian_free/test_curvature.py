@@ -1,0 +1,64 @@
+import torch
+
+from optim.hessian_free.curvature import Regularized, chunk_size
+from optim.hessian_free.preconditioner import diagonal
+from optim.objective import FULL
+from tests.optim.dense import small_mlp
+
+
+def test_curvature_is_the_dense_matrix() -> None:
+    objective, theta = small_mlp()
+    cases = objective.next_batch(FULL)
+    product = Regularized(objective, l2=0.1).curvature(theta, cases, lam=2.0)
+    n = theta.shape[1]
+    explicit = torch.cat([product(row.unsqueeze(0)) for row in torch.eye(n, dtype=torch.float64)])
+    dense = objective.gauss_newton(theta, cases) + 2.1 * torch.eye(n, dtype=torch.float64)
+    torch.testing.assert_close(explicit, dense, rtol=1e-14, atol=1e-14)
+    assert objective.calls["linearization"] == 1
+    assert objective.calls["product"] == n
+
+
+def test_gradient_is_that_of_the_regularised_loss() -> None:
+    objective, theta = small_mlp()
+    h, cases, out = Regularized(objective, 0.3), objective.next_batch(FULL), torch.empty_like(theta)
+    loss = h.gradient(theta, cases, out)
+    assert torch.equal(loss, objective.loss(theta, cases))
+    assert h.loss(theta, cases) == loss.item() + h.penalty(theta)
+    for i in (0, 7, 30, theta.shape[1] - 1):
+        e = torch.zeros_like(theta)
+        e[0, i] = 1e-6
+        slope = (h.loss(theta + e, cases) - h.loss(theta - e, cases)) / 2e-6
+        assert abs(slope - out[0, i].item()) < 1e-8
+
+
+def test_gradient_outlives_the_objectives_next_call() -> None:
+    objective, theta = small_mlp()
+    cases, out = objective.next_batch(FULL), torch.empty_like(theta)
+    Regularized(objective, 0.0).gradient(theta, cases, out)
+    objective.loss(theta, cases)
+    assert out.isfinite().all()
+
+
+def test_chunks_cover_the_training_set() -> None:
+    assert [chunk_size(20_000, c) for c in (1, 4, 8, 20)] == [20_000, 5_000, 2_500, 1_000]
+    assert chunk_size(10, 3) == 4
+    assert chunk_size(3, 8) == 1
+
+
+def test_preconditioner_is_the_per_case_gradients_by_brute_force() -> None:
+    objective, theta = small_mlp()
+    cases = objective.next_batch(FULL)
+    squares = torch.zeros_like(theta)
+    for i in range(len(objective.inputs)):
+        row = theta[0].clone().requires_grad_()
+        z = objective.network(row, objective.inputs[i : i + 1])
+        t = objective.targets[i : i + 1]
+        loss = (torch.nn.functional.softplus(z) - t * z).sum()
+        squares += torch.autograd.grad(loss, row)[0].square() / len(objective.inputs)
+    m = diagonal(objective.squared_gradient(theta, cases), shift=0.5 + 2e-5, exponent=0.75)
+    torch.testing.assert_close(m, (squares + 0.5 + 2e-5) ** 0.75, rtol=1e-13, atol=0)
+
+
+def test_preconditioner_leaves_unused_parameters_alone() -> None:
+    m = diagonal(torch.tensor([[4.0, 0.0]]), shift=0.0, exponent=0.5)
+    assert m.tolist() == [[2.0, 1.0]]
