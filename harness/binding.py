@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from harness.ledger import Account
 from harness.order import Order
 from harness.seeds import generator
 from models.problem import Data, Problem, to_tensor
-from optim.objective import FULL, Full, Stream
+from optim.objective import FULL, Batch, Curvature, Full, Stream
 
 SLICE = 2_500
 """Larger batches are computed in slices of so many cases, to bound memory."""
@@ -96,8 +96,9 @@ class BoundObjective:
         same = train.targets is train.inputs
         return Cases(inputs, inputs if same else gather(train.targets))
 
-    def loss(self, theta: Float[Tensor, "K P"], on: Cases) -> Float[Tensor, " K"]:
+    def loss(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, " K"]:
         """Return f(θ) of every row, in float64."""
+        assert isinstance(on, Cases)
         self._account.charge(self._passes.prices.loss * on.cases)
         value = theta.new_zeros(theta.shape[0], dtype=torch.float64)
         for part, share in on.slices():
@@ -105,9 +106,10 @@ class BoundObjective:
         return value
 
     def gradient(
-        self, theta: Float[Tensor, "K P"], on: Cases
+        self, theta: Float[Tensor, "K P"], on: Batch
     ) -> tuple[Float[Tensor, " K"], Float[Tensor, "K P"]]:
         """Return f(θ) and ∇f(θ); the gradient's memory is reused by the next call."""
+        assert isinstance(on, Cases)
         self._account.charge(self._passes.prices.gradient * on.cases, examples=on.cases)
         if self._gradient is None:
             self._gradient = torch.zeros_like(theta)
@@ -123,8 +125,9 @@ class BoundObjective:
             self._gradient.add_(some, alpha=share)
         return value, self._gradient
 
-    def squared_gradient(self, theta: Float[Tensor, "K P"], on: Cases) -> Float[Tensor, "K P"]:
+    def squared_gradient(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, "K P"]:
         """Return the mean over cases of the squared per-case gradient; a new tensor."""
+        assert isinstance(on, Cases)
         self._account.charge(self._passes.prices.squared_gradient * on.cases)
         value = torch.zeros_like(theta)
         for part, share in on.slices():
@@ -133,18 +136,19 @@ class BoundObjective:
         return value
 
     def curvature(
-        self, theta: Float[Tensor, "K P"], on: Cases, structural: float | None = None
-    ) -> Callable[[Float[Tensor, "K P"]], Float[Tensor, "K P"]]:
+        self, theta: Float[Tensor, "K P"], on: Batch, structural: float | None = None
+    ) -> Curvature:
         """Return v ↦ G v, linearised here once; each product is charged when it is made."""
-        prices = self._passes.prices
-        self._account.charge(prices.linearization * on.cases)
+        assert isinstance(on, Cases)
+        prices, cases = self._passes.prices, on.cases
+        self._account.charge(prices.linearization * cases)
         parts = [
             (self._passes.curvature(theta, part.inputs, part.targets, structural), share)
             for part, share in on.slices()
         ]
 
         def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
-            self._account.charge(prices.product * on.cases, products=1)
+            self._account.charge(prices.product * cases, products=1)
             value = parts[0][0](v)
             if len(parts) > 1:
                 value.mul_(parts[0][1])

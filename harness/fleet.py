@@ -51,10 +51,10 @@ class Observer(Protocol):
     """Who is told while a fleet trains; nothing here may wait."""
 
     def measured(self, row: int, measurement: Measurement) -> None:
-        """A row was evaluated."""
+        """Take note that a row was evaluated."""
 
     def progressed(self, progress: Progress) -> None:
-        """Some time has gone by."""
+        """Take note of where the fleet stands, every now and then."""
 
     def stopping(self) -> bool:
         """Say whether the run is to be interrupted."""
@@ -101,6 +101,7 @@ class Fleet:
         self.state = method.init(self.theta, seeds[0], self.updates)
         self._grid = evaluation_grid(budget, evaluations)
         self._measured = 0
+        self._measured_at: tuple[int, float] | None = None
         self._rows = len(seeds)
         self._ended: dict[int, Outcome] = {}
         self._bad_at = torch.full((self._rows,), -1, dtype=torch.int64, device=device)
@@ -110,7 +111,7 @@ class Fleet:
     def run(self, observer: Observer) -> list[Outcome]:
         """Train to the end of the budget, and say how each row ended."""
         self._evaluate(observer)
-        due, told = iter([*self._grid[:-1], math.inf]), 0.0
+        due, told = iter([*self._grid[:-1], math.inf]), -math.inf
         next_due = next(due)
         clock = self.account.clock
         clock.start()
@@ -125,15 +126,14 @@ class Fleet:
                 self._evaluate(observer)
                 while self.account.spent >= next_due:
                     next_due = next(due)
-                if len(self._ended) == self._rows:
-                    break
                 clock.start()
             now = time.perf_counter()
             if now - told > TICK:
                 told = now
                 observer.progressed(self._progress())
         clock.stop()
-        if len(self._ended) < self._rows:
+        # The last update may have met a point of the grid.
+        if self._work() != self._measured_at:
             self._evaluate(observer)
         observer.progressed(self._progress())
         stop = self._report.get("stop")
@@ -155,7 +155,7 @@ class Fleet:
         return True
 
     def _is_over(self) -> bool:
-        if "stop" in self._report:
+        if "stop" in self._report or len(self._ended) == self._rows:
             return True
         if self.updates is not None:
             return self.account.updates >= self.updates
@@ -198,6 +198,10 @@ class Fleet:
                 reason = f"the loss was not finite at update {update}"
                 self._ended[row] = Outcome("diverged", reason, ledger, theta[row].clone())
         self._measured += 1
+        self._measured_at = self._work()
+
+    def _work(self) -> tuple[int, float]:
+        return self.account.updates, self.account.gradients
 
     def _finish(self, status: Status, reason: str | None) -> list[Outcome]:
         ledger, theta = self.account.ledger(), self.method.iterate(self.theta, self.state)
@@ -211,8 +215,4 @@ class Fleet:
         if self.updates:
             spent = self.account.updates / self.updates
         loss = float(self._report["loss"].nanmean()) if "loss" in self._report else math.nan
-        return Progress(
-            min(1.0, spent), self.account.updates, loss, self.account.clock.seconds
-        )
-
-
+        return Progress(min(1.0, spent), self.account.updates, loss, self.account.clock.seconds)

@@ -62,7 +62,7 @@ class Account:
     _device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def charge(self, gradients: float, *, examples: int = 0, products: int = 0) -> None:
-        """Enter a call that costs so many gradient-equivalents; BudgetSpent if it cannot be paid."""
+        """Enter a call that costs so many gradient-equivalents; BudgetSpent if it is too dear."""
         limit = self.budget.amount * (1 + ROUNDING)
         if self.budget.currency == "gradients" and self.gradients + gradients > limit:
             raise BudgetSpent

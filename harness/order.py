@@ -12,8 +12,8 @@ class Order:
     """An endless sequence of case numbers; where it stands is one integer.
 
     The stream "gradient" is a new permutation every epoch. The stream "curvature" is
-    one permutation over and over, so that equal sizes give the same chunks in turn.
-    A batch that an epoch's end cuts goes on in the next epoch.
+    one permutation over and over, so that a size that divides the number of cases gives
+    the same chunks in turn. A batch that an epoch's end cuts goes on in the next epoch.
     """
 
     def __init__(self, cases: int, seed: int, stream: str) -> None:

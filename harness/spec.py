@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import rfc8785
 
+from harness.errors import Usage
+
 PROTOCOL_VERSION = 1
 
 Currency = Literal["gradients", "updates", "examples", "seconds"]
@@ -17,8 +19,17 @@ Precision = Literal["fp32", "tf32", "fp64"]
 
 
 def canonical(value: Any) -> str:
-    """Return the canonical JSON (RFC 8785) of plain values: 1.0 and 1, 1e-2 and 0.01 are one."""
-    return rfc8785.dumps(value).decode()
+    """Return the canonical JSON (RFC 8785) of plain values: 1.0 and 1, 1e-2 and 0.01 are one.
+
+    Usage for a number that JSON cannot carry exactly: 2⁵³ and beyond, or not finite.
+    """
+    try:
+        return rfc8785.dumps(value).decode()
+    except (rfc8785.IntegerDomainError, rfc8785.FloatDomainError) as error:
+        raise Usage(
+            f"{error}: what a trial is recorded under holds finite numbers only, and whole "
+            "numbers below 2^53. Choose one within them."
+        ) from error
 
 
 def key_of(value: Any) -> str:

@@ -194,7 +194,7 @@ class AutoencoderPasses:
         if slope is not None:
             return below.mul_(slope)
         if self._logistic(layer):
-            return torch.ops.aten.sigmoid_backward.grad_input(below, h, grad_input=below)
+            torch.ops.aten.sigmoid_backward.grad_input(below, h, grad_input=below)
         return below
 
     def _slope(self, h: Tensor, layer: int) -> Tensor | None:

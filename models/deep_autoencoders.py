@@ -40,12 +40,12 @@ CURVES = {
     "quick": Preset(
         side=16,
         hidden=(128, 64, 32, 6),
-        train=2_000,
+        train=1_000,
         test=1_000,
         budget=600_000,
         evaluations=24,
         targets=(3.0, 1.5, 1.0),
-        notes="16×16 images, 256-128-64-32-6, 2,000 + 1,000 cases",
+        notes="16×16 images, 256-128-64-32-6, 1,000 + 1,000 cases",
     ),
     "standard": Preset(
         side=28,
@@ -104,7 +104,7 @@ MNIST = {
 
 
 class DeepAutoencoder(Problem):
-    """Logistic units, a linear code, logistic outputs under cross-entropy; sparse initialisation."""
+    """Logistic units, a linear code, logistic outputs under cross-entropy; sparse start."""
 
     def __init__(
         self, name: str, preset: str, setting: Preset, load: Callable[[Preset, DataSource], Data]

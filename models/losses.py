@@ -2,7 +2,7 @@
 
 For a matching (canonical) loss the derivative is y − t and the curvature H_L is that of
 the output nonlinearity, positive semi-definite whatever the target
-(Martens & Sutskever 2012, sec. 6; the products are PAPER §4's H_L).
+(Martens & Sutskever 2012, sec. 6).
 """
 
 from __future__ import annotations

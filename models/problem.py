@@ -165,7 +165,7 @@ def digest_of(*arrays: np.ndarray) -> str:
     for array in arrays:
         little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
         sha.update(f"{little.dtype.str}{little.shape}".encode())
-        sha.update(memoryview(little).cast("B"))
+        sha.update(little.data.cast("B"))
     return sha.hexdigest()
 
 

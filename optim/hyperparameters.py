@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any
+from typing import Literal
 
 Value = int | float | str | bool
+Scale = Literal["linear", "log", "log from one"]
 
 
 class UsageError(ValueError):
@@ -20,8 +21,8 @@ class Hyperparameter:
     """One hyperparameter: its type, default, bounds, and the range in which it is tuned.
 
     `low` and `high` bound what is accepted (inclusive; `open_low` excludes `low`
-    itself). `tune` is (low, high) for search; `log` says on which scale. `grid`
-    is the published or customary grid.
+    itself). `tune` is (low, high) for search, and `scale` says how it is spread:
+    evenly, on log x, or on log(1 − x). `grid` is the published or customary grid.
     """
 
     name: str
@@ -33,7 +34,7 @@ class Hyperparameter:
     open_low: bool = False
     choices: tuple[str, ...] = ()
     tune: tuple[float, float] | None = None
-    log: bool = False
+    scale: Scale = "linear"
     grid: tuple[Value, ...] = ()
 
     def cast(self, given: object, owner: str) -> Value:
@@ -74,9 +75,7 @@ class Hyperparameter:
         return number
 
     def _outside(self, value: float) -> bool:
-        below = self.low is not None and (
-            value < self.low or (self.open_low and value == self.low)
-        )
+        below = self.low is not None and (value < self.low or (self.open_low and value == self.low))
         return below or (self.high is not None and value > self.high)
 
 

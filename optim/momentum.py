@@ -32,11 +32,13 @@ LR = Hyperparameter(
     "ε, the learning rate; it multiplies the gradient only",
     low=0.0,
     open_low=True,
-    tune=(1e-3, 0.3),
-    log=True,
+    tune=(1e-3, 1.0),
+    scale="log",
     grid=(0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001),
 )
-BATCH = Hyperparameter("batch", int, 200, "cases in a minibatch", low=1)
+BATCH = Hyperparameter(
+    "batch", int, 200, "cases in a minibatch", low=1, tune=(50, 400), scale="log"
+)
 L2 = Hyperparameter("l2", float, 0.0, "weight of ½‖θ‖² in the objective", low=0.0)
 MU_MAX = Hyperparameter(
     "mu_max",
@@ -46,7 +48,7 @@ MU_MAX = Hyperparameter(
     low=0.0,
     high=1.0,
     tune=(0.9, 0.999),
-    log=True,
+    scale="log from one",
     grid=(0.9, 0.99, 0.995, 0.999),
 )
 SCHEDULE = Hyperparameter(
@@ -93,6 +95,7 @@ class Momentum(Method):
     )
     backends: ClassVar[tuple[str, ...]] = ("torch", "numba")
     look: ClassVar[float]
+    hyperparameters: Mapping[str, Any]
 
     def __init__(self, backend: str = "torch", **given: object) -> None:
         self.backend = backend
@@ -119,21 +122,27 @@ class Momentum(Method):
         if any(other.fleet_key != self.fleet_key for other in others):
             raise UsageError("rows of one fleet need the same backend and batch size.")
         joined = type(self)(self.backend, **self.hyperparameters)
-        joined._rows = [self, *others]
+        joined._rows = [row for method in (self, *others) for row in method._rows]
         return joined
 
     def schedule(self, budget: int | None) -> Schedule:
         """Return μ_t of this row; the final phase needs to know where the run ends."""
         h = self.hyperparameters
-        rising: Schedule = {
-            "sutskever": lambda: Rising(h["mu_max"], h["period"]),
-            "constant": lambda: Constant(h["mu_max"], h["period"]),
-            "nesterov": lambda: Nesterov1983(h["mu_max"]),
-        }[h["schedule"]]()
-        return rising if budget is None else FinalPhase(rising, budget, h["final"], h["final_mu"])
+        before: dict[str, Schedule] = {
+            "sutskever": Rising(h["mu_max"], h["period"]),
+            "constant": Constant(h["mu_max"], h["period"]),
+            "nesterov": Nesterov1983(h["mu_max"]),
+        }
+        mu = before[h["schedule"]]
+        return mu if budget is None else FinalPhase(mu, budget, h["final"], h["final_mu"])
 
     def init(self, theta: Float[Tensor, "K P"], seed: int, budget: int | None) -> State:
         """Return zero velocity at t = 0; the look-ahead point is θ."""
+        if self.backend == "numba" and theta.device.type != "cpu":
+            raise UsageError(
+                f"{self.name}@numba runs only on the CPU, not on {theta.device.type}; "
+                f"write {self.name}@torch."
+            )
         looks = any(row.look for row in self._rows)
         schedules = [row.schedule(budget) for row in self._rows]
         l2 = [row.hyperparameters["l2"] for row in self._rows]

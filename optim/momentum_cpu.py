@@ -34,7 +34,7 @@ def _kernel() -> Any:
 
     # Multiply and add may be contracted to one rounding; nothing else is relaxed, so that
     # a NaN stays a NaN.
-    @numba.njit(fastmath={"contract"}, error_model="numpy", cache=True)  # type: ignore[untyped-decorator]
+    @numba.njit(fastmath={"contract"}, error_model="numpy", cache=True)
     def update(theta: Any, v: Any, y: Any, g: Any, lr: Any, mu: Any, ahead: Any) -> None:
         for k in range(theta.shape[0]):
             epsilon, m, a = lr[k, 0], mu[k, 0], ahead[k, 0]

@@ -69,9 +69,7 @@ class Objective(Protocol):
     ) -> tuple[Float[Tensor, " K"], Float[Tensor, "K P"]]:
         """Return f(θ) and ∇f(θ); the gradient's memory is reused by the next call."""
 
-    def squared_gradient(
-        self, theta: Float[Tensor, "K P"], on: Batch
-    ) -> Float[Tensor, "K P"]:
+    def squared_gradient(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, "K P"]:
         """Return the mean over cases of the squared per-case gradient; a new tensor."""
 
     def curvature(

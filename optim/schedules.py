@@ -1,4 +1,4 @@
-"""Momentum schedules of Sutskever et al. 2013: μ as a function of the update's number t = 0, 1, …"""
+"""Momentum schedules of Sutskever et al. 2013: μ as a function of the update t = 0, 1, …"""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Nesterov1983:
 
 @dataclass(frozen=True)
 class FinalPhase:
-    """`before`, but μ = min(final_mu, before) in the last `length` of `updates` updates (sec. 3)."""
+    """`before`, but μ = min(final_mu, before) in the last `length` updates of a run (sec. 3)."""
 
     before: Schedule
     updates: int

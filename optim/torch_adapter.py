@@ -36,6 +36,7 @@ class TorchMethod(Method):
     reference = "torch.optim"
     backends = ("torch",)
     optimizer: ClassVar[type[torch.optim.Optimizer]]
+    hyperparameters: Mapping[str, Any]
 
     def __init__(self, backend: str = "torch", **given: object) -> None:
         self.backend = backend

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.options import data_dir_option
 from harness.errors import Infrastructure, Usage
 
 if TYPE_CHECKING:
@@ -18,13 +19,6 @@ if TYPE_CHECKING:
     from models.data.files import FileState
 
 DATASETS = ("curves", "mnist")
-
-data_dir_option = click.option(
-    "--data-dir",
-    envvar="BENCH_DATA_DIR",
-    metavar="DIR",
-    help="Folder that is searched before the user's cache.",
-)
 
 
 @click.group("data", epilog="Example: bench data fetch mnist")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from harness.cli.ui import store_option, store_url
+from harness.cli.options import store_option, store_url
 
 
 @click.group("db", epilog="Example: bench db sync --store sqlite:///mlruns/bench.db")

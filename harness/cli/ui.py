@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 from urllib.error import URLError
@@ -18,6 +17,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import click
 
+from harness.cli.options import store_option, store_url
 from harness.errors import Infrastructure, Usage
 
 if TYPE_CHECKING:
@@ -25,18 +25,6 @@ if TYPE_CHECKING:
 
 _PORT = 5000
 _START_SECONDS = 120
-
-store_option = click.option(
-    "--store",
-    envvar="BENCH_STORE",
-    metavar="URL",
-    help="Where results are kept; default: sqlite:///mlruns/bench.db",
-)
-
-
-def store_url(given: str | None) -> str:
-    """Return the store that was given, or the file in the working directory."""
-    return given or f"sqlite:///{Path('mlruns/bench.db').absolute()}"
 
 
 @click.command("ui", epilog="Example: bench ui --port 5001")
@@ -58,7 +46,7 @@ def command(store: str | None, host: str, port: int | None) -> None:
         click.echo("Bringing MLflow up to date …", err=True)
         sync(opened)
         path = first_view(opened)
-        with _server(opened, host, chosen) as server, _interrupts():
+        with _interrupts(), _server(opened, host, chosen) as server:
             _wait(server, host, chosen)
             click.echo(f"http://{_address(host)}:{chosen}{path}")
             click.echo("Ctrl-C ends it.", err=True)

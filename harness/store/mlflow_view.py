@@ -22,8 +22,8 @@ def view_tag(metric: str) -> str:
     """Return the tag's value for a protocol's metric, with or without its `train_`."""
     short = metric.removeprefix("train_")
     state = {
-        # Comparisons are runs of the same experiment and have no curve.
-        "searchFilter": "tags.`bench.kind` = 'trial'",
+        # Comparisons are runs of the same experiment, and tuning is not the result.
+        "searchFilter": "tags.`bench.kind` = 'trial' AND tags.`bench.purpose` = 'reported'",
         "orderByKey": "attributes.start_time",
         "orderByAsc": True,
         "selectedColumns": [

@@ -67,14 +67,15 @@ class HessianFree:
             "batch", int, 0, "cases of the gradient and the searches; 0: the whole set", low=0
         ),
         Hyperparameter(
-            "chunks", int, 4, "the curvature batch is this part of the training set", low=1
+            "chunks", int, 4, "the curvature batch is this part of the training set", low=1,
+            tune=(1, 16), scale="log",
         ),
         Hyperparameter(
-            "l2", float, 2e-5, "L2: h = f + ½ L2 ‖θ‖²", low=0.0, grid=(0.0, 1e-5, 2e-5)
+            "l2", float, 2e-5, "L2: h = f + ½ L2 ‖θ‖²", low=0.0
         ),
         Hyperparameter(
             "lam", float, 45.0, "λ₀, the initial damping; 0 stays 0", low=0.0,
-            tune=(0.1, 100.0), log=True, grid=(0.1, 1.0, 10.0, 45.0, 100.0),
+            tune=(0.1, 100.0), scale="log", grid=(0.1, 1.0, 5.0, 15.0, 45.0, 100.0),
         ),
         Hyperparameter("lam_factor", float, 1.5, "λ is multiplied or divided by this", low=1.0),
         Hyperparameter("cg_max", int, 250, "CG steps of an iteration, at most", low=1),

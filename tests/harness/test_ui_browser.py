@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli.ui import command
+from harness.errors import Infrastructure, Usage
 from harness.records import Ledger, Measurement
 from harness.spec import Budget, MethodSpec, Protocol, TrialSpec
 from harness.store.results import Store
-
-pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (
@@ -98,6 +99,7 @@ def served(url: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
         process.communicate(timeout=60)
 
 
+@pytest.mark.slow
 def test_runs_and_curves_are_on_the_page(recorded: str, chromium: str, tmp_path: Path) -> None:
     api = pytest.importorskip("playwright.sync_api")
     with served(recorded) as (address, _), api.sync_playwright() as playwright:
@@ -134,6 +136,7 @@ def test_runs_and_curves_are_on_the_page(recorded: str, chromium: str, tmp_path:
     assert "compare nag" not in body
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_server_and_everything_it_started(recorded: str) -> None:
     with served(recorded) as (address, process):
         assert address.startswith("http://127.0.0.1:")
@@ -144,3 +147,16 @@ def test_ctrl_c_ends_the_server_and_everything_it_started(recorded: str) -> None
         assert process.wait(timeout=60) == 0
         with pytest.raises(ProcessLookupError):
             os.killpg(group, 0)
+
+
+def test_a_port_that_is_taken_is_named(recorded: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = str(listener.getsockname()[1])
+        with pytest.raises(Usage, match=f"--port {port}: it is taken"):
+            command.main(["--store", recorded, "--port", port], standalone_mode=False)
+
+
+def test_a_store_that_is_not_there_is_named_and_not_made(store_url: str) -> None:
+    with pytest.raises(Infrastructure, match="There is no store"):
+        command.main(["--store", store_url], standalone_mode=False)
+    assert not Path(store_url.removeprefix("sqlite:///")).exists()

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from harness.cli.db import command
 from harness.errors import Infrastructure
 from harness.records import Ledger, Measurement
 from harness.spec import Budget, MethodSpec, Protocol, TrialSpec
@@ -471,6 +473,16 @@ def test_initialise_again_does_nothing(store: Store) -> None:
     before = rows(store, "SELECT sql FROM sqlite_master ORDER BY name")
     initialise(store.url)
     assert rows(store, "SELECT sql FROM sqlite_master ORDER BY name") == before
+
+
+def test_the_command_says_what_it_wrote(store: Store) -> None:
+    run = CliRunner().invoke
+    told = run(command, ["sync", "--store", store.url]).output
+    assert (
+        told == f"MLflow is up to date: 5 runs and {written_points(store)} points were written.\n"
+    )
+    assert "0 runs and 0 points" in run(command, ["sync", "--store", store.url]).output
+    assert "are up to date" in run(command, ["upgrade", "--store", store.url]).output
 
 
 # Names and points

@@ -1,0 +1,84 @@
+"""Gauss–Newton products of one network by several means: linearise once, then multiply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.plain import cross_entropy, sequential
+from models.autodiff import AutodiffPasses
+from models.deep_autoencoders import DeepAutoencoder
+from models.problem import Passes
+
+Product = Callable[[], object]
+Linearize = Callable[[], Product]
+
+OURS = "bench, hand-written passes"
+CACHED = "bench, cached double backward"
+BACKPACK = "BackPACK"
+CURVLINOPS = "curvlinops"
+
+
+def products(
+    problem: DeepAutoencoder, theta: Tensor, inputs: Tensor, v: Tensor
+) -> dict[str, Linearize]:
+    """Return how to linearise by every means that is installed; the product is G v.
+
+    `theta` and `v` are (1, P), `inputs` (B, D). Every means has its own form of v and G v, and
+    curvlinops multiplies by B: what it sums, the others average over cases.
+    """
+    found = {
+        OURS: _ours(problem.passes(), theta, inputs, v),
+        CACHED: _ours(AutodiffPasses(problem), theta, inputs, v),
+    }
+    model = sequential(problem, theta)
+    tangent = [each.detach() for each in sequential(problem, v).parameters()]
+    if find_spec("backpack"):
+        found[BACKPACK] = _backpack(model, inputs, tangent)
+    if find_spec("curvlinops"):
+        found[CURVLINOPS] = _curvlinops(model, inputs, tangent)
+    return found
+
+
+def _ours(passes: Passes, theta: Tensor, inputs: Tensor, v: Tensor) -> Linearize:
+    def linearize() -> Product:
+        product = passes.curvature(theta, inputs[None], inputs[None])
+        return lambda: product(v)
+
+    return linearize
+
+
+def _backpack(model: nn.Sequential, inputs: Tensor, v: list[Tensor]) -> Linearize:
+    from backpack.hessianfree.ggnvp import ggn_vector_product_from_plist
+
+    parameters = list(model.parameters())
+
+    def linearize() -> Product:
+        z = model(inputs)
+        loss = cross_entropy(z, inputs)
+        return lambda: ggn_vector_product_from_plist(loss, z, parameters, v)
+
+    return linearize
+
+
+def _curvlinops(model: nn.Sequential, inputs: Tensor, v: list[Tensor]) -> Linearize:
+    from curvlinops import GGNLinearOperator
+
+    parameters = list(model.parameters())
+    loss = torch.nn.BCEWithLogitsLoss(reduction="sum")
+
+    def linearize() -> Product:
+        operator = GGNLinearOperator(
+            model,
+            loss,
+            parameters,
+            [(inputs, inputs)],
+            check_deterministic=False,
+            num_data=len(inputs),
+        )
+        return lambda: operator @ v
+
+    return linearize

@@ -1,0 +1,138 @@
+"""`bench`: the commands, each imported only when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from harness.errors import BenchError, Usage
+from optim.hyperparameters import UsageError, nearest
+
+COMMANDS = {
+    "compare": "Compare optimizers on a problem, with a verdict for every pair.",
+    "run": "Run one optimizer on a problem and record it.",
+    "show": "Show a comparison or a trial that is recorded.",
+    "list": "List problems, optimizers, comparisons or trials.",
+    "ui": "Show the store in MLflow's pages until Ctrl-C.",
+    "db": "Upgrade the store's tables, and copy them into MLflow.",
+    "data": "List, fetch and verify data sets.",
+    "doctor": "Say what this machine has, and what is missing.",
+}
+SETTINGS = Path("bench.toml")
+
+
+class Commands(click.Group):
+    """Imports a command's file when the command is used, so that `bench --help` is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"harness.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise Usage(
+                f"There is no command {args[0]!r}{nearest(args[0], COMMANDS)} "
+                f"There are: {', '.join(COMMANDS)}."
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: bench compare --optimizers nag,hf",
+)
+@click.version_option(package_name="bench-harness", prog_name="bench")
+def cli() -> None:
+    """Compare optimizers on shared problems, and record every run."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; end with the exit code that its error carries, and a sentence."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        code = cli.main(
+            arguments,
+            prog_name="bench",
+            standalone_mode=False,
+            auto_envvar_prefix="BENCH",
+            default_map=_settings(),
+        )
+    except (BenchError, UsageError, click.ClickException, click.Abort, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        code = _explain(error)
+    except BrokenPipeError:
+        # Whoever read our output has gone: nothing is wrong, and nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        if debug:
+            raise
+        click.echo(
+            f"bench: an error that should not happen: {type(error).__name__}: {error}. What was "
+            "recorded is kept. The same command with --debug shows where it comes from.",
+            err=True,
+        )
+        code = 4
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: BaseException) -> int:
+    """Say what is wrong on stderr, without a traceback; return the exit code."""
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        click.echo("bench: interrupted.", err=True)
+        return 130
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        hint = f" `{context.command_path} --help` shows what is allowed." if context else ""
+        click.echo(f"bench: {error.format_message()}{hint}", err=True)
+        return 2
+    click.echo(f"bench: {error}", err=True)
+    return error.exit_code if isinstance(error, BenchError) else 2
+
+
+def _settings() -> dict[str, Any]:
+    """Return the defaults in the working directory's bench.toml: a table a command."""
+    if not SETTINGS.is_file():
+        return {}
+    try:
+        tables = tomllib.loads(SETTINGS.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise Usage(f"{SETTINGS} in this folder cannot be read: {error}.") from error
+    shared = {key: value for key, value in tables.items() if not isinstance(value, dict)}
+    unknown = [key for key, value in tables.items() if isinstance(value, dict)]
+    for name in unknown:
+        if name not in COMMANDS:
+            raise Usage(f"{SETTINGS}: there is no command {name!r}{nearest(name, COMMANDS)}")
+    return {
+        command: {
+            key.replace("-", "_"): value
+            for key, value in {**shared, **tables.get(command, {})}.items()
+        }
+        for command in COMMANDS
+    }
+
+
+if __name__ == "__main__":
+    main()

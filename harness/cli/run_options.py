@@ -1,0 +1,41 @@
+"""The options that `bench compare` and `bench run` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+OPTIONS = (
+    click.option("--problem", default="curves", show_default=True, help="curves, mnist, or yours."),
+    click.option(
+        "--preset",
+        default="quick",
+        show_default=True,
+        metavar="quick|standard|paper",
+        help="Minutes on 2 cores, an hour, or the published protocol.",
+    ),
+    click.option(
+        "--budget",
+        metavar="CURRENCY=AMOUNT",
+        help="gradients=…, updates=…, examples=… or seconds=…; default: the preset's.",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(["fp32", "tf32", "fp64"]),
+        default="fp32",
+        show_default=True,
+    ),
+    click.option(
+        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+    ),
+    click.option("--threads", type=int, metavar="N", help="CPU threads; default: torch's choice."),
+)
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options in the order in which help shows them."""
+    for option in reversed(OPTIONS):
+        function = option(function)
+    return function

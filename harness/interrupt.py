@@ -1,0 +1,36 @@
+"""Ctrl-C and SIGTERM end a run in order: the first asks, the loop stops between two updates."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupted:
+    """Becomes true at the first signal."""
+
+    def __init__(self) -> None:
+        self.name = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.name)
+
+
+@contextmanager
+def signals() -> Iterator[Interrupted]:
+    """Turn SIGINT and SIGTERM into a flag while the block runs; a second Ctrl-C ends it at once."""
+    flag = Interrupted()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if flag and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        flag.name = signal.Signals(number).name
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield flag
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,229 @@
+"""Running planned trials in this process, and recording each as it goes."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol as Contract
+
+import numpy as np
+import torch
+
+from harness.binding import DeviceData
+from harness.errors import Infrastructure
+from harness.fleet import Fleet, Outcome, Progress
+from harness.interrupt import Interrupted
+from harness.planning import Trial, fleets
+from harness.records import Measurement
+from harness.report.plots import reconstructions
+from harness.spec import Precision, Protocol, key_of
+from harness.store.context import context, info, source_digest
+from harness.store.results import Store
+from harness.store.writer import Recorder
+from models.problem import Data, Problem
+
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp64": torch.float64}
+SHOWN = 10
+"""Cases in a picture of reconstructions."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how trials run; set once, before anything is computed."""
+
+    device: torch.device
+    threads: int
+    precision: Precision
+
+    def prepare(self) -> None:
+        """Set threads and the precision of matrix products for this process."""
+        torch.set_num_threads(self.threads)
+        torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
+
+    def context(self, rows: int) -> dict[str, object]:
+        """Return what may change a measured time."""
+        return context(self.device, self.threads, self.precision, 1, rows, 0)
+
+
+class Bars(Contract):
+    """Shows how fleets get on."""
+
+    def fleet(self, label: str, number: int, total: int) -> AbstractContextManager[None]:
+        """Begin the bar of a fleet."""
+
+    def update(self, progress: Progress) -> None:
+        """Move the present fleet's bar."""
+
+
+class InterruptedRun(Exception):
+    """A signal ended the run; everything measured until then is recorded."""
+
+
+@dataclass
+class Run:
+    """Everything that running a set of trials needs."""
+
+    store: Store
+    comparison_id: str
+    protocol: Protocol
+    problem: Problem
+    data: Data
+    tensors: DeviceData
+    machine: Machine
+    interrupted: Interrupted
+    bars: Bars
+    say: Callable[[str], None]
+    timed: bool = False
+    fresh: bool = False
+
+    def execute(self, planned: Sequence[Trial]) -> list[int]:
+        """Run what is not on record yet, and return the ids of all trials, in order."""
+        ids: dict[int, int] = {}
+        todo: list[tuple[int, Trial]] = []
+        for number, trial in enumerate(planned):
+            found = None if self.fresh else self._recorded(trial)
+            if found is None:
+                todo.append((number, trial))
+            else:
+                self.store.adopt(self.comparison_id, found)
+                ids[number] = found
+        if ids:
+            self.say(
+                f"{len(ids)} of {len(planned)} trials are on record, with the same key, source and "
+                "context, and are reused (--fresh runs them again)."
+            )
+        numbers = {id(trial): number for number, trial in todo}
+        groups = fleets([t for _, t in todo], self.problem, self.machine.device, self.timed)
+        spool = self.store.artifacts.parent / "spool"
+        with Recorder(self.store, spool, self.say, self.comparison_id) as recorder:
+            for index, group in enumerate(groups):
+                labels = ", ".join(dict.fromkeys(t.candidate.label for t in group))
+                seeds = ", ".join(str(t.spec.seed) for t in group)
+                with self.bars.fleet(f"{labels} s{seeds}", index + 1, len(groups)):
+                    begun = self._train(group, recorder)
+                ids |= {numbers[id(t)]: trial for t, trial in zip(group, begun, strict=True)}
+                if self.interrupted:
+                    break
+            entered = recorder.close()
+        if self.interrupted:
+            raise InterruptedRun
+        if not entered:
+            raise Infrastructure(
+                f"The store {self.store.shown_url} could not take everything. What it lacks is kept "
+                f"in {spool} and entered by the next run; then the same command gives the result."
+            )
+        return [ids[number] for number in range(len(planned))]
+
+    def _recorded(self, trial: Trial) -> int | None:
+        found = self.store.find_reusable(
+            trial.spec.key, self._source(trial), key_of(self.machine.context(1))
+        )
+        if found is None or (self.timed and found.seconds_are != "alone"):
+            return None
+        return found.id
+
+    def _source(self, trial: Trial) -> str:
+        return source_digest(type(trial.candidate.method), type(self.problem))
+
+    def _train(self, group: Sequence[Trial], recorder: Recorder) -> list[int]:
+        first, *others = (trial.candidate.method for trial in group)
+        method = first.join(others) if others else first
+        fleet = Fleet(
+            self.problem,
+            self.tensors,
+            method,
+            [trial.spec.seed for trial in group],
+            self.protocol.budget,
+            self.protocol.evaluations,
+        )
+        begun = [
+            self.store.begin(
+                self.comparison_id,
+                trial.spec,
+                label=trial.candidate.label,
+                purpose=trial.purpose,
+                source_digest=self._source(trial),
+                context=self.machine.context(len(group)),
+                info=info(),
+                fleet_rows=len(group),
+                seconds_are="alone" if self.timed else "shared",
+                owner=f"{socket.gethostname()}:{os.getpid()}",
+            )
+            for trial in group
+        ]
+        for trial_id in begun:
+            recorder.open(trial_id)
+        observer = _Recording(recorder, begun, self.bars, self.interrupted)
+        try:
+            outcomes = fleet.run(observer)
+        except BaseException as error:
+            reason = "interrupted by a signal" if isinstance(error, KeyboardInterrupt) else repr(error)
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            for row, trial_id in enumerate(begun):
+                recorder.end(
+                    trial_id, status, reason, fleet.account.ledger(), observer.last.get(row)
+                )
+            raise
+        for row, (trial, trial_id, outcome) in enumerate(zip(group, begun, outcomes, strict=True)):
+            if trial.purpose == "reported" and outcome.status != "interrupted":
+                self._picture(trial, trial_id, outcome, observer.last[row])
+            recorder.end(
+                trial_id, outcome.status, outcome.reason, outcome.ledger, observer.last[row]
+            )
+        return begun
+
+    def _picture(
+        self, trial: Trial, trial_id: int, outcome: Outcome, last: Measurement
+    ) -> None:
+        """Keep a trial's reconstructions of the first test cases, as numbers and as a picture."""
+        if self.data.image_shape is None:
+            return
+        folder = trial_folder(self.store, trial_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        inputs = self.tensors.test.inputs[:, :SHOWN]
+        with torch.no_grad():
+            z = self.problem.passes().logits(outcome.theta[None], inputs)
+            shown = self.problem.outputs(z)[0].cpu().numpy().reshape(-1, *self.data.image_shape)
+        np.save(folder / "reconstructions.npy", shown.astype(np.float32))
+        label = f"{trial.candidate.label} s{trial.spec.seed}\n{last.test_metric:.3g}"
+        reconstructions(self.originals(), [(label, shown)], folder / "reconstructions.png")
+
+    def originals(self) -> np.ndarray:
+        """Return the first test cases as images."""
+        assert self.data.image_shape is not None
+        return self.data.test_inputs[:SHOWN].reshape(-1, *self.data.image_shape)
+
+
+class _Recording:
+    """Passes a fleet's measurements on to the recorder and its progress to the bar."""
+
+    def __init__(
+        self, recorder: Recorder, trials: Sequence[int], bars: Bars, interrupted: Interrupted
+    ) -> None:
+        self._recorder, self._trials = recorder, trials
+        self._bars, self._interrupted = bars, interrupted
+        self.last: dict[int, Measurement] = {}
+
+    def measured(self, row: int, measurement: Measurement) -> None:
+        self.last[row] = measurement
+        self._recorder.measure(self._trials[row], measurement)
+
+    def progressed(self, progress: Progress) -> None:
+        self._bars.update(progress)
+
+    def stopping(self) -> bool:
+        return bool(self._interrupted)
+
+
+def trial_folder(store: Store, trial_id: int) -> Path:
+    """Return where a trial's files are."""
+    return store.artifacts / "bench" / f"trial-{trial_id}"
+
+
+def comparison_folder(store: Store, comparison_id: str) -> Path:
+    """Return where a comparison's files are."""
+    return store.artifacts / "bench" / comparison_id

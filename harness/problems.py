@@ -1,0 +1,66 @@
+"""Problem texts → problems: built in, entry points `bench.problems`, anybody's class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+
+from harness.errors import Usage
+from models.problem import PRESETS, Problem
+from models.problems import PROBLEMS
+from optim import plugins
+from optim.hyperparameters import UsageError, nearest
+from optim.text import parse
+
+GROUP = "bench.problems"
+
+
+def names() -> list[str]:
+    """Return the names of all problems that need no module or file to be named."""
+    return [*PROBLEMS, *sorted(point.name for point in entry_points(group=GROUP))]
+
+
+def resolve(text: str, preset: str) -> Problem:
+    """Return the problem that `text` means, at a preset.
+
+    A problem of one's own is a callable that takes the preset and, by keyword, what the
+    brackets set: a subclass of `models.problem.Problem`, or a function that returns one.
+    """
+    if preset not in PRESETS:
+        raise Usage(
+            f"--preset {preset}: there is no such preset{nearest(preset, PRESETS)} "
+            f"Allowed: {', '.join(PRESETS)}."
+        )
+    written = parse(text)
+    if written.backend:
+        raise Usage(f"--problem {text}: a problem has no backend.")
+    if any(len(values) > 1 for values in written.values.values()):
+        raise Usage(f"--problem {text}: a comparison is on one problem; write one value each.")
+    make = _find(written.name)
+    try:
+        problem = make(preset, **{key: values[0] for key, values in written.values.items()})
+    except TypeError as error:
+        raise Usage(f"--problem {text}: {error}.") from error
+    except KeyError as error:
+        raise Usage(f"--problem {text} has no preset {error}.") from error
+    if not isinstance(problem, Problem):
+        raise Usage(f"--problem {text} gave a {type(problem).__name__}, not a Problem.")
+    return problem
+
+
+def _find(name: str) -> Callable[..., Problem]:
+    if name in PROBLEMS:
+        return PROBLEMS[name]
+    if plugins.is_plugin(name):
+        try:
+            loaded: Callable[..., Problem] = plugins.load(name)
+        except UsageError as error:
+            raise Usage(f"--problem {error}") from error
+        return loaded
+    for point in entry_points(group=GROUP, name=name):
+        found: Callable[..., Problem] = point.load()
+        return found
+    raise Usage(
+        f"--problem {name}: there is no such problem{nearest(name, names())} There are: "
+        f"{', '.join(names())}; and package.module:Problem or ./file.py:Problem for your own."
+    )

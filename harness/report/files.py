@@ -1,0 +1,65 @@
+"""The files of a comparison: JSON, text and pictures, beside the store and in MLflow."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from harness.records import Measurement, TrialRecord
+from harness.report.plots import diagnostics, learning_curves, reconstructions
+from harness.report.table import render
+
+WIDTH = 110
+
+
+def write_files(
+    folder: Path,
+    summary: Mapping[str, Any],
+    trials: Sequence[TrialRecord],
+    measurements: Mapping[int, Sequence[Measurement]],
+    originals: np.ndarray | None,
+    trial_files: Path,
+) -> None:
+    """Write comparison.json, report.txt, learning_curves.png, and what else there is to show.
+
+    `trial_files` holds a folder a trial, `trial-<id>`, with the reconstructions of each.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "comparison.json").write_text(to_json(summary), "utf-8")
+    (folder / "report.txt").write_text(to_text(summary), "utf-8")
+    learning_curves(summary, trials, measurements, folder / "learning_curves.png")
+    rows = []
+    for trial in {t.method: t for t in sorted(trials, key=lambda t: -t.seed)}.values():
+        made = trial_files / f"trial-{trial.id}" / "reconstructions.npy"
+        if made.is_file():
+            error = "–" if trial.test_metric is None else f"{trial.test_metric:.3g}"
+            rows.append((f"{trial.method}\n{error}", np.load(made)))
+    if originals is not None and rows:
+        reconstructions(originals, rows, folder / "reconstructions.png")
+    shown = {
+        f"{t.method} s{t.seed}": measurements[t.id]
+        for t in trials
+        if any("lambda" in m.diagnostics for m in measurements.get(t.id, ()))
+    }
+    if shown:
+        diagnostics(shown, folder / "diagnostics.png")
+
+
+def to_json(summary: Mapping[str, Any]) -> str:
+    """Return the summary as JSON; a value that JSON does not have is an error, not a NaN."""
+    return json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def to_text(summary: Mapping[str, Any]) -> str:
+    """Return the table as plain text."""
+    console = Console(file=io.StringIO(), width=WIDTH, color_system=None)
+    console.print(render(summary))
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()

@@ -1,0 +1,67 @@
+"""Tuning: every method gets the same number of trials, on seeds that are never reported."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+from scipy.stats import qmc
+
+from harness.errors import Usage
+from harness.seeds import TUNING_SEEDS_FROM
+from optim.hyperparameters import Hyperparameter
+from optim.registry import find
+from optim.text import Written
+
+TUNING_SEEDS = (TUNING_SEEDS_FROM,)
+
+
+def spread(written: Written, tune: str) -> list[Written]:
+    """Return the points at which a method is tried, each with single values.
+
+    `tune` is "none" (what is written, its grid where it has one), "grid" (the declared
+    grid of the method's first hyperparameter that has one) or a number N of points of a
+    scrambled Sobol sequence over the declared ranges. The sequence depends on the
+    method's name alone and N points are the first of N + M. What is written stays fixed.
+    """
+    if tune == "none":
+        return [written]
+    space = [h for h in find(written.name).space if h.name not in written.values]
+    if tune == "grid":
+        first = next((h for h in space if h.grid), None)
+        if first is None:
+            raise Usage(f"--tune grid: {written.name} declares no grid; write one, key=a|b|c.")
+        values = {**written.values, first.name: tuple(str(value) for value in first.grid)}
+        return [Written(written.name, written.backend, values)]
+    ranges = [h for h in space if h.tune is not None]
+    if not ranges:
+        raise Usage(f"--tune {tune}: {written.name} declares no range to tune in.")
+    seed = int.from_bytes(hashlib.sha256(written.name.encode()).digest()[:8], "big")
+    sobol = qmc.Sobol(len(ranges), scramble=True, rng=seed)
+    # Whole powers of two keep the sequence balanced; the first N of them are used.
+    points = sobol.random_base2(max(0, math.ceil(math.log2(int(tune)))))[: int(tune)]
+    return [
+        Written(
+            written.name,
+            written.backend,
+            {
+                **written.values,
+                **{h.name: (_at(h, u),) for h, u in zip(ranges, point, strict=True)},
+            },
+        )
+        for point in points.tolist()
+    ]
+
+
+def _at(hyperparameter: Hyperparameter, u: float) -> str:
+    """Return the value at u ∈ [0, 1) of the range, three digits of it, as text."""
+    assert hyperparameter.tune is not None
+    low, high = hyperparameter.tune
+    if hyperparameter.scale == "log":
+        value = low * (high / low) ** u
+    elif hyperparameter.scale == "log from one":
+        value = 1 - (1 - low) * ((1 - high) / (1 - low)) ** u
+        return f"{1 - float(f'{1 - value:.3g}'):.12g}"
+    else:
+        value = low + (high - low) * u
+    return str(round(value)) if hyperparameter.kind is int else f"{value:.3g}"
