@@ -90,6 +90,8 @@ def installed(package: str) -> str:
         return NOT_INSTALLED
 
 
-def thread_counts() -> list[int]:
-    """Return 1, and 2 where there are two cores."""
+def thread_counts(smoke: bool, device: torch.device) -> list[int]:
+    """Return 1, and 2 where there are two cores; 1 where threads do not matter."""
+    if smoke or device.type != "cpu":
+        return [1]
     return [threads for threads in (1, 2) if threads <= (os.cpu_count() or 1)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 import torch
@@ -13,7 +13,7 @@ from models.autodiff import AutodiffPasses
 from models.deep_autoencoders import DeepAutoencoder
 from models.problem import Passes
 
-Product = Callable[[], object]
+Product = Callable[[], Tensor | Sequence[Tensor]]
 Linearize = Callable[[], Product]
 
 OURS = "bench, hand-written passes"

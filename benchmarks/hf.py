@@ -25,7 +25,7 @@ def measure(smoke: bool, device: torch.device) -> Part:
     problem, data = load(preset, device)
     theta = initial_parameters(problem, [0], device, torch.float32)
     figures = []
-    for threads in thread_counts() if device.type == "cpu" else [1]:
+    for threads in thread_counts(smoke, device):
         torch.set_num_threads(threads)
         for batch in sizes:
             figures += _at(problem, theta, data.train.inputs[0, :batch], rounds)

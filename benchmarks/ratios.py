@@ -14,6 +14,10 @@ from statistics import median, quantiles
 
 import torch
 
+LIMIT = 40.0
+"""Seconds after which no further round begins, once there are LEAST."""
+LEAST = 3
+
 
 @dataclass(frozen=True)
 class Timed:
@@ -28,13 +32,16 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Return the seconds a call of every candidate in every round.
 
-    One more round goes first, uncounted. The order of the candidates is reversed from round to
+    One more round goes first, uncounted; fewer than `rounds` are made where they would take
+    longer than LIMIT. The order of the candidates is reversed from round to
     round, so that none always follows the same other one. With a CUDA device the clock waits
     for what it was given.
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    order = list(candidates)
+    order, end = list(candidates), time.perf_counter() + LIMIT
     for turn in range(rounds + 1):
+        if turn > LEAST and time.perf_counter() > end:
+            break
         for name in order:
             spent = _seconds(candidates[name], device)
             if turn > 0:

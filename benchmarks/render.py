@@ -25,8 +25,8 @@ the same rounds, hold for that machine at that hour, and are there for orientati
 """
 
 
-def page(folder: Path = RESULTS) -> str:
-    """Return the whole page; a file that is not there leaves its section out."""
+def page(folder: Path) -> str:
+    """Return the page of a folder of results; a file that is not there has no section."""
     sections = [
         make(json.loads(path.read_text()))
         for name, make in SECTIONS.items()
@@ -116,7 +116,7 @@ SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 def write() -> None:
     """Write the page."""
-    PAGE.write_text(page())
+    PAGE.write_text(page(RESULTS))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def measure(smoke: bool, device: torch.device) -> Part:
     preset, rounds = ("quick", 3) if smoke else ("paper", 60)
     problem, data = load(preset, device)
     figures = []
-    for threads in thread_counts() if device.type == "cpu" else [1]:
+    for threads in thread_counts(smoke, device):
         torch.set_num_threads(threads)
         figures += _whole(problem, data, rounds)
         figures += _alone(problem, device, rounds)

@@ -93,6 +93,28 @@ def compare(request: Request) -> dict[str, Any] | None:
         return summary
 
 
+def run_one(request: Request, seed: int) -> dict[str, Any] | None:
+    """Run one method under one seed, record it and return its summary; None after a dry run."""
+    if not 0 <= seed < TUNING_SEEDS_FROM:
+        raise Usage(f"--seed {seed}: allowed are whole numbers from 0 to {TUNING_SEEDS_FROM - 1}.")
+    if len(split(request.optimizers)) != 1:
+        raise Usage("`bench run` runs one optimizer; `bench compare` runs several.")
+    prepared = prepare(request)
+    if len(prepared.points[0]) != 1:
+        raise Usage("`bench run` runs one method, not a grid; `bench compare` tunes over grids.")
+    _announce(prepared)
+    if request.dry_run:
+        return None
+    candidates = labelled([points[0] for points in prepared.points])
+    command = reproduce(request, prepared, candidates, seed)
+    with recording(request, prepared) as runs:
+        run = runs.new("run", command)
+        with runs.finishing(run) as summary:
+            run.execute(trials(candidates, prepared.protocol, [seed], "reported"))
+            summary |= summarize_run(run, prepared, command, {})
+        return summary
+
+
 def prepare(request: Request) -> Prepared:
     """Check everything that can be checked before anything is run or written."""
     written = [parse(text) for text in split(request.optimizers)]
@@ -253,20 +275,23 @@ def summarize_run(
     return summary
 
 
-def reproduce(request: Request, prepared: Prepared, candidates: Sequence[Candidate]) -> str:
-    """Return the command that makes this result again, every hyperparameter spelled out."""
+def reproduce(
+    request: Request, prepared: Prepared, candidates: Sequence[Candidate], seed: int | None = None
+) -> str:
+    """Return the command that makes this result again, every hyperparameter spelled out.
+
+    With a `seed` it is that of a single run.
+    """
     budget = prepared.protocol.budget
     words = [
         "bench",
-        "compare",
-        "--optimizers",
+        *(["compare", "--optimizers"] if seed is None else ["run", "--optimizer"]),
         ",".join(candidate.spec.text for candidate in candidates),
         "--problem",
         request.problem,
         "--preset",
         request.preset,
-        "--seeds",
-        str(prepared.seeds),
+        *(["--seeds", str(prepared.seeds)] if seed is None else ["--seed", str(seed)]),
         "--budget",
         f"{budget.currency}={budget.amount:.12g}",
         "--precision",

@@ -77,10 +77,11 @@ class AutoencoderPasses:
         self.layout = architecture.layout()
         self.prices = architecture.prices()
         self._memory: dict[tuple[object, ...], list[Tensor]] = {}
+        self._kept_views: dict[tuple[object, ...], dict[str, Tensor]] = {}
 
     def logits(self, theta: Float[Tensor, "K P"], inputs: Tensor) -> Tensor:
         """Return the outputs' pre-activations (K, B, T); overwritten by the next pass."""
-        return self._forward(self.layout.views(theta), inputs)[-1]
+        return self._forward(self._views(theta), inputs)[-1]
 
     def loss(self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of every row, (K,), summed in float64."""
@@ -94,7 +95,7 @@ class AutoencoderPasses:
         out: Float[Tensor, "K P"],
     ) -> Tensor:
         """Write the gradient of the mean loss into `out`; return the mean loss, (K,)."""
-        params, into = self.layout.views(theta), self.layout.views(out)
+        params, into = self._views(theta), self._views(out)
         h = self._forward(params, inputs)
         value = _mean(self.matching.per_case(h[-1], targets))
         delta = self.matching.derivative(h[-1], targets).div_(inputs.shape[1])
@@ -203,6 +204,18 @@ class AutoencoderPasses:
 
     def _logistic(self, layer: int) -> bool:
         return layer not in (self.architecture.code, self.architecture.depth)
+
+    def _views(self, theta: Tensor) -> dict[str, Tensor]:
+        """Return views of θ, kept for the last few tensors: a run uses the same ones all along.
+
+        Kept views hold on to their memory, so no other tensor can be at the same address.
+        """
+        place = (theta.data_ptr(), theta.shape, theta.dtype)
+        if place not in self._kept_views:
+            if len(self._kept_views) == KEPT_SHAPES:
+                self._kept_views.pop(next(iter(self._kept_views)))
+            self._kept_views[place] = self.layout.views(theta)
+        return self._kept_views[place]
 
     def _workspace(self, rows: int, cases: int, like: Tensor) -> list[Tensor]:
         """Return memory for every layer's outputs, kept for the last few shapes.

@@ -73,12 +73,12 @@ MNIST = {
     "quick": Preset(
         side=14,
         hidden=(128, 64, 32, 12),
-        train=2_000,
+        train=1_000,
         test=1_000,
         budget=600_000,
         evaluations=24,
         targets=(12.0, 6.0, 4.0),
-        notes="digits averaged to 14×14, 196-128-64-32-12, the first 2,000 + 1,000 cases",
+        notes="digits averaged to 14×14, 196-128-64-32-12, the first 1,000 + 1,000 cases",
     ),
     "standard": Preset(
         side=28,

@@ -43,7 +43,7 @@ class Layout:
         views, start = {}, 0
         for name, shape in self.shapes.items():
             size = math.prod(shape)
-            views[name] = theta[..., start : start + size].unflatten(-1, shape)
+            views[name] = theta[..., start : start + size].view((*theta.shape[:-1], *shape))
             start += _padded(size)
         return views
 

@@ -95,5 +95,6 @@ def cast_all(
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest known name, or "." where none is near."""
-    match = get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {match[0]!r}?" if match else "."
+    lowered = {each.lower(): each for each in known}
+    match = get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    return f"; did you mean {lowered[match[0]]!r}?" if match else "."

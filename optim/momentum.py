@@ -36,9 +36,7 @@ LR = Hyperparameter(
     scale="log",
     grid=(0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001),
 )
-BATCH = Hyperparameter(
-    "batch", int, 200, "cases in a minibatch", low=1, tune=(50, 400), scale="log"
-)
+BATCH = Hyperparameter("batch", int, 200, "cases in a minibatch", low=1)
 L2 = Hyperparameter("l2", float, 0.0, "weight of ½‖θ‖² in the objective", low=0.0)
 MU_MAX = Hyperparameter(
     "mu_max",

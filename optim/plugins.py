@@ -9,6 +9,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,11 +34,27 @@ def load(name: str) -> Any:
         ) from None
 
 
+def load_point(point: EntryPoint) -> Any:
+    """Return the object that an installed package's entry point names."""
+    try:
+        return point.load()
+    except Exception as error:
+        raise UsageError(
+            f"{point.name!r}: loading {point.value}, an entry point of {point.group}, failed: "
+            f"{short(error)}"
+        ) from error
+
+
+def short(error: BaseException) -> str:
+    """Return an error as the end of a sentence."""
+    return f"{type(error).__name__}: {str(error).strip() or 'no message'}"
+
+
 def _from_module(where: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(where)
     except Exception as error:
-        raise UsageError(f"{name!r}: importing {where!r} failed: {_short(error)}") from error
+        raise UsageError(f"{name!r}: importing {where!r} failed: {short(error)}") from error
 
 
 def _from_file(path: Path, name: str) -> ModuleType:
@@ -56,11 +73,7 @@ def _from_file(path: Path, name: str) -> ModuleType:
         spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[unique]
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception | SystemExit):
             raise
-        raise UsageError(f"{name!r}: running {path} failed: {_short(error)}") from error
+        raise UsageError(f"{name!r}: running {path} failed: {short(error)}") from error
     return module
-
-
-def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip() or 'no message'}"

@@ -18,10 +18,16 @@ from optim.torch_adapter import TORCH_PREFIX, adapt
 BUILT_IN: dict[str, Any] = {"sgd": SGD, "cm": CM, "nag": NAG, "hf": HessianFree}
 GROUP = "bench.optimizers"
 
+CALLS = ("init", "step", "iterate", "state_dict", "load_state_dict")
+OF_THE_CLASS = ("name", "reference", "space", "backends", *CALLS)
+OF_AN_INSTANCE = ("backend", "hyperparameters", "cost_of_a_step", "fleet_key")
+"""What a `Method` has to have; `join` is needed only where `fleet_key` is not None."""
+
 
 def names() -> list[str]:
     """Return the names of all methods that need no module or file to be named."""
-    return [*BUILT_IN, *sorted(point.name for point in entry_points(group=GROUP))]
+    installed = {point.name for point in entry_points(group=GROUP)}
+    return [*BUILT_IN, *sorted(installed - BUILT_IN.keys())]
 
 
 def find(name: str) -> Any:
@@ -29,11 +35,11 @@ def find(name: str) -> Any:
     if name in BUILT_IN:
         return BUILT_IN[name]
     if plugins.is_plugin(name):
-        return plugins.load(name)
+        return _checked(plugins.load(name), name)
     if name.startswith(TORCH_PREFIX):
         return adapt(name)
     for point in entry_points(group=GROUP, name=name):
-        return point.load()
+        return _checked(plugins.load_point(point), name)
     raise UsageError(
         f"There is no optimizer {name!r}{nearest(name, names())} There are: {', '.join(names())}; "
         "torch.optim.NAME; and package.module:Class or ./file.py:Class for your own."
@@ -56,7 +62,12 @@ def make(
         )
     points = itertools.product(*written.values.values())
     return [
-        cls(backend, **{**(defaults or {}), **dict(zip(written.values, point, strict=True))})
+        _made(
+            cls,
+            written.name,
+            backend,
+            {**(defaults or {}), **dict(zip(written.values, point, strict=True))},
+        )
         for point in points
     ]
 
@@ -71,6 +82,39 @@ def resolve(text: str, device: str = "cpu") -> Method:
     if len(methods) != 1:
         raise UsageError(f"{text!r} is a grid of {len(methods)} methods; write one value each.")
     return methods[0]
+
+
+def _checked(cls: Any, name: str) -> Any:
+    """Return somebody's class, if it has what a method needs."""
+    if not isinstance(cls, type):
+        raise UsageError(
+            f"{name!r} is a {type(cls).__name__}, not a class with the contract of Method "
+            "in optim/objective.py."
+        )
+    _require(cls, OF_THE_CLASS, name)
+    return cls
+
+
+def _made(cls: Any, name: str, backend: str, given: Mapping[str, object]) -> Method:
+    try:
+        method: Method = cls(backend, **given)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"{name!r} cannot be made with a backend and its hyperparameters: "
+            f"{plugins.short(error)}"
+        ) from error
+    _require(method, OF_AN_INSTANCE, name)
+    return method
+
+
+def _require(having: Any, members: tuple[str, ...], name: str) -> None:
+    if missing := [member for member in members if not hasattr(having, member)]:
+        raise UsageError(
+            f"{name!r} lacks {', '.join(missing)}; "
+            "the contract of a method is Method in optim/objective.py."
+        )
 
 
 def _default_backend(cls: Any, device: str) -> str:

@@ -49,9 +49,9 @@ def parse(text: str) -> Written:
         raise UsageError(f"{text!r} names more than one; write one.")
     text = text.strip()
     head, bracket, inside = text.partition("[")
-    if bracket and not inside.endswith("]"):
+    if bracket and inside.index("]") != len(inside) - 1:
         raise UsageError(f"{text!r}: nothing may follow the closing bracket.")
-    name, at, backend = head.partition("@")
+    name, at, backend = (part.strip() for part in head.partition("@"))
     if not name or (at and not backend):
         raise UsageError(f"{text!r}: write name[key=value] or name@backend[key=value].")
     values: dict[str, tuple[str, ...]] = {}

@@ -6,6 +6,7 @@ objective computes; its hyperparameters are its constructor's keyword arguments.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,18 @@ from optim.momentum import BATCH
 from optim.objective import Method, Objective
 
 TORCH_PREFIX = "torch.optim."
+
+UNSUITED = (
+    torch.optim.Optimizer,
+    torch.optim.LBFGS,
+    torch.optim.SparseAdam,
+    # These treat a weight matrix as a matrix; θ has lost its shape.
+    torch.optim.Muon,
+    torch.optim.Adafactor,
+)
+
+HOW_TORCH_COMPUTES = ("capturable", "differentiable", "foreach", "fused")
+"""Arguments that say nothing of the method."""
 
 
 @dataclass
@@ -41,6 +54,12 @@ class TorchMethod(Method):
     def __init__(self, backend: str = "torch", **given: object) -> None:
         self.backend = backend
         self.hyperparameters = cast_all(self.space, given, self.name)
+        # Said now, before anything has run.
+        try:
+            self._optimizer_of(torch.zeros(1, 1))
+        except (TypeError, ValueError) as error:
+            reason = str(error).rstrip(".")
+            raise UsageError(f"{self.name} refuses its hyperparameters: {reason}.") from error
 
     @property
     def cost_of_a_step(self) -> float:
@@ -54,16 +73,15 @@ class TorchMethod(Method):
 
     def join(self, others: list[Any]) -> Method:
         """Refuse."""
-        raise UsageError(f"{self.name} trains one trial at a time.")
+        raise UsageError(f"{self.name} trains one trial at a time; run each in its own fleet.")
 
     def init(self, theta: Float[Tensor, "1 P"], seed: int, budget: int | None) -> State:
         """Make the optimizer on θ's memory."""
-        given = {k: v for k, v in self.hyperparameters.items() if k != "batch"}
-        parameter = torch.nn.Parameter(theta)
-        try:
-            return State(parameter, self.optimizer([parameter], **given))
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"{self.name} refuses its hyperparameters: {error}.") from error
+        if theta.shape[0] != 1:
+            raise UsageError(
+                f"{self.name} trains one trial at a time; it was given {theta.shape[0]} rows."
+            )
+        return self._optimizer_of(theta)
 
     def step(
         self, theta: Float[Tensor, "1 P"], objective: Objective, state: State
@@ -82,11 +100,22 @@ class TorchMethod(Method):
 
     def state_dict(self, state: State) -> dict[str, Any]:
         """Return the optimizer's own state."""
-        return {"optimizer": state.optimizer.state_dict()}
+        # torch hands out, and takes in, the very tensors that later steps write over.
+        return {"optimizer": copy.deepcopy(state.optimizer.state_dict())}
 
     def load_state_dict(self, state: State, saved: Mapping[str, Any]) -> None:
         """Go on from a saved state."""
-        state.optimizer.load_state_dict(saved["optimizer"])
+        state.optimizer.load_state_dict(copy.deepcopy(saved["optimizer"]))
+        # torch has cast everything to θ's type, also NAdam's product, which is float32 always.
+        own = state.optimizer.state[state.parameter]
+        for name, value in saved["optimizer"]["state"].get(0, {}).items():
+            if isinstance(value, Tensor):
+                own[name] = own[name].to(value.dtype)
+
+    def _optimizer_of(self, theta: Float[Tensor, "1 P"]) -> State:
+        given = {k: v for k, v in self.hyperparameters.items() if k != "batch"}
+        parameter = torch.nn.Parameter(theta)
+        return State(parameter, self.optimizer([parameter], **given))
 
 
 def adapt(name: str) -> type[TorchMethod]:
@@ -97,11 +126,12 @@ def adapt(name: str) -> type[TorchMethod]:
         for key, value in vars(torch.optim).items()
         if isinstance(value, type)
         and issubclass(value, torch.optim.Optimizer)
-        and value not in (torch.optim.Optimizer, torch.optim.LBFGS, torch.optim.SparseAdam)
+        and value not in UNSUITED
     }
     if short not in known:
         raise UsageError(
-            f"torch.optim has no {short!r} that takes one gradient a step{nearest(short, known)}"
+            f"torch.optim has no {short!r} that moves each number of a flat θ by one gradient "
+            f"a step{nearest(short, known)}"
         )
     space = tuple(_declared(known[short]))
     return type(short, (TorchMethod,), {"name": name, "optimizer": known[short], "space": space})
@@ -112,7 +142,7 @@ def _declared(optimizer: type[torch.optim.Optimizer]) -> list[Hyperparameter]:
     declared = [BATCH]
     for parameter in list(inspect.signature(optimizer).parameters.values())[1:]:
         default = parameter.default
-        if isinstance(default, bool | int | float):
+        if parameter.name not in HOW_TORCH_COMPUTES and isinstance(default, bool | int | float):
             kind = type(default) if isinstance(default, bool) else float
             declared.append(Hyperparameter(parameter.name, kind, default, "see torch's manual"))
     return declared

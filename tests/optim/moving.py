@@ -63,9 +63,7 @@ class MovingObjective:
     def squared_gradient(self, theta: Tensor, on: Numbered) -> Tensor:
         raise NotImplementedError
 
-    def curvature(
-        self, theta: Tensor, on: Numbered, structural: float | None = None
-    ) -> Curvature:
+    def curvature(self, theta: Tensor, on: Numbered, structural: float | None = None) -> Curvature:
         raise NotImplementedError
 
 

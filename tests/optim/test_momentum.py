@@ -2,6 +2,8 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 from optim import reference
 from optim.hyperparameters import UsageError
 from optim.momentum import CM, NAG, SGD, Momentum, State
+from optim.objective import rows as column
 from optim.schedules import Schedule
 from tests.optim.dense import spectrum
 from tests.optim.moving import WIDTH, MovingObjective, start
@@ -27,7 +30,7 @@ MIXED = (
 )
 FLEETS = [pytest.param((row,), id=row[0]) for row in MIXED[:3]] + [pytest.param(MIXED, id="mixed")]
 
-Row = tuple[str, dict[str, object]]
+Row = tuple[str, dict[str, Any]]
 
 
 def fleet(rows: tuple[Row, ...], backend: str) -> Momentum:
@@ -82,9 +85,13 @@ def apart(a: Tensor, b: Tensor) -> float:
 def test_golden_under_the_published_schedule(rows: tuple[Row, ...], backend: str) -> None:
     made = train(fleet(rows, backend), STEPS, len(rows))
     for k, (kind, given) in enumerate(rows):
-        mu_max, lr = float(given.get("mu_max", 0.0)), float(given["lr"])
-        expected = reference_row(kind, lambda t, m=mu_max: published(t, m), lambda _, e=lr: e, STEPS)
+        expected = under_the_schedule(kind, given["lr"], given.get("mu_max", 0.0))
         assert apart(made[:, k], expected) <= 1e-12
+
+
+@cache
+def under_the_schedule(kind: str, lr: float, mu_max: float) -> Tensor:
+    return reference_row(kind, lambda t: published(t, mu_max), lambda _: lr, STEPS)
 
 
 @dataclass
@@ -104,7 +111,7 @@ def drawn_rate(k: int, t: int) -> float:
 def draw(method_rows: int) -> Callable[[int, State], None]:
     def before(t: int, state: State) -> None:
         state.schedules = [Drawn(k) for k in range(method_rows)]
-        state.lr.copy_(torch.tensor([[drawn_rate(k, t)] for k in range(method_rows)]).double())
+        state.lr.copy_(column([drawn_rate(k, t) for k in range(method_rows)], state.lr))
 
     return before
 
@@ -114,12 +121,15 @@ def draw(method_rows: int) -> Callable[[int, State], None]:
 def test_golden_with_momentum_and_rate_drawn_anew_every_step(
     kinds: tuple[str, ...], backend: str
 ) -> None:
-    rates = torch.tensor([[drawn_rate(k, t) for t in range(STEPS)] for k in range(4)]).double()
     method = fleet(tuple((kind, {}) for kind in kinds), backend)
     made = train(method, STEPS, len(kinds), draw(len(kinds)))
     for k, kind in enumerate(kinds):
-        expected = reference_row(kind, Drawn(k), lambda t, k=k: rates[k, t].item(), STEPS)
-        assert apart(made[:, k], expected) <= 1e-12
+        assert apart(made[:, k], all_drawn(kind, k)) <= 1e-12
+
+
+@cache
+def all_drawn(kind: str, k: int) -> Tensor:
+    return reference_row(kind, Drawn(k), lambda t: drawn_rate(k, t), STEPS)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -225,12 +235,16 @@ def test_torch_nesterov_is_nag_where_momentum_and_rate_are_constant() -> None:
 
 
 def test_torch_sgd_emulates_nag_once_its_buffer_is_rescaled() -> None:
-    mu, lr = Drawn(0), [torch.tensor(drawn_rate(0, t)).double().item() for t in range(STEPS)]
+    mu = Drawn(0)
+
+    def rate(t: int) -> float:
+        return drawn_rate(0, t)
+
     theta, lookahead = both_points(NAG("torch"), draw(1))
-    held, _, ahead = torch_sgd(mu, lr.__getitem__, exact=True)
+    held, _, ahead = torch_sgd(mu, rate, exact=True)
     assert apart(held, lookahead) <= 1e-12
     assert apart(ahead, theta) <= 1e-12
-    as_written, own, _ = torch_sgd(mu, lr.__getitem__)
+    as_written, own, _ = torch_sgd(mu, rate)
     assert min(apart(as_written, lookahead), apart(own, theta)) > 1e-3
 
 
@@ -308,7 +322,7 @@ def test_l2_adds_its_gradient_at_the_point_of_the_gradient(backend: str) -> None
     )
     made = train(fleet(rows, backend), 300, 3)
     for k, (kind, given) in enumerate(rows):
-        l2 = float(given.get("l2", 0.0))
+        l2 = given.get("l2", 0.0)
         expected = reference_row(
             kind, lambda t: published(t, 0.9, 300, 1000), lambda _: 0.01, 300, l2
         )
@@ -317,7 +331,7 @@ def test_l2_adds_its_gradient_at_the_point_of_the_gradient(backend: str) -> None
 
 @pytest.mark.parametrize("kind", ["cm", "nag"])
 def test_momentum_is_low_in_the_last_updates_of_the_budget(kind: str) -> None:
-    given: dict[str, object] = {"mu_max": 0.99, "period": 10, "final": 40, "final_mu": 0.6}
+    given = {"mu_max": 0.99, "period": 10, "final": 40, "final_mu": 0.6}
     method = KINDS[kind]("torch", **given)
     made = train(method, 200)
     high = [min(1 - 0.5 / (t // 10 + 1), 0.99) for t in range(201)]

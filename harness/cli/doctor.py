@@ -1,0 +1,37 @@
+"""`bench doctor`: what this machine has, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import click
+
+from harness.cli.options import data_dir_option, store_option, store_url
+from harness.errors import Infrastructure
+
+_STYLE = {"ok": "green", "missing": "yellow", "problem": "red"}
+
+
+@click.command("doctor", epilog="Example: bench doctor --data-dir ~/data")
+@store_option
+@data_dir_option
+def command(store: str | None, data_dir: str | None) -> None:
+    """Say what this machine has, what is missing, and what to do about it.
+
+    The exit code is 0 where everything is there that a comparison on the CPU needs.
+    """
+    from rich.text import Text
+
+    from harness.cli.checks import examine
+    from harness.cli.console import PAGE, add, console, table
+
+    findings = examine(store_url(store), data_dir)
+    shown = table("", "", "", whole=("",))
+    shown.show_header = False
+    shown.columns[2].no_wrap = False
+    for finding in findings:
+        add(shown, Text(finding.state, style=_STYLE[finding.state]), finding.name, finding.detail)
+    console(PAGE).print(shown)
+    wrong = [finding.name for finding in findings if finding.needed and finding.state != "ok"]
+    if wrong:
+        raise Infrastructure(
+            f"A comparison on the CPU cannot run here before this is put right: {', '.join(wrong)}."
+        )

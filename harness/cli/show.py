@@ -1,0 +1,74 @@
+"""`bench show`: a comparison or a trial that is recorded; two trials side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.options import store_option, store_url
+from harness.errors import Usage
+
+if TYPE_CHECKING:
+    from harness.records import ComparisonRecord
+    from harness.store.results import Store
+
+
+@click.command("show", epilog="Example: bench show 3f9a   or, two trials: bench show 12 17")
+@click.argument("id")
+@click.argument("id2", required=False)
+@store_option
+def command(id: str, id2: str | None, store: str | None) -> None:
+    """Show a comparison (ID or its beginning) or a trial (its number) that is recorded.
+
+    With ID2, show two trials side by side, and what tells them apart.
+    """
+    from harness.cli.recorded import comparisons, find
+    from harness.cli.show_trial import show_trial, show_two_trials
+    from harness.records import ComparisonRecord
+    from harness.store.results import Store
+
+    with Store.open(store_url(store), create=False) as opened:
+        # Those whose process died are ended by this, so that nothing dead is shown as running.
+        known = comparisons(opened)
+        found = find(opened, id)
+        second = None if id2 is None else find(opened, id2)
+        if isinstance(found, ComparisonRecord):
+            if second is not None:
+                raise _two_needed(id)
+            _show_comparison(opened, found)
+        elif second is None:
+            show_trial(opened, found, known)
+        elif isinstance(second, ComparisonRecord):
+            raise _two_needed(str(id2))
+        else:
+            show_two_trials(opened, found, second, known)
+
+
+def _two_needed(given: str) -> Usage:
+    return Usage(
+        f"{given} is a comparison: two ids are shown side by side where both are trials. "
+        "`bench list trials` has their numbers."
+    )
+
+
+def _show_comparison(store: Store, record: ComparisonRecord) -> None:
+    from harness.cli.console import PAGE, console
+    from harness.cli.output import show_result
+    from harness.cli.show_progress import show_progress
+
+    if record.summary is None:
+        show_progress(store, record)
+    else:
+        show_result(record.summary, None)
+    folder = store.artifacts / "bench" / record.id
+    files = sorted(folder.glob("*.png")) if folder.is_dir() else []
+    lines = [f"picture: {file}" for file in files]
+    if record.mlflow_run_id is not None:
+        lines.append(f"MLflow run: {record.mlflow_run_id}")
+    out = console(PAGE)
+    if lines:
+        out.print()
+    for line in lines:
+        # Whole, so that it can be copied.
+        out.print(line, soft_wrap=True)

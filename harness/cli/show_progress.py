@@ -1,0 +1,76 @@
+"""How a comparison without a result stands: its trials, and their curves so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from harness.cli.console import PAGE, add, console, figure, table
+from harness.cli.sparkline import Axes
+from harness.records import ComparisonRecord, Measurement, TrialRecord
+from harness.report.table import number
+from harness.spec import Budget
+from harness.store.results import Store
+
+
+def show_progress(store: Store, record: ComparisonRecord) -> None:
+    """Print the trials of a comparison as they stand in the store at this moment."""
+    trials = store.trials(record.id)
+    curves = store.measurements([trial.id for trial in trials])
+    protocol, out = record.protocol, console(PAGE)
+    out.print(_header(record, len(trials)))
+    if not trials:
+        return
+    out.print(_state(trials, curves, protocol.budget))
+    out.print()
+    for trial in trials:
+        if trial.reason:
+            out.print(f"Trial {trial.id} ({trial.method} s{trial.seed}): {trial.reason}.")
+    axes = Axes.around(curves.values(), protocol.budget)
+    out.print(axes.legend(protocol.metric.replace("_", " ")), style="dim")
+    drawn = table("trial", "method", "seed", "curve so far", right=("trial", "seed"))
+    for trial in trials:
+        add(drawn, trial.id, trial.method, trial.seed, axes.line(curves[trial.id]))
+    out.print(drawn)
+
+
+def _header(record: ComparisonRecord, trials: int) -> Text:
+    protocol = record.protocol
+    ended = f", ended {record.ended:%H:%M}" if record.ended else ""
+    text = Text.assemble(
+        (f"{record.kind} {record.id}: {record.status}", "bold"),
+        f"  begun {record.created:%Y-%m-%d %H:%M}{ended} UTC\n"
+        f"{protocol.problem} / {protocol.preset} on {protocol.data}: "
+        f"{number(protocol.budget.amount)} {protocol.budget.currency} a trial; "
+        f"trials begun: {trials}\n",
+    )
+    return text.append(f"{record.command}\n", style="dim")
+
+
+def _state(
+    trials: Sequence[TrialRecord], curves: Mapping[int, Sequence[Measurement]], budget: Budget
+) -> Table:
+    figures = ("spent", "training", "test", "updates", "gradients", "seconds")
+    shown = table(
+        *("trial", "method", "seed", "status", *figures),
+        whole=("trial", "seed", "status", *figures),
+        right=("trial", "seed", *figures),
+    )
+    for trial in trials:
+        ledger, taken = trial.ledger, curves[trial.id]
+        add(
+            shown,
+            trial.id,
+            trial.method,
+            trial.seed,
+            trial.status,
+            f"{getattr(ledger, budget.currency) / budget.amount:.0%}",
+            figure(taken[-1].train_metric if taken else None),
+            figure(taken[-1].test_metric if taken else None),
+            number(ledger.updates),
+            number(ledger.gradients),
+            number(ledger.seconds),
+        )
+    return shown

@@ -1,0 +1,203 @@
+"""A trial with everything that is recorded of it, and two trials side by side."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from harness.cli.console import PAGE, add, console, figure, table
+from harness.cli.recorded import memberships
+from harness.cli.sparkline import Axes
+from harness.errors import Incomparable
+from harness.records import ComparisonRecord, Measurement, TrialRecord
+from harness.report.table import number
+from harness.spec import MethodSpec, Protocol
+from harness.store.results import Store
+
+LINES = 25
+"""Measurements are thinned to so many lines."""
+
+Sections = Mapping[str, Mapping[str, str]]
+
+# What else differs follows from these, or is of no matter.
+_TELL_APART = ("protocol", "method", "source", "context")
+
+
+def show_trial(store: Store, trial: TrialRecord, known: Sequence[ComparisonRecord]) -> None:
+    """Print one trial, with the command that makes it again."""
+    parts = memberships(store, known)[trial.id]
+    out = console(PAGE)
+    out.print(_grid([_sections(store, trial, parts)]))
+    out.print()
+    out.print(_measurements(store.measurements([trial.id])[trial.id]))
+    out.print("\nRepeat with:", style="dim")
+    out.print(_command(trial, parts[0]), style="cyan", soft_wrap=True)
+
+
+def show_two_trials(
+    store: Store, a: TrialRecord, b: TrialRecord, known: Sequence[ComparisonRecord]
+) -> None:
+    """Print two trials side by side; Incomparable where their protocols differ."""
+    parts = memberships(store, known)
+    both = [_sections(store, trial, parts[trial.id]) for trial in (a, b)]
+    out = console(PAGE)
+    out.print(_grid(both))
+    out.print()
+    protocols = [parts[trial.id][0].protocol for trial in (a, b)]
+    fields = protocols[0].differences(protocols[1])
+    if not fields:
+        curves = store.measurements([a.id, b.id])
+        axes = Axes.around(curves.values(), protocols[0].budget)
+        out.print(axes.legend(protocols[0].metric.replace("_", " ")), style="dim")
+        for trial in (a, b):
+            out.print(f"trial {trial.id}  {axes.line(curves[trial.id])}".rstrip())
+        out.print()
+    for name in _TELL_APART:
+        differ = [key for key in _keys(both, name) if _differ(both, name, key)]
+        out.print(f"{name}: " + (f"differs in {', '.join(differ)}" if differ else "equal"))
+    if fields:
+        plain = [_plain_fields(protocol) for protocol in protocols]
+        named = "; ".join(f"{f} ({plain[0][f]} and {plain[1][f]})" for f in fields)
+        raise Incomparable(
+            f"Trials {a.id} and {b.id} cannot be compared, since their protocols differ: {named}."
+        )
+
+
+def _sections(
+    store: Store, trial: TrialRecord, parts: Sequence[ComparisonRecord]
+) -> dict[str, dict[str, str]]:
+    """Return all that is known of a trial but its measurements, in words."""
+    spec = MethodSpec(trial.method_name, trial.backend, trial.hyperparameters)
+    ledger = {name: number(value) for name, value in asdict(trial.ledger).items()}
+    times = {
+        name: f"{time:%Y-%m-%d %H:%M:%S} UTC"
+        for name, time in (("started", trial.started), ("ended", trial.ended))
+        if time
+    }
+    return {
+        "trial": {
+            "number": str(trial.id),
+            "comparison": ", ".join(record.id for record in parts),
+            "seed": str(trial.seed),
+            "purpose": trial.purpose,
+            "attempt": str(trial.attempt),
+            "key": trial.key,
+            "MLflow run": trial.mlflow_run_id or "–",
+        },
+        "outcome": {
+            "status": trial.status + (f": {trial.reason}" if trial.reason else ""),
+            "training metric": figure(trial.train_metric),
+            "test metric": figure(trial.test_metric),
+            **ledger,
+            "seconds are": trial.seconds_are,
+            **times,
+        },
+        "protocol": _plain_fields(parts[0].protocol),
+        "method": {
+            "method": spec.text,
+            "name": spec.name,
+            "backend": spec.backend,
+            **{name: _plain(value) for name, value in spec.hyperparameters.items()},
+        },
+        "source": {"digest": trial.source_digest},
+        "context": _flat(store.context_of(trial.context_digest)),
+        "info": _flat(store.info_of(trial.id)),
+    }
+
+
+def _grid(trials: Sequence[Sections]) -> Table:
+    """Return sections as a table with a column a trial; what differs and matters is marked."""
+    grid = table("", *(f"trial {one['trial']['number']}" for one in trials))
+    for name in trials[0]:
+        grid.add_row(Text(name, style="bold"))
+        for key in _keys(trials, name):
+            differs = name in _TELL_APART and _differ(trials, name, key)
+            mark = Text(f"{'≠' if differs else ' '} {key}", style="bold" if differs else "dim")
+            add(grid, mark, *(one[name].get(key, "–") for one in trials))
+    return grid
+
+
+def _keys(trials: Sequence[Sections], name: str) -> list[str]:
+    return list(dict.fromkeys(key for one in trials for key in one[name]))
+
+
+def _differ(trials: Sequence[Sections], name: str, key: str) -> bool:
+    return len({one[name].get(key) for one in trials}) > 1
+
+
+def _measurements(taken: Sequence[Measurement]) -> Table:
+    heads = ("updates", "gradients", "products", "seconds")
+    values = ("training", "test", "training loss", "test loss")
+    shown = table("", *heads, *values, right=("", *heads, *values))
+    for m in _thinned(taken):
+        spent, last = m.ledger, (m.train_metric, m.test_metric, m.train_loss, m.test_loss)
+        add(
+            shown,
+            m.index,
+            *map(number, (spent.updates, spent.gradients, spent.products, spent.seconds)),
+            *map(figure, last),
+        )
+    return shown
+
+
+def _thinned(taken: Sequence[Measurement]) -> list[Measurement]:
+    """Return at most LINES of them, evenly spread, the first and the last among them."""
+    if len(taken) <= LINES:
+        return list(taken)
+    return [taken[round(i * (len(taken) - 1) / (LINES - 1))] for i in range(LINES)]
+
+
+def _command(trial: TrialRecord, part: ComparisonRecord) -> str:
+    protocol = part.protocol
+    words = [
+        *("bench", "run", "--problem", _problem(part), "--preset", protocol.preset),
+        "--optimizer",
+        MethodSpec(trial.method_name, trial.backend, trial.hyperparameters).text,
+        *("--seed", str(trial.seed)),
+        *("--budget", f"{protocol.budget.currency}={protocol.budget.amount:.12g}"),
+        *("--precision", protocol.precision),
+    ]
+    return shlex.join(words)
+
+
+def _problem(part: ComparisonRecord) -> str:
+    """Return the problem as it was written: one of somebody's own has its file's name there."""
+    words = shlex.split(part.command)
+    if "--problem" in words[:-1]:
+        return words[words.index("--problem") + 1]
+    values = ",".join(f"{k}={_plain(v)}" for k, v in part.protocol.parameters.items())
+    return f"{part.protocol.problem}[{values}]" if values else part.protocol.problem
+
+
+def _plain_fields(protocol: Protocol) -> dict[str, str]:
+    budget = f"{protocol.budget.amount:.12g} {protocol.budget.currency}"
+    parameters = ", ".join(f"{k}={_plain(v)}" for k, v in protocol.parameters.items())
+    fields = {name: str(value) for name, value in protocol.as_dict().items()}
+    return {**fields, "budget": budget, "parameters": parameters or "none"}
+
+
+def _flat(body: Mapping[str, Any], above: str = "") -> dict[str, str]:
+    """Return nested plain values under joined names."""
+    flat: dict[str, str] = {}
+    for name, value in body.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{above}{name} ")
+        elif isinstance(value, list):
+            flat[above + name] = shlex.join(str(item) for item in value)
+        else:
+            flat[above + name] = _plain(value)
+    return flat
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return "–" if value is None else str(value).lower()
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:.12g}"
+    return str(value)

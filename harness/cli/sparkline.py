@@ -1,0 +1,83 @@
+"""A curve as one line of text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from harness.records import Measurement
+from harness.report.table import number
+from harness.spec import Budget
+
+_LEVELS = "▁▂▃▄▅▆▇█"
+_LOST = "×"
+WIDTH = 40
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What several curves share, so that they can be compared by eye.
+
+    Across: the start, then the budget spent, on a log scale from the first measurement after it.
+    Upwards: the training metric, on a log scale where all values are positive.
+    """
+
+    budget: Budget
+    first: float
+    """The least that was spent at a measurement, 0 left out."""
+    low: float
+    high: float
+    log: bool
+
+    @classmethod
+    def around(cls, curves: Iterable[Sequence[Measurement]], budget: Budget) -> Axes:
+        """Return axes that hold all curves."""
+        taken = [m for curve in curves for m in curve]
+        spent = [s for m in taken if (s := _spent(m, budget)) > 0]
+        values = [m.train_metric for m in taken if math.isfinite(m.train_metric)]
+        low, high = min(values, default=0.0), max(values, default=0.0)
+        return cls(budget, min(spent, default=budget.amount), low, high, log=low > 0)
+
+    def line(self, curve: Sequence[Measurement]) -> str:
+        """Return the curve, each measurement held to the next; × where it is not finite.
+
+        What is not spent yet is left blank.
+        """
+        columns = [" "] * WIDTH
+        reached = 0
+        for m in curve:
+            column = self._column(_spent(m, self.budget))
+            held = columns[reached]
+            columns[reached:column] = [held] * (column - reached)
+            columns[column] = self._level(m.train_metric)
+            reached = column
+        return "".join(columns)
+
+    def legend(self, metric: str) -> str:
+        """Say what is drawn."""
+        scale = "log scale" if self.log else "linear scale"
+        return (
+            f"{metric}, {scale}: {_LEVELS[0]} is {number(self.low)}, {_LEVELS[-1]} is "
+            f"{number(self.high)}; across: the start, then {number(self.first)} to {number(self.budget.amount)} "
+            f"{self.budget.currency}, log scale"
+        )
+
+    def _column(self, spent: float) -> int:
+        if spent <= 0:
+            return 0
+        if self.first >= self.budget.amount:
+            return WIDTH - 1
+        share = math.log(spent / self.first) / math.log(self.budget.amount / self.first)
+        return min(WIDTH - 1, 1 + int(share * (WIDTH - 1)))
+
+    def _level(self, value: float) -> str:
+        if not math.isfinite(value):
+            return _LOST
+        low, high, value = ((math.log(v) if self.log else v) for v in (self.low, self.high, value))
+        share = (value - low) / (high - low) if high > low else 0.0
+        return _LEVELS[min(len(_LEVELS) - 1, int(share * len(_LEVELS)))]
+
+
+def _spent(measurement: Measurement, budget: Budget) -> float:
+    return float(getattr(measurement.ledger, budget.currency))

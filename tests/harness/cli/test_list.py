@@ -1,0 +1,171 @@
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from optim.registry import BUILT_IN
+
+
+def test_problems_in_a_pipe(bench):
+    said = bench("list", "problems")
+    assert said.code == 0, said.err
+    lines = [line.split() for line in said.out.splitlines()]
+    assert {(line[0], line[1]) for line in lines if line} >= {
+        (name, preset) for name in ("curves", "mnist") for preset in ("quick", "standard", "paper")
+    }
+    (row,) = (line for line in said.out.splitlines() if line.startswith("curves   paper"))
+    assert "784-400-200-100-50-25-6, 20,000 cases" in row
+    assert "842,340  150,000,000  squared error  ≤ 1, 0.5, 0.2, 0.1" in row
+
+
+def test_optimizers(bench):
+    said = bench("list", "optimizers")
+    assert said.code == 0, said.err
+    for name, cls in BUILT_IN.items():
+        _, _, part = said.out.partition(f"{name}  backends: {', '.join(cls.backends)}; ")
+        assert part.startswith(cls.reference)
+        lines = {line.split()[0]: line for line in part.split("\n\n")[0].splitlines() if line}
+        for h in cls.space:
+            assert h.kind.__name__ in lines[h.name]
+            assert h.meaning in lines[h.name]
+            assert all(choice in lines[h.name] for choice in h.choices)
+
+
+def test_an_entry_point_that_fails_hides_no_other(bench, workdir, monkeypatch):
+    installed = workdir / "broken-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Name: broken\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text(
+        "[bench.optimizers]\nlost = not_there:Lost\n[bench.problems]\ngone = not_there:Gone\n"
+    )
+    monkeypatch.syspath_prepend(str(workdir))
+    said = bench("list", "optimizers")
+    assert "lost  cannot be used: No module named 'not_there'" in said.out
+    assert "nag  backends" in said.out
+    said = bench("list", "problems")
+    assert "gone     quick     cannot be used: No module named 'not_there'" in said.out
+    assert "curves   quick     16×16" in said.out
+
+
+def test_comparisons(bench, filled):
+    first = filled.comparison()
+    for label in ("nag", "hf[lam=1]"):
+        for seed in range(2):
+            filled.trial(first, label, seed)
+    filled.store.save_verdicts(
+        first,
+        [
+            {"a": "nag", "b": "hf[lam=1]", "verdict": "b better"},
+            {"a": "nag", "b": "cm", "verdict": "cannot tell"},
+        ],
+    )
+    filled.store.finish_comparison(first, "failed", None)
+    second = filled.comparison("tuning")
+    said = bench("list", "comparisons")
+    assert said.code == 0, said.err
+    newest, oldest = (line.split("  ") for line in said.out.splitlines()[1:])
+    words = [[cell.strip() for cell in line if cell.strip()] for line in (newest, oldest)]
+    assert words[0][0] == second
+    assert words[0][2:] == ["curves-quick (tuning)", "0", "running"]
+    assert words[1][0] == first
+    assert words[1][2:] == [
+        *("curves-quick", "nag, hf[lam=1]", "2", "failed"),
+        "hf[lam=1] better than nag; nag, cm: cannot tell",
+    ]
+
+
+def test_comparison_with_a_result(bench, filled):
+    done = filled.comparison()
+    trials = [{"seed": seed} for seed in range(6)]
+    rows = [{"method": name, "trials": trials} for name in ("sgd", "cm")]
+    filled.store.finish_comparison(done, "done", {"methods": rows})
+    assert bench("list", "comparisons").out.splitlines()[1].split()[4:] == [
+        *("sgd,", "cm", "6", "done")
+    ]
+
+
+def test_trials(bench, filled):
+    first, second = filled.comparison(), filled.comparison()
+    one, two = filled.trial(first), filled.trial(first, "sgd[lr=10]", 3)
+    filled.end(one)
+    filled.end(two, 7, diverged=True)
+    filled.store.adopt(second, one)
+    said = bench("list", "trials")
+    assert said.code == 0, said.err
+    rows = [line.split() for line in said.out.splitlines()[1:]]
+    assert rows[0] == [
+        *(str(one), first, second, "nag", "0", "budget"), *("2.40", "2.64", "600,000", "600")
+    ]  # fmt: skip
+    assert rows[1][:6] == [str(two), first, "sgd[lr=10]", "3", "diverged", "–"]
+
+
+def test_ids_are_whole_on_a_narrow_terminal(filled):
+    comparison = filled.comparison()
+    filled.trial(comparison, "nag[lr=0.01,mu_max=0.99,schedule=nesterov]")
+    for what in ("comparisons", "trials"):
+        assert f"{comparison} " in in_terminal("list", what, columns=80)
+
+
+def in_terminal(*arguments: str, columns: int) -> str:
+    """What a command prints on a terminal of this width."""
+    reader, writer = pty.openpty()
+    with os.fdopen(reader, "rb") as stream:
+        subprocess.run(
+            [sys.executable, "-m", "harness.cli.main", *arguments],
+            cwd=Path(__file__).parents[3],
+            env={**os.environ, "COLUMNS": str(columns), "TERM": "dumb"},
+            stdout=writer,
+            check=True,
+        )
+        os.close(writer)
+        chunks = []
+        try:
+            while chunk := stream.read1():
+                chunks.append(chunk)
+        except OSError:  # The end of a terminal whose other side is closed.
+            pass
+    return b"".join(chunks).decode()
+
+
+def test_the_dead_are_not_running(bench, filled, monkeypatch):
+    monkeypatch.setattr(filled.store.end_dead.__func__, "__defaults__", (0,))
+    filled.trial(filled.comparison())
+    assert "interrupted" in bench("list", "trials").out
+    assert "interrupted" in bench("list", "comparisons").out
+
+
+@pytest.mark.parametrize("what", ["comparisons", "trials"])
+def test_an_empty_store(bench, filled, what):
+    said = bench("list", what)
+    assert (said.code, said.out) == (0, "")
+    assert f"There is no {what[:-1]} in {filled.store.shown_url} yet." in said.err
+
+
+def test_no_store(bench):
+    said = bench("list", "trials")
+    assert said.code == 4
+    assert "There is no store at" in said.err
+    assert "bench compare" in said.err
+
+
+def test_unknown(bench):
+    said = bench("list", "problmes")
+    assert said.code == 2
+    assert "problmes" in said.err
+    assert "'problems'" in said.err
+
+
+def test_a_reader_that_has_gone():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.cli.main", "list", "problems"],
+        cwd=Path(__file__).parents[3],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 0

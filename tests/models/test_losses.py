@@ -1,0 +1,120 @@
+"""Matching losses against autograd, and against 60 decimal digits where they saturate."""
+
+from __future__ import annotations
+
+from decimal import Decimal, localcontext
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.losses import HalfSquaredError, LogisticCrossEntropy, MatchingLoss, SoftmaxCrossEntropy
+
+LOSSES = [LogisticCrossEntropy(), SoftmaxCrossEntropy(), HalfSquaredError()]
+EXTREME = [0.0, 1.0, 39.9, 40.1, 50.0, 1e3]
+
+
+@pytest.fixture(params=LOSSES, ids=lambda loss: type(loss).__name__)
+def loss(request: pytest.FixtureRequest) -> MatchingLoss:
+    return request.param
+
+
+def case(loss: MatchingLoss, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    z, t, r = (torch.randn(7, generator=rng, dtype=torch.float64) for _ in range(3))
+    return 2 * z, torch.softmax(t, 0), r
+
+
+def test_derivative_is_that_of_the_loss(loss: MatchingLoss) -> None:
+    z, t, _ = case(loss)
+    at = z.requires_grad_()
+    (expected,) = torch.autograd.grad(loss.per_case(at, t), at)
+    torch.testing.assert_close(loss.derivative(z, t), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_curvature_is_the_hessian_at_the_outputs(loss: MatchingLoss) -> None:
+    z, t, r = case(loss)
+    hessian = torch.autograd.functional.hessian(lambda z: loss.per_case(z, t), z)
+    torch.testing.assert_close(loss.curvature(z, r), hessian @ r, rtol=1e-12, atol=1e-14)
+    ours = torch.stack([loss.curvature(z, e) for e in torch.eye(7, dtype=torch.float64)])
+    torch.testing.assert_close(ours, hessian, rtol=1e-12, atol=1e-14)
+    assert torch.linalg.eigvalsh(ours)[0] >= -1e-15
+
+
+def test_curvature_is_that_of_the_outputs_whatever_the_target(loss: MatchingLoss) -> None:
+    """For a matching loss H_L is the Jacobian of the output nonlinearity."""
+    z, _, r = case(loss)
+    jacobian = torch.autograd.functional.jacobian(loss.outputs, z)
+    torch.testing.assert_close(loss.curvature(z, r), jacobian @ r, rtol=1e-12, atol=1e-14)
+
+
+def test_cases_do_not_mix(loss: MatchingLoss) -> None:
+    cases = [case(loss, seed) for seed in range(6)]
+    z, t, r = (torch.stack(each).view(2, 3, 7) for each in zip(*cases, strict=True))
+    for k, b in ((0, 0), (1, 2)):
+        one = z[k, b], t[k, b], r[k, b]
+        torch.testing.assert_close(loss.per_case(z, t)[k, b], loss.per_case(*one[:2]))
+        torch.testing.assert_close(loss.derivative(z, t)[k, b], loss.derivative(*one[:2]))
+        torch.testing.assert_close(loss.curvature(z, r)[k, b], loss.curvature(one[0], one[2]))
+
+
+def test_results_are_new_tensors(loss: MatchingLoss) -> None:
+    """The passes scale them in place."""
+    z, t, r = case(loss)
+    kept = z.clone(), t.clone(), r.clone()
+    loss.derivative(z, t).zero_()
+    loss.curvature(z, r).zero_()
+    loss.per_case(z, t).zero_()
+    assert all(map(torch.equal, (z, t, r), kept))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("t", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("size", EXTREME)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_logistic_where_it_saturates(
+    dtype: torch.dtype, t: float, size: float, sign: float
+) -> None:
+    loss, z = LogisticCrossEntropy(), torch.tensor([sign * size], dtype=dtype)
+    target, exact = torch.tensor([t], dtype=dtype), Decimal(z.item())
+    with localcontext() as context:
+        context.prec = 60
+        y = 1 / (1 + (-exact).exp())
+        # −log σ(z) = log(1 + e^(−z)), so that nothing cancels.
+        value = Decimal(t) * (1 + (-exact).exp()).ln() + (1 - Decimal(t)) * (1 + exact.exp()).ln()
+        curvature = y * (1 - y)
+    rounding = torch.finfo(dtype).eps
+    got = loss.per_case(z, target).item()
+    assert got == pytest.approx(float(value), abs=2 * rounding * max(1, size))
+    assert got >= 0
+    assert loss.derivative(z, target).item() == pytest.approx(float(y) - t, abs=rounding)
+    # Above z = 36 y rounds to 1, and the curvature to 0: absolutely right, not relatively.
+    got = loss.curvature(z, torch.ones_like(z)).item()
+    assert got == pytest.approx(float(curvature), abs=rounding)
+    assert got >= 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("hit", range(4))
+def test_softmax_where_it_saturates(dtype: torch.dtype, hit: int) -> None:
+    loss, z = SoftmaxCrossEntropy(), torch.tensor([1e3, 50.0, -50.0, -1e3], dtype=dtype)
+    t = torch.zeros(4, dtype=dtype)
+    t[hit] = 1
+    with localcontext() as context:
+        context.prec = 60
+        total = sum(Decimal(each).exp() for each in z.tolist())
+        y = [Decimal(each).exp() / total for each in z.tolist()]
+        value = total.ln() - Decimal(z[hit].item())
+    rounding = torch.finfo(dtype).eps
+    assert loss.per_case(z, t).item() == pytest.approx(float(value), abs=2e3 * rounding)
+    expected = torch.tensor([float(each) for each in y], dtype=dtype) - t
+    torch.testing.assert_close(loss.derivative(z, t), expected, rtol=0, atol=rounding)
+    product = loss.curvature(z, torch.ones_like(z))
+    assert product.isfinite().all()
+    assert product.abs().max() <= rounding
+
+
+def test_softmax_curvature_of_a_constant_is_zero() -> None:
+    """Adding a constant to all logits changes nothing."""
+    z, _, _ = case(LOSSES[1])
+    assert LOSSES[1].curvature(z, torch.ones_like(z)).abs().max() <= 1e-15

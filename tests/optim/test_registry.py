@@ -1,0 +1,181 @@
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from optim import registry
+from optim.hyperparameters import UsageError
+from optim.momentum import CM, NAG
+from optim.registry import find, make, names, resolve
+from optim.text import parse
+
+MINE = """
+from optim.hyperparameters import cast_all
+from optim.momentum import LR, NAG
+
+class Mine(NAG):
+    name = "mine"
+
+class Unfinished:
+    name = "unfinished"
+    space = (LR,)
+    backends = ("torch",)
+    def step(self, theta, objective, state):
+        return {}
+
+class Greedy(NAG):
+    def __init__(self):
+        pass
+
+class Bare(Unfinished):
+    reference = "none"
+    cost_of_a_step = fleet_key = None
+    init = iterate = state_dict = load_state_dict = Unfinished.step
+    def __init__(self, backend):
+        pass
+
+def function():
+    pass
+"""
+
+
+@pytest.fixture
+def mine(workdir: Path) -> Path:
+    (workdir / "mine.py").write_text(MINE)
+    return workdir
+
+
+@pytest.fixture
+def points(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
+    """Entry points of an installed package, as importlib.metadata would find them."""
+    installed: list[EntryPoint] = []
+
+    def entry_points(group: str, name: str | None = None) -> list[EntryPoint]:
+        return [p for p in installed if p.group == group and name in (None, p.name)]
+
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+    return installed
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        resolve(text)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["sgd", "cm", "nag", "hf"])
+def test_built_in_methods_go_by_their_own_names(name: str) -> None:
+    assert name in names()
+    assert find(name).name == name
+    method = resolve(name)
+    assert (method.name, list(method.hyperparameters)) == (name, [h.name for h in method.space])
+
+
+def test_an_unknown_method_gets_the_nearest() -> None:
+    assert refusal("nga").startswith(
+        "There is no optimizer 'nga'; did you mean 'nag'? There are: sgd, cm, nag, hf"
+    )
+    assert "'./mine.py'" in refusal("./mine.py")
+    assert "./file.py:Class" in refusal("./mine.py")
+
+
+def test_values_are_cast_and_checked() -> None:
+    assert resolve("nag[lr=.05,batch=1e2]").hyperparameters["batch"] == 100
+    assert resolve("nag[lr=.05]").hyperparameters == resolve("nag[lr=5e-2]").hyperparameters
+    assert refusal("nag[lr=0]") == "nag: lr=0 is out of range: above 0."
+    assert refusal("nag[mu=1]").startswith("nag has no hyperparameter 'mu'")
+    assert refusal("sgd[mu_max=0.9]").startswith("sgd has no hyperparameter 'mu_max'")
+
+
+def test_backends() -> None:
+    assert resolve("nag").backend == "numba"
+    assert resolve("nag", device="cuda").backend == "torch"
+    assert resolve("nag@torch").backend == "torch"
+    assert resolve("hf").backend == "torch"
+    assert refusal("nag@nubma") == (
+        "nag has no backend 'nubma'; did you mean 'numba'? Allowed: torch, numba."
+    )
+    assert refusal("hf@numba").startswith("hf has no backend 'numba'")
+
+
+def test_a_grid_is_every_combination() -> None:
+    methods = make(parse("nag[lr=0.01|0.05,mu_max=0.9|0.99|0.999]"))
+    points = [(m.hyperparameters["lr"], m.hyperparameters["mu_max"]) for m in methods]
+    assert points == [(lr, mu) for lr in (0.01, 0.05) for mu in (0.9, 0.99, 0.999)]
+    assert refusal("nag[lr=0.01|0.05]") == (
+        "'nag[lr=0.01|0.05]' is a grid of 2 methods; write one value each."
+    )
+
+
+def test_what_is_written_wins_over_defaults_and_these_over_declarations() -> None:
+    (method,) = make(parse("nag[lr=0.5]"), {"lr": 0.1, "mu_max": 0.9})
+    values = method.hyperparameters
+    assert (values["lr"], values["mu_max"], values["batch"]) == (0.5, 0.9, 200)
+
+
+def test_a_class_of_ones_own_in_a_file(mine: Path) -> None:
+    method = resolve("./mine.py:Mine@torch[lr=0.5]")
+    assert (method.name, method.backend, method.hyperparameters["lr"]) == ("mine", "torch", 0.5)
+
+
+def test_a_class_of_ones_own_in_a_module() -> None:
+    assert type(resolve("optim.momentum:CM")) is CM
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Nobody", "'./mine.py:Nobody': ./mine.py has no 'Nobody'"),
+        ("function", "'./mine.py:function' is a function, not a class with the contract of Method"),
+        ("LR", "'./mine.py:LR' is a Hyperparameter, not a class with the contract of Method"),
+        (
+            "Unfinished",
+            "'./mine.py:Unfinished' lacks reference, init, iterate, state_dict, load_state_dict; "
+            "the contract of a method is Method in optim/objective.py.",
+        ),
+        ("Bare", "'./mine.py:Bare' lacks backend, hyperparameters; the contract"),
+        ("Greedy", "'./mine.py:Greedy' cannot be made with a backend and its hyperparameters: "),
+    ],
+)
+def test_a_class_that_is_no_method_is_refused(mine: Path, name: str, message: str) -> None:
+    assert refusal(f"./mine.py:{name}").startswith(message)
+
+
+def test_entry_points(points: list[EntryPoint]) -> None:
+    points.append(EntryPoint("theirs", "optim.momentum:NAG", registry.GROUP))
+    points.append(EntryPoint("other", "optim.momentum:CM", "another.group"))
+    assert names() == ["sgd", "cm", "nag", "hf", "theirs"]
+    assert type(resolve("theirs[lr=0.5]")) is NAG
+    assert "did you mean 'theirs'" in refusal("their")
+    assert refusal("other").startswith("There is no optimizer 'other'")
+
+
+def test_an_entry_point_does_not_replace_a_built_in_method(points: list[EntryPoint]) -> None:
+    points.append(EntryPoint("nag", "optim.momentum:CM", registry.GROUP))
+    assert type(resolve("nag")) is NAG
+    assert names() == ["sgd", "cm", "nag", "hf"]
+
+
+def test_a_broken_entry_point_is_a_sentence(points: list[EntryPoint]) -> None:
+    points.append(EntryPoint("theirs", "no_such_module:Mine", registry.GROUP))
+    assert refusal("theirs") == (
+        "'theirs': loading no_such_module:Mine, an entry point of bench.optimizers, failed: "
+        "ModuleNotFoundError: No module named 'no_such_module'"
+    )
+
+
+def test_torch_optimizers() -> None:
+    method: Any = resolve("torch.optim.AdamW[lr=1e-3]")
+    assert (method.name, method.backend) == ("torch.optim.AdamW", "torch")
+    assert method.optimizer is torch.optim.AdamW
+    assert refusal("torch.optim.AdamV").startswith("torch.optim has no 'AdamV'")
+
+
+def test_the_package_resolves() -> None:
+    import optim
+
+    assert optim.resolve("cm[mu_max=0.5]").hyperparameters["mu_max"] == 0.5
+    with pytest.raises(AttributeError, match="no attribute 'reslove'"):
+        optim.reslove  # noqa: B018

@@ -1,0 +1,57 @@
+"""Hessian-free on curves/paper against Martens' own log of the published settings."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import optim
+from harness.binding import DeviceData
+from harness.fleet import Fleet, Progress
+from harness.folders import data_source
+from harness.paper.published import MARTENS_LOG
+from harness.records import Measurement
+from harness.spec import Budget
+from models.problems import PROBLEMS
+
+ITERATIONS = (40, 50)
+"""Lines of the log that are checked here: errors 15.11 and 12.21. benchmarks/RESULTS.md goes on."""
+
+
+class Descent:
+    """Notes how many CG steps had been made when the training error first fell below each line's."""
+
+    def __init__(self, errors: list[float]) -> None:
+        self.reached = dict.fromkeys(errors, 0)
+        self.curve: list[float] = []
+
+    def measured(self, row: int, measurement: Measurement) -> None:
+        self.curve.append(measurement.train_metric)
+        for error, steps in self.reached.items():
+            if not steps and measurement.train_metric <= error:
+                self.reached[error] = measurement.ledger.cg_steps
+
+    def progressed(self, progress: Progress) -> None:
+        """Nobody watches."""
+
+    def stopping(self) -> bool:
+        return all(self.reached.values())
+
+
+@pytest.mark.slow
+def test_leaves_the_plateau_like_martens() -> None:
+    """Within a factor 2 of his CG steps at training errors 15.11 and 12.21."""
+    lines = [line for line in MARTENS_LOG if line.iteration in ITERATIONS]
+    problem = PROBLEMS["curves"]("paper")
+    data = problem.data(data_source(None))
+    tensors = DeviceData.put(data, torch.device("cpu"), torch.float32)
+    # Twice his steps on 5,000 cases each, and as much again for everything else.
+    budget = Budget("gradients", 4 * lines[-1].cg_steps * 5_000 * 1.24)
+    # Dense enough that an iteration of HF, some ten to thirty CG steps, is an evaluation.
+    fleet = Fleet(problem, tensors, optim.resolve("hf"), [0], budget, 400)
+    descent = Descent([line.train_squared_error for line in lines])
+    fleet.run(descent)
+    assert any(16 < error < 17.5 for error in descent.curve), "the plateau of a constant image"
+    for line in lines:
+        steps = descent.reached[line.train_squared_error]
+        assert line.cg_steps / 2 <= steps <= line.cg_steps * 2, (line, descent.reached)
