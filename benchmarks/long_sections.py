@@ -71,7 +71,7 @@ def _run(content: Mapping[str, Any], name: str) -> list[str]:
         "budget": "ran to the end of its budget",
     }.get(content["status"], content["status"])
     return [
-        f"{machine['processor']}, {machine['threads']} threads, Python {machine['python']}, torch "
+        f"{machine['processor']}, threads: {machine['threads']}, Python {machine['python']}, torch "
         f"{machine['torch']}; commit {machine['commit']}, {machine['date']}. {content['data']}, "
         f"seed {content['seed']}, float32; {status}.",
         f"Again: `python -m benchmarks.long_run --problem {content['problem']} --preset "

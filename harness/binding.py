@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -53,10 +54,10 @@ class DeviceData:
     def put(cls, data: Data, device: torch.device, dtype: torch.dtype) -> DeviceData:
         """Copy the arrays to the device; targets that are the inputs share their memory."""
 
-        def pair(inputs: object, targets: object) -> Cases:
-            x = to_tensor(inputs, dtype).to(device)[None]  # type: ignore[arg-type]
+        def pair(inputs: np.ndarray, targets: np.ndarray) -> Cases:
+            x = to_tensor(inputs, dtype).to(device)[None]
             same = targets is inputs
-            return Cases(x, x if same else to_tensor(targets, dtype).to(device)[None])  # type: ignore[arg-type]
+            return Cases(x, x if same else to_tensor(targets, dtype).to(device)[None])
 
         return cls(
             pair(data.train_inputs, data.train_targets), pair(data.test_inputs, data.test_targets)

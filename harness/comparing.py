@@ -13,7 +13,7 @@ import click
 import torch
 
 from harness import problems, tuning
-from harness.analysis.selection import best, expected_best
+from harness.analysis.selection import best, expected_best, score
 from harness.analysis.statistics import seeds_needed
 from harness.analysis.summary import summarize
 from harness.binding import DeviceData
@@ -332,11 +332,14 @@ def _tune(runs: Runs, prepared: Prepared) -> dict[str, Any]:
             {
                 "trials": len(points) * len(tuning.TUNING_SEEDS),
                 "chosen": dict(points[winner].hyperparameters),
-                "expected_best": expected_best([v[0] for v in mine.values()], direction),
+                "expected_best": expected_best(
+                    [score(v, problem.log_scale) for v in mine.values()], direction
+                ),
                 "comparison": run.comparison_id,
             }
         )
-        say(f"  {Candidate(points[winner], '').spec.text}: {mine[winner][0]}")
+        reached = ", ".join("diverged" if v is None else f"{v:.4g}" for v in mine[winner])
+        say(f"  {Candidate(points[winner], '').spec.text}: {reached}")
     return {"chosen": chosen, "efforts": efforts}
 
 

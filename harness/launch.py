@@ -148,7 +148,7 @@ class Run:
                 purpose=trial.purpose,
                 source_digest=self._source(trial),
                 context=self.machine.context(len(group)),
-                info=info(),
+                info=info() | _choices(trial),
                 fleet_rows=len(group),
                 seconds_are="alone" if self.timed else "shared",
                 owner=f"{socket.gethostname()}:{os.getpid()}",
@@ -217,6 +217,12 @@ class _Recording:
 
     def stopping(self) -> bool:
         return bool(self._interrupted)
+
+
+def _choices(trial: Trial) -> dict[str, object]:
+    """Return what a method states of itself where implementations of it disagree."""
+    choices = getattr(trial.candidate.method, "choices", None)
+    return {"choices": dict(choices)} if choices else {}
 
 
 def trial_folder(store: Store, trial_id: int) -> Path:

@@ -13,7 +13,8 @@ from optim.hyperparameters import Hyperparameter
 from optim.registry import find
 from optim.text import Written
 
-TUNING_SEEDS = (TUNING_SEEDS_FROM,)
+TUNING_SEEDS = (TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + 1)
+"""Two, since a rate at the edge of what is stable trains under one seed and not under the next."""
 
 
 def spread(written: Written, tune: str) -> list[Written]:

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from optim.hyperparameters import Hyperparameter, UsageError, cast_all
-from optim.momentum_cpu import fused_update
+from optim.momentum_cpu import compile_for, fused_update
 from optim.objective import Method, Objective, rows
 from optim.schedules import Constant, FinalPhase, Nesterov1983, Rising, Schedule
 
@@ -144,6 +144,10 @@ class Momentum(Method):
         looks = any(row.look for row in self._rows)
         schedules = [row.schedule(budget) for row in self._rows]
         l2 = [row.hyperparameters["l2"] for row in self._rows]
+        if self.backend == "numba":
+            if theta.device.type != "cpu":
+                raise UsageError(f"{self.name}@numba runs on a CPU; on {theta.device} use @torch.")
+            compile_for(theta)
         return State(
             v=torch.zeros_like(theta),
             lookahead=theta.clone() if looks else theta,

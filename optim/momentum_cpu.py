@@ -27,6 +27,11 @@ def fused_update(
     _kernel()(*(tensor.numpy() for tensor in (theta, v, lookahead, gradient, lr, mu, ahead)))
 
 
+def compile_for(like: Tensor) -> None:
+    """Compile the kernel for this type now, off the training clock, or load it from disk."""
+    fused_update(*(like.new_zeros(1, 1) for _ in range(7)))
+
+
 @cache
 def _kernel() -> Any:
     """Compile on first use: importing Numba takes longer than `bench --help` may."""

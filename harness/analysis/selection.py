@@ -41,6 +41,19 @@ def best(
     return min(candidates, key=rank)
 
 
+def score(values: Sequence[Value], log_scale: bool) -> Value:
+    """Return a candidate's mean over its tuning seeds, geometric where `log_scale`.
+
+    None where a trial diverged; plain where a value is not positive.
+    """
+    finite = [v for v in values if _is_finite(v)]
+    if len(finite) < len(values):
+        return None
+    if log_scale and min(finite) > 0:
+        return float(np.exp(np.mean(np.log(finite))))
+    return float(np.mean(finite))
+
+
 def expected_best(
     values: Sequence[Value], direction: Literal["lower", "higher"]
 ) -> list[float | None]:

@@ -13,9 +13,14 @@ from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from harness.errors import BenchError, Usage
+from harness.errors import BenchError, Infrastructure, Usage
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+    from harness.store.results import Store
 
 _GIB = 2**30
 _LITTLE_DISK = 2**28
@@ -140,35 +145,75 @@ def _numba_cache() -> Iterator[Finding]:
 
 
 def _store(given: str) -> Iterator[Finding]:
-    from sqlalchemy import create_engine, text
-
+    from harness.store.failures import shown
     from harness.store.opening import read_url
     from harness.store.results import Store
-    from harness.store.tables import VERSION_TABLE
 
     url = read_url(given)
     file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
-    if file is not None and not file.exists():
-        folder = next(parent for parent in file.parents if parent.exists())
-        if not os.access(folder, os.W_OK):
-            todo = f"{folder} is read-only: make it writable, or name another file with --store."
-            yield Finding("problem", "store", todo)
-        else:
-            yield Finding("ok", "store", f"none yet; the first comparison makes {file}")
-        yield _disk(folder)
+    try:
+        # What is not there yet is not made here.
+        opened = None if file and not file.exists() else Store.open(given, create=False)
+    except Infrastructure:
+        if not _is_vacant(url):
+            raise
+        opened = None
+    if opened is not None:
+        with opened:
+            # Changes no row, but asks for the right to.
+            opened.heartbeat([])
+            detail = f"{opened.shown_url}, revision {_revision(opened)}, writable"
+            yield Finding("ok", "store", detail)
+            yield _disk(opened.artifacts)
         return
-    with Store.open(given, create=False) as store:
-        engine = create_engine(store.url, hide_parameters=True)
-        with engine.connect() as connection:
-            revision = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
-        engine.dispose()
-        # Changes no row, but asks for the right to.
-        store.heartbeat([])
-        yield Finding("ok", "store", f"{store.shown_url}, revision {revision}, writable")
-        yield _disk(next(p for p in (store.artifacts, *store.artifacts.parents) if p.exists()))
+    place = _existing(file) if file else Path.cwd()
+    if not os.access(place, os.W_OK):
+        todo = f"{place} is read-only: make it writable, or name another place with --store."
+        yield Finding("problem", "store", todo)
+    else:
+        made = file or shown(url)
+        yield Finding("ok", "store", f"none yet; the first comparison makes it: {made}")
+    yield _disk(place)
 
 
-def _disk(folder: Path) -> Finding:
+def _is_vacant(url: URL) -> bool:
+    """Say whether the database answers and has room for a store: no tables but MLflow's."""
+    from sqlalchemy import create_engine, inspect
+
+    from harness.store.failures import sentences
+    from harness.store.tables import VERSION_TABLE
+
+    server = url.get_backend_name() != "sqlite"
+    try:
+        with sentences(url):
+            patience = {"connect_timeout": 10} if server else {}
+            engine = create_engine(url, connect_args=patience, hide_parameters=True)
+            tables = set(inspect(engine).get_table_names())
+            engine.dispose()
+    except (Infrastructure, ImportError):
+        return False
+    mine = server or not tables or {"experiments", "runs"} <= tables
+    return VERSION_TABLE not in tables and mine
+
+
+def _revision(store: Store) -> str:
+    from sqlalchemy import create_engine, text
+
+    from harness.store.tables import VERSION_TABLE
+
+    engine = create_engine(store.url, hide_parameters=True)
+    with engine.connect() as connection:
+        revision = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    engine.dispose()
+    return str(revision)
+
+
+def _existing(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def _disk(wanted: Path) -> Finding:
+    folder = _existing(wanted)
     free = shutil.disk_usage(folder).free
     if free < _LITTLE_DISK:
         todo = f"{free / 2**20:.0f} MiB free in {folder}: free some space, or choose --store."

@@ -147,7 +147,7 @@ def _problem(shown: Table, name: str, preset: str) -> None:
 
     try:
         problem = resolve(name, preset)
-    except Exception as error:  # Anybody's code: the others are listed all the same.
+    except Exception as error:  # Somebody's own code: the others are listed all the same.
         add(shown, name, preset, f"cannot be used: {error}")
         return
     sign = "≤" if problem.metric.direction == "lower" else "≥"
@@ -167,13 +167,14 @@ def _optimizer(name: str) -> Sequence[object]:
     from rich.text import Text
 
     from harness.cli.console import add, table
+    from optim.hyperparameters import UsageError
     from optim.registry import find
 
     title = Text(name, style="bold")
     try:
         cls = find(name)
         backends, reference, space = cls.backends, cls.reference, cls.space
-    except Exception as error:  # Anybody's code: the others are listed all the same.
+    except UsageError as error:  # Somebody's own: the others are listed all the same.
         return [title.append(f"  cannot be used: {error}", style="not bold")]
     title.append(f"  backends: {', '.join(backends)}; {reference}", style="not bold")
     shown = table("  hyperparameter", "type", "default", "allowed", "meaning", whole=("default",))

@@ -21,6 +21,9 @@ def show_progress(store: Store, record: ComparisonRecord) -> None:
     curves = store.measurements([trial.id for trial in trials])
     protocol, out = record.protocol, console(PAGE)
     out.print(_header(record, len(trials)))
+    # Whole, so that it can be copied.
+    out.print(record.command, style="dim", soft_wrap=True)
+    out.print()
     if not trials:
         return
     out.print(_state(trials, curves, protocol.budget))
@@ -39,14 +42,13 @@ def show_progress(store: Store, record: ComparisonRecord) -> None:
 def _header(record: ComparisonRecord, trials: int) -> Text:
     protocol = record.protocol
     ended = f", ended {record.ended:%H:%M}" if record.ended else ""
-    text = Text.assemble(
+    return Text.assemble(
         (f"{record.kind} {record.id}: {record.status}", "bold"),
         f"  begun {record.created:%Y-%m-%d %H:%M}{ended} UTC\n"
         f"{protocol.problem} / {protocol.preset} on {protocol.data}: "
         f"{number(protocol.budget.amount)} {protocol.budget.currency} a trial; "
-        f"trials begun: {trials}\n",
+        f"trials begun: {trials}",
     )
-    return text.append(f"{record.command}\n", style="dim")
 
 
 def _state(

@@ -59,8 +59,8 @@ class Axes:
         scale = "log scale" if self.log else "linear scale"
         return (
             f"{metric}, {scale}: {_LEVELS[0]} is {number(self.low)}, {_LEVELS[-1]} is "
-            f"{number(self.high)}; across: the start, then {number(self.first)} to {number(self.budget.amount)} "
-            f"{self.budget.currency}, log scale"
+            f"{number(self.high)}; across: the start, then {number(self.first)} to "
+            f"{number(self.budget.amount)} {self.budget.currency}, log scale"
         )
 
     def _column(self, spent: float) -> int:

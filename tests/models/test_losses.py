@@ -11,7 +11,7 @@ from torch import Tensor
 from models.losses import HalfSquaredError, LogisticCrossEntropy, MatchingLoss, SoftmaxCrossEntropy
 
 LOSSES = [LogisticCrossEntropy(), SoftmaxCrossEntropy(), HalfSquaredError()]
-EXTREME = [0.0, 1.0, 39.9, 40.1, 50.0, 1e3]
+EXTREME = [0.0, 1.0, 6.0, 21.0, 39.9, 40.1, 50.0, 1e3]
 
 
 @pytest.fixture(params=LOSSES, ids=lambda loss: type(loss).__name__)

@@ -46,6 +46,8 @@ def bench(workdir: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., Sai
 class Filled:
     """Enters comparisons, trials and measurements, as a run would."""
 
+    protocol = PROTOCOL
+
     def __init__(self, store: Store) -> None:
         self.store = store
 

@@ -1,0 +1,148 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.cli.main import COMMANDS, main
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def settings(workdir):
+    """Write the working folder's bench.toml."""
+    return lambda text: (workdir / "bench.toml").write_text(text)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_an_example(bench, name):
+    said = bench(name, "--help")
+    assert (said.code, said.err) == (0, "")
+    assert f"Example: bench {name}" in said.out
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [("list", n) for n in ("problems", "optimizers", "comparisons", "trials")]
+    + [("db", n) for n in ("upgrade", "sync")]
+    + [("data", n) for n in ("list", "fetch", "verify")],
+)
+def test_help_within_a_group_shows_an_example(bench, group, name):
+    assert f"Example: bench {group} {name}" in bench(group, name, "--help").out
+
+
+def test_help_lists_all_commands(bench):
+    said = bench("--help")
+    assert said.code == 0
+    assert all(f"\n  {name} " in said.out for name in COMMANDS)
+
+
+def test_unknown_command(bench):
+    said = bench("shwo", "3")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("bench: There is no command 'shwo'; did you mean 'show'?")
+    assert all(name in said.err for name in COMMANDS)
+
+
+def test_unknown_option(bench):
+    said = bench("show", "3", "--stroe", "x")
+    assert (said.code, said.out) == (2, "")
+    assert "'--stroe'" in said.err
+    assert "--store" in said.err
+    assert said.err.endswith("`bench show --help` shows what is allowed.\n")
+
+
+def test_missing_argument(bench):
+    said = bench("show")
+    assert said.code == 2
+    assert "'ID'" in said.err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[show", "cannot be read"),
+        ("store = 'sqlite:///a\n", "cannot be read"),
+        ("[shwo]\nstore = 'sqlite:///a.db'\n", "'shwo'; did you mean 'show'?"),
+    ],
+)
+def test_settings_that_are_malformed(bench, settings, text, told):
+    settings(text)
+    said = bench("list", "problems")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("bench: bench.toml")
+    assert told in said.err
+    assert "Traceback" not in said.err
+
+
+def test_settings_that_are_no_text(bench, workdir):
+    (workdir / "bench.toml").write_bytes(b"\xff\xfe")
+    assert bench("doctor").code == 2
+
+
+def test_settings_give_defaults(bench, workdir, settings, filled, monkeypatch):
+    comparison = filled.comparison()
+    monkeypatch.delenv("BENCH_STORE")
+    assert bench("show", comparison).code == 4
+    settings(f'[show]\nstore = "{filled.store.url}"\n')
+    assert comparison in bench("show", comparison).out
+    settings(f'store = "{filled.store.url}"\n')
+    assert comparison in bench("show", comparison).out
+
+
+def test_flag_over_variable_over_settings(bench, settings, filled, monkeypatch):
+    comparison = filled.comparison()
+    settings('[show]\nstore = "sqlite:///settings.db"\n')
+    assert bench("show", comparison).code == 0
+    monkeypatch.setenv("BENCH_STORE", "sqlite:///variable.db")
+    assert "variable.db" in bench("show", comparison).err
+    assert "flag.db" in bench("show", comparison, "--store", "sqlite:///flag.db").err
+
+
+@pytest.mark.parametrize("name", ["BENCH_STORE", "BENCH_SHOW_STORE"])
+def test_a_flag_has_an_environment_variable(bench, monkeypatch, name):
+    monkeypatch.setenv(name, "mysql://me:secret@h/db")
+    said = bench("show", "3")
+    assert said.code == 2
+    assert "mysql://me:***@h/db" in said.err
+
+
+def test_an_error_has_no_traceback_but_with_debug(bench):
+    said = bench("shwo")
+    assert said.code == 2
+    assert len(said.err.splitlines()) == 1
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli.main", "shwo", "--debug"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "There is no command 'shwo'" in done.stderr
+
+
+def test_an_error_that_should_not_happen(bench, monkeypatch):
+    def fail(text):
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr("harness.store.results.read_url", fail)
+    said = bench("show", "3")
+    assert said.code == 4
+    assert "ZeroDivisionError: by nothing" in said.err
+    assert "--debug" in said.err
+    assert "Traceback" not in said.err
+    with pytest.raises(ZeroDivisionError):
+        main(["show", "3", "--debug"])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, EOFError])
+def test_an_interrupt(bench, monkeypatch, error):
+    def interrupt(text):
+        raise error
+
+    monkeypatch.setattr("harness.store.results.read_url", interrupt)
+    said = bench("show", "3")
+    assert said.code == 130
+    assert "interrupted" in said.err

@@ -1,0 +1,230 @@
+import math
+import re
+import shlex
+
+import pytest
+
+from harness.analysis.summary import summarize
+from harness.cli.output import show_result
+from harness.cli.sparkline import WIDTH, Axes
+from harness.records import Ledger, Measurement
+from harness.spec import Budget
+
+
+def words(said, start):
+    """The words of the one line that begins with these."""
+    lines = [line.split() for line in said.out.splitlines()]
+    (found,) = (line for line in lines if line[: len(start)] == list(start))
+    return found[len(start) :]
+
+
+@pytest.fixture
+def done(filled):
+    """A comparison with a result."""
+    comparison = filled.comparison(command="bench compare --optimizers nag,hf")
+    trials = [filled.trial(comparison, method, seed) for method in ("nag", "hf") for seed in (0, 1)]
+    for trial in trials:
+        filled.end(trial)
+    summary = summarize(
+        comparison_id=comparison, protocol=filled.protocol,
+        trials=filled.store.trials(comparison), measurements=filled.store.measurements(trials),
+        targets=(3.0,), margin=0.05, log_scale=True, published=lambda *_: None,
+        reproduce="bench compare --optimizers nag,hf",
+    )  # fmt: skip
+    filled.store.save_verdicts(comparison, summary["pairs"])
+    filled.store.finish_comparison(comparison, "done", summary)
+    return comparison, summary
+
+
+def test_comparison_that_is_done(bench, filled, done, capfd):
+    comparison, summary = done
+    show_result(summary, None)
+    printed = capfd.readouterr().out
+    picture = filled.store.artifacts / "bench" / comparison / "learning_curves.png"
+    picture.parent.mkdir(parents=True)
+    picture.touch()
+    filled.store.mark_comparison_synced(comparison, "r" * 32)
+    said = bench("show", comparison[:6])
+    assert said.code == 0, said.err
+    assert said.out.startswith(printed)
+    assert said.out.endswith(f"picture: {picture}\nMLflow run: {'r' * 32}\n")
+
+
+def test_comparison_that_runs(bench, filled):
+    comparison = filled.comparison(command="bench compare --store postgresql://me:secret@h/db")
+    whole, begun = filled.trial(comparison), filled.trial(comparison, "hf", 1)
+    gone = filled.trial(comparison, "sgd[lr=10]")
+    filled.end(whole)
+    filled.measure(begun, 17)
+    filled.end(gone, 5, diverged=True)
+    said = bench("show", comparison)
+    assert said.code == 0, said.err
+    assert f"comparison {comparison}: running" in said.out
+    assert "600,000 gradients a trial" in said.out
+    assert words(said, [str(whole), "nag", "0", "budget"])[:2] == ["100%", "2.40"]
+    assert words(said, [str(begun), "hf", "1", "running"]) == [
+        *("10%", "3.53", "3.88", "300", "60,000", "60")
+    ]
+    assert words(said, [str(gone), "sgd[lr=10]", "0", "diverged"])[:2] == ["0%", "nan"]
+    assert f"Trial {gone} (sgd[lr=10] s0): the loss was not finite at update 9." in said.out
+    curves = [line for line in said.out.splitlines() if "█" in line and "▁ is" not in line]
+    ends = [re.search(r"[▁-█×]+$", line.rstrip())[0] for line in curves]
+    assert [end[0] for end in ends] == ["█", "█", "█"]
+    assert [end[-1] for end in ends] == ["▁", "▁", "×"]
+    assert len(ends[0]) == WIDTH
+    assert len(ends[2]) < len(ends[1]) < WIDTH
+    assert "secret" not in said.out
+    assert max(map(len, said.out.splitlines())) <= 100
+
+
+def test_comparison_without_trials(bench, filled):
+    said = bench("show", filled.comparison("tuning"))
+    assert said.code == 0
+    assert "trials begun: 0" in said.out
+
+
+def test_the_dead_are_said_to_be_dead(bench, filled, monkeypatch):
+    monkeypatch.setattr(filled.store.end_dead.__func__, "__defaults__", (0,))
+    comparison = filled.comparison()
+    trial = filled.trial(comparison)
+    said = bench("show", comparison)
+    assert f"comparison {comparison}: interrupted" in said.out
+    assert f"Trial {trial} (nag s0): its process died (no heartbeat since" in said.out
+
+
+def test_trial(bench, filled):
+    comparison = filled.comparison()
+    trial = filled.trial(comparison, hyperparameters={"lr": 1e-3, "nesterov": True})
+    filled.end(trial, 100)
+    other = filled.comparison()
+    filled.store.adopt(other, trial)
+    filled.store.mark_synced(trial, "m" * 32, 3, True)
+    said = bench("show", trial)
+    assert said.code == 0, said.err
+    assert words(said, ["comparison"]) == [f"{comparison},", other]
+    assert words(said, ["status"]) == ["budget"]
+    assert words(said, ["budget"]) == ["600000", "gradients"]
+    assert words(said, ["data_digest"]) == ["d" * 64]
+    assert words(said, ["method", "nag@torch[lr=0.001,nesterov=true]"]) == []
+    assert words(said, ["nesterov"]) == ["true"]
+    assert words(said, ["versions", "torch"]) == ["2.13.0"]
+    assert words(said, ["argv"]) == ["bench", "compare"]
+    assert words(said, ["digest"]) == ["s"]
+    assert words(said, ["MLflow", "run"]) == ["m" * 32]
+    table = said.out.partition("training loss")[2].partition("Repeat")[0].splitlines()[1:-1]
+    indices = [int(line.split()[0]) for line in table if line.strip()]
+    assert (len(indices), indices[0], indices[-1]) == (25, 0, 99)
+    assert indices == sorted(set(indices))
+    assert shlex.split(said.out.splitlines()[-1]) == [
+        *("bench", "run", "--problem", "curves", "--preset", "quick"),
+        *("--optimizer", "nag@torch[lr=0.001,nesterov=true]", "--seed", "0"),
+        *("--budget", "gradients=600000", "--precision", "fp32"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [("bench", "add[T=80,hard=true]"), ("bench run --problem './my file.py:P'", "./my file.py:P")],
+)
+def test_the_problem_is_written_as_it_was(bench, filled, command, problem):
+    fields = {"problem": "add", "parameters": {"T": 80, "hard": True}}
+    trial = filled.trial(filled.comparison("run", command, **fields), **fields)
+    repeat = shlex.split(bench("show", trial).out.splitlines()[-1])
+    assert repeat[repeat.index("--problem") + 1] == problem
+
+
+def test_two_trials_that_can_be_compared(bench, filled):
+    comparison = filled.comparison()
+    a = filled.trial(comparison, hyperparameters={"lr": 0.01, "mu_max": 0.9})
+    b = filled.trial(
+        comparison, hyperparameters={"lr": 0.05, "mu_max": 0.9}, context={"threads": 2}
+    )
+    filled.end(a)
+    said = bench("show", a, b)
+    assert said.code == 0, said.err
+    assert words(said, ["≠", "lr"]) == ["0.01", "0.05"]
+    assert words(said, ["mu_max"]) == ["0.9", "0.9"]
+    assert words(said, ["≠", "threads"]) == ["1", "2"]
+    assert words(said, ["status"]) == ["budget", "running"]
+    assert said.out.endswith(
+        "protocol: equal\nmethod: differs in method, lr\nsource: equal\n"
+        "context: differs in threads, versions torch\n"
+    )
+
+
+def test_two_trials_that_cannot(bench, filled):
+    budget = {"budget": Budget("updates", 750_000), "preset": "paper"}
+    a = filled.trial(filled.comparison())
+    b = filled.trial(filled.comparison(**budget), **budget)
+    said = bench("show", a, b)
+    assert said.code == 3
+    assert words(said, ["≠", "preset"]) == ["quick", "paper"]
+    assert said.err == (
+        f"bench: Trials {a} and {b} cannot be compared, since their protocols differ: preset "
+        "(quick and paper); budget (600000 gradients and 750000 updates).\n"
+    )
+
+
+def test_unknown_trial(bench, filled):
+    trial = filled.trial(filled.comparison())
+    said = bench("show", 4711)
+    assert said.code == 2
+    assert f"There is no trial 4711 in {filled.store.shown_url}; the nearest: {trial}." in said.err
+
+
+@pytest.mark.parametrize("id", ["zz", "zzzzzzzz", "", "²"])
+def test_unknown_comparison(bench, filled, id):
+    comparison = filled.comparison()
+    said = bench("show", id)
+    assert said.code == 2
+    assert f"There is no comparison {id!r}" in said.err
+    assert f"the nearest: {comparison}." in said.err
+
+
+def test_an_id_of_decimal_digits(bench, filled, monkeypatch):
+    monkeypatch.setattr("secrets.token_hex", lambda n: "12345678")
+    comparison = filled.comparison()
+    trial = filled.trial(comparison)
+    assert trial == 1
+    assert f"comparison {comparison}: running" in bench("show", 12345678).out
+    assert f"comparison {comparison}: running" in bench("show", 12).out
+    assert "trial 1" in bench("show", 1).out
+    assert "There is no trial 87654321" in bench("show", 87654321).err
+
+
+def test_a_comparison_is_shown_alone(bench, filled):
+    comparison = filled.comparison()
+    trial = filled.trial(comparison)
+    for ids in ((comparison, trial), (trial, comparison)):
+        said = bench("show", *ids)
+        assert (said.code, said.out) == (2, "")
+        assert f"{comparison} is a comparison" in said.err
+
+
+def at(spent, value):
+    return Measurement(0, Ledger(gradients=spent), value, value, 0.0, 0.0)
+
+
+def test_axes_are_shared_and_logarithmic():
+    budget = Budget("gradients", 1000.0)
+    falling = [at(0, 100.0), at(1, 10.0), at(1000, 1.0)]
+    flat = [at(0, 10.0), at(10**1.5, 10.0)]
+    axes = Axes.around([falling, flat], budget)
+    assert (axes.first, axes.low, axes.high, axes.log) == (1, 1.0, 100.0, True)
+    assert axes.line(falling) == "█" + "▅" * (WIDTH - 2) + "▁"
+    assert axes.line(flat) == "▅" * 21 + " " * (WIDTH - 21)
+
+
+def test_axes_of_values_that_have_no_logarithm():
+    curve = [at(0, 4.0), at(10, -4.0), at(20, math.nan)]
+    axes = Axes.around([curve], Budget("gradients", 20.0))
+    assert not axes.log
+    line = axes.line(curve)
+    assert (line[0], line[1], line[-1], len(line)) == ("█", "▁", "×", WIDTH)
+
+
+@pytest.mark.parametrize("curve", [[], [at(0, 5.0)], [at(0, math.nan)], [at(10, 5.0)]])
+def test_axes_of_next_to_nothing(curve):
+    axes = Axes.around([curve], Budget("gradients", 10.0))
+    assert len(axes.line(curve)) == WIDTH
+    assert "log scale" in axes.legend("error")

@@ -1,0 +1,150 @@
+"""Short runs of a method on a small problem, and an objective that is watched."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.binding import BoundObjective, Cases, DeviceData, initial_parameters
+from harness.ledger import Account, Clock
+from harness.spec import Budget
+from models.problem import Problem
+from optim.objective import Curvature, Method
+from optim.registry import BUILT_IN, find, resolve
+
+CPU = torch.device("cpu")
+
+SETTINGS = {
+    "sgd": {"lr": "0.05"},
+    "cm": {"lr": "0.02", "mu_max": "0.9", "period": "3", "final": "4"},
+    "nag": {"lr": "0.02", "mu_max": "0.9", "period": "3", "final": "4", "l2": "1e-4"},
+    "hf": {"lam": "1", "chunks": "3", "cg_max": "15"},
+    "torch.optim.AdamW": {"lr": "0.02"},
+}
+"""What each method is run with; a method that is built in and not here fails every law."""
+
+NAMES = [*BUILT_IN, "torch.optim.AdamW"]
+METHODS = [f"{name}@{backend}" for name in NAMES for backend in find(name).backends]
+BATCH = 8
+
+
+def method(text: str, **given: object) -> Method:
+    """The method `name@backend` by its settings, unless something else is given."""
+    name = text.split("@")[0]
+    batch = {} if name == "hf" else {"batch": BATCH}
+    values = {**SETTINGS[name], **batch, **given}
+    return resolve(f"{text}[{','.join(f'{key}={value}' for key, value in values.items())}]")
+
+
+class Watched:
+    """A bound objective that notes every call, every batch and every θ it is asked about."""
+
+    def __init__(self, inner: BoundObjective, problem: Problem) -> None:
+        self.inner, self.prices = inner, problem.passes().prices
+        self.price = 0.0
+        self.examples = 0
+        self.products = 0
+        self.batches: list[tuple[Cases, Tensor, Tensor]] = []
+        self.gradients: list[tuple[Tensor, Cases]] = []
+        """Where each gradient was taken: a copy of θ, and the cases."""
+
+    def next_batch(self, *args: Any, **kwargs: Any) -> Cases:
+        batch = self.inner.next_batch(*args, **kwargs)
+        self.batches.append((batch, batch.inputs.clone(), batch.targets.clone()))
+        return batch
+
+    def loss(self, theta: Tensor, on: Cases) -> Tensor:
+        self.price += self.prices.loss * on.cases
+        return self.inner.loss(theta, on)
+
+    def gradient(self, theta: Tensor, on: Cases) -> tuple[Tensor, Tensor]:
+        self.price += self.prices.gradient * on.cases
+        self.examples += on.cases
+        self.gradients.append((theta.clone(), on))
+        return self.inner.gradient(theta, on)
+
+    def squared_gradient(self, theta: Tensor, on: Cases) -> Tensor:
+        self.price += self.prices.squared_gradient * on.cases
+        return self.inner.squared_gradient(theta, on)
+
+    def curvature(self, theta: Tensor, on: Cases, structural: float | None = None) -> Curvature:
+        self.price += self.prices.linearization * on.cases
+        product = self.inner.curvature(theta, on, structural)
+
+        def counted(v: Tensor) -> Tensor:
+            self.price += self.prices.product * on.cases
+            self.products += 1
+            return product(v)
+
+        return counted
+
+
+@dataclass
+class Run:
+    """A method on a problem, a seed a row, before its first step."""
+
+    method: Method
+    problem: Problem
+    seeds: Sequence[int] = (0,)
+    budget: int = 20
+    start: Tensor | None = None
+    reports: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.account = Account(Budget("gradients", 1e9), Clock(CPU))
+        self.data = DeviceData.put(self.problem.data(), CPU, torch.float64)  # type: ignore[call-arg]
+        self.bound = BoundObjective(self.problem, self.data, list(self.seeds), self.account)
+        self.objective = Watched(self.bound, self.problem)
+        made = initial_parameters(self.problem, list(self.seeds), CPU, torch.float64)
+        self.theta = made if self.start is None else self.start.clone()
+        self.state = self.method.init(self.theta, self.seeds[0], self.budget)
+
+    def step(self, times: int = 1) -> Run:
+        with torch.no_grad():
+            for _ in range(times):
+                report = self.method.step(self.theta, self.objective, self.state)
+                self.reports.append(report)
+        return self
+
+    @property
+    def iterate(self) -> Tensor:
+        return self.method.iterate(self.theta, self.state)
+
+    def save(self) -> bytes:
+        """What a checkpoint holds."""
+        file = io.BytesIO()
+        torch.save(
+            {
+                "theta": self.theta,
+                "state": self.method.state_dict(self.state),
+                "positions": self.bound.positions(),
+            },
+            file,
+        )
+        return file.getvalue()
+
+    def restore(self, saved: bytes) -> Run:
+        """Go on from a checkpoint; it may hold nothing but tensors and plain values."""
+        read = torch.load(io.BytesIO(saved), weights_only=True)
+        self.theta.copy_(read["theta"])
+        self.method.load_state_dict(self.state, read["state"])
+        for stream, positions in read["positions"].items():
+            self.bound.next_batch(positions[0], stream)
+        assert self.bound.positions() == read["positions"]
+        return self
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two state dictionaries are equal bit for bit."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)

@@ -1,0 +1,226 @@
+"""What every built-in problem must satisfy, on its own data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from harness.binding import BoundObjective, DeviceData, initial_parameters
+from harness.ledger import Account, Clock
+from harness.seeds import generator
+from harness.spec import Budget
+from models.deep_autoencoders import CURVES, MNIST, DeepAutoencoder, Preset
+from models.problem import PRESETS, Data, DataSource, digest_of
+from models.problems import PROBLEMS
+from tests.models.tiny import padding
+
+CPU = torch.device("cpu")
+TABLES: dict[str, dict[str, Preset]] = {"curves": CURVES, "mnist": MNIST}
+FILES = {"mnist"}
+"""Problems whose data are files, not part of the project."""
+
+every_problem = pytest.mark.parametrize("name", PROBLEMS)
+every_problem_with_data = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.data if name in FILES else ()) for name in PROBLEMS],
+)
+
+
+@pytest.fixture
+def data(name: str, request: pytest.FixtureRequest) -> Data:
+    """The data of the quick preset."""
+    return load(name, request.getfixturevalue("data_dir") if name in FILES else None)
+
+
+@cache
+def load(name: str, folder: Path | None) -> Data:
+    return PROBLEMS[name]("quick").data(DataSource((folder,) if folder else ()))
+
+
+@every_problem_with_data
+def test_the_data_are_what_the_table_says(name: str, data: Data) -> None:
+    setting = TABLES[name]["quick"]
+    assert data.train_inputs.shape == data.train_targets.shape == (setting.train, setting.side**2)
+    assert data.test_inputs.shape == data.test_targets.shape == (setting.test, setting.side**2)
+    assert data.image_shape == (setting.side, setting.side)
+    for array in (data.train_inputs, data.test_inputs):
+        assert array.dtype == np.float32
+        assert 0 <= array.min() < array.max() <= 1
+
+
+@every_problem_with_data
+def test_the_digest_changes_with_one_pixel_and_is_that_of_the_data(name: str, data: Data) -> None:
+    train, test = data.train_inputs, data.test_inputs
+    assert digest_of(train, test) == data.digest
+    for part in (0, 1):
+        changed = [train.copy(), test.copy()]
+        changed[part][-1, 0] += 2.0**-16
+        assert digest_of(*changed) != data.digest
+
+
+@every_problem_with_data
+def test_one_stream_gives_the_same_batches(name: str, data: Data) -> None:
+    put = DeviceData.put(data, CPU, torch.float32)
+    size = put.train.cases // 5
+
+    def batches(seed: int, stream: str, count: int = 7) -> Tensor:
+        account = Account(Budget("updates", 1), Clock(CPU))
+        bound = BoundObjective(PROBLEMS[name]("quick"), put, [seed], account)
+        return torch.cat([bound.next_batch(size, stream).inputs for _ in range(count)], 1)[0]
+
+    for stream in ("gradient", "curvature"):
+        assert torch.equal(batches(0, stream), batches(0, stream))
+        assert not torch.equal(batches(0, stream), batches(1, stream))
+        # An epoch is every case once.
+        torch.testing.assert_close(
+            batches(0, stream, 5).double().sum(0), put.train.inputs[0].double().sum(0)
+        )
+        second = batches(0, stream)[5 * size :]
+        assert torch.equal(second, batches(0, stream, 2)) == (stream == "curvature")
+    assert not torch.equal(batches(0, "gradient"), batches(0, "curvature"))
+
+
+@every_problem_with_data
+def test_the_metric_of_a_perfect_output_is_zero(name: str, data: Data) -> None:
+    problem = PROBLEMS[name]("quick")
+    targets = torch.from_numpy(data.test_targets).double()[None]
+    perfect = torch.logit(targets)
+    torch.testing.assert_close(problem.outputs(perfect), targets, rtol=1e-14, atol=1e-15)
+    assert problem.metric.per_case(perfect, targets).max() <= 1e-24
+    blank = problem.metric.per_case(torch.full_like(perfect, -1e9), targets)
+    torch.testing.assert_close(blank, targets.square().sum(-1))
+    assert problem.metric.direction == "lower"
+
+
+@pytest.fixture
+def point(name: str, data: Data) -> tuple[DeepAutoencoder, Tensor, Tensor]:
+    """A problem, θ a little off its start, and a few real cases, in float64."""
+    problem = PROBLEMS[name]("quick")
+    theta = problem.initialize(generator(0, "initialization"))[None]
+    for direction in directions(problem, 1):
+        theta += 0.1 * direction
+    return problem, theta, torch.from_numpy(data.train_inputs[:6]).double()[None]
+
+
+def directions(problem: DeepAutoencoder, seed: int) -> Iterator[Tensor]:
+    """One random direction in each parameter's subspace, each of length √(its size)."""
+    normal = torch.Generator().manual_seed(seed)
+    for name, shape in problem.layout.shapes.items():
+        direction = torch.zeros(1, problem.layout.size, dtype=torch.float64)
+        view = problem.layout.views(direction)[name][0]
+        view.copy_(torch.randn(shape, generator=normal, dtype=torch.float64))
+        yield direction
+
+
+STEP = 1e-5
+
+
+@every_problem_with_data
+def test_the_gradient_is_the_loss_by_finite_differences(
+    point: tuple[DeepAutoencoder, Tensor, Tensor],
+) -> None:
+    problem, theta, x = point
+    passes, gradient = problem.passes(), torch.zeros_like(theta)
+    assert torch.equal(passes.gradient(theta, x, x, gradient), passes.loss(theta, x, x))
+    for v in directions(problem, 2):
+        ahead, behind = (passes.loss(theta + h * v, x, x).item() for h in (STEP, -STEP))
+        slope = (ahead - behind) / (2 * STEP)
+        assert (gradient * v).sum().item() == pytest.approx(slope, rel=1e-5, abs=1e-7)
+
+
+@every_problem_with_data
+def test_the_curvature_is_gauss_newtons_by_finite_differences(
+    point: tuple[DeepAutoencoder, Tensor, Tensor],
+) -> None:
+    """uᵀGv = mean over cases of (Ju)ᵀ H_L (Jv), J and H_L by central differences."""
+    problem, theta, x = point
+    passes, loss = problem.passes(), problem.loss
+    z = passes.logits(theta, x).clone()
+
+    def along(v: Tensor) -> Tensor:
+        ahead, behind = (passes.logits(theta + h * v, x).clone() for h in (STEP, -STEP))
+        return (ahead - behind) / (2 * STEP)
+
+    product = passes.curvature(theta, x, x)
+    u = sum(directions(problem, 3), torch.zeros_like(theta))
+    ju = along(u)
+    for v in directions(problem, 2):
+        jv = along(v)
+        ahead, behind = (loss.derivative(z + h * jv, x) for h in (STEP, -STEP))
+        expected = (ju * (ahead - behind) / (2 * STEP)).sum(-1).mean().item()
+        assert (u * product(v)).sum().item() == pytest.approx(expected, rel=1e-5, abs=1e-7)
+
+
+@every_problem
+@pytest.mark.parametrize("preset", PRESETS)
+def test_initialisation_is_sparse(name: str, preset: str) -> None:
+    problem = PROBLEMS[name](preset)
+    theta = problem.initialize(generator(0, "initialization"))
+    assert theta.dtype == torch.float64
+    views = problem.layout.views(theta)
+    for key, view in views.items():
+        if key.startswith("W"):
+            assert (view.count_nonzero(0) == min(15, view.shape[0])).all()
+        else:
+            assert not view.any()
+    weights = torch.cat([view[view != 0] for view in views.values()])
+    assert abs(weights.mean()) < 5 / len(weights) ** 0.5
+    assert weights.std().item() == pytest.approx(1, abs=5 / len(weights) ** 0.5)
+    assert not theta[padding(problem)].any()
+
+
+@every_problem
+def test_initialisation_depends_on_the_seed_alone(name: str) -> None:
+    problem = PROBLEMS[name]("quick")
+    rows = initial_parameters(problem, [3, 0, 3], CPU, torch.float64)
+    again = initial_parameters(PROBLEMS[name]("quick"), [0], CPU, torch.float64)
+    assert torch.equal(rows[0], rows[2])
+    assert torch.equal(rows[1], again[0])
+    assert not torch.equal(rows[0], rows[1])
+    torch.manual_seed(1)
+    np.random.seed(1)
+    single = initial_parameters(problem, [0], CPU, torch.float32)
+    assert torch.equal(single, again.float())
+
+
+@every_problem
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_differ_only_as_their_table_says(name: str, preset: str) -> None:
+    problem, paper = PROBLEMS[name](preset), PROBLEMS[name]("paper")
+    assert TABLES[name].keys() == set(PRESETS)
+    row = TABLES[name][preset]
+    encoder = (row.side**2, *row.hidden)
+    assert problem.architecture.sizes == (*encoder, *reversed(encoder[:-1]))
+    assert problem.layout.shapes == problem.architecture.layout().shapes
+    assert problem.budget == row.budget
+    assert problem.evaluations == row.evaluations
+    assert problem.targets == row.targets
+    assert problem.notes == row.notes
+    for fact in ("name", "initialization", "margin", "log_scale", "parameters"):
+        assert getattr(problem, fact) == getattr(paper, fact)
+    assert problem.loss.name == paper.loss.name
+    assert replace(problem.metric, per_case=paper.metric.per_case) == paper.metric
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "cases"),
+    [
+        ("curves", (784, 400, 200, 100, 50, 25, 6), 20_000),
+        ("mnist", (784, 1000, 500, 250, 30), 60_000),
+    ],
+)
+def test_the_paper_preset_has_the_published_network(
+    name: str, sizes: tuple[int, ...], cases: int
+) -> None:
+    problem = PROBLEMS[name]("paper")
+    assert problem.architecture.sizes == (*sizes, *reversed(sizes[:-1]))
+    assert TABLES[name]["paper"].train == cases
+    assert problem.loss.name == "cross-entropy, summed over outputs, mean over cases"
+    assert problem.metric.name == "squared_error"
