@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import click
 import torch
@@ -21,9 +21,9 @@ from harness.defaults import origin
 from harness.errors import Infrastructure, Usage
 from harness.folders import data_source
 from harness.interrupt import Interrupted, signals
-from harness.launch import DTYPES, InterruptedRun, Machine, Run, comparison_folder
+from harness.launch import DTYPES, InterruptedRun, Machine, Run
 from harness.paper.published import published_value
-from harness.planning import Candidate, Purpose, Trial, labelled, methods, protocol_of, trials
+from harness.planning import Candidate, labelled, methods, protocol_of, trials
 from harness.progress import Bars
 from harness.report.files import write_files
 from harness.seeds import TUNING_SEEDS_FROM
@@ -85,11 +85,11 @@ def compare(request: Request) -> dict[str, Any] | None:
         run = runs.new("comparison", command)
         planned = trials(candidates, prepared.protocol, range(prepared.seeds), "reported")
         with runs.finishing(run) as summary:
-            run.execute(planned)
+            ids = run.execute(planned)
             efforts = dict(
                 zip([c.label for c in candidates], tuned.get("efforts", []), strict=False)
             )
-            summary |= summarize_run(run, prepared, command, efforts)
+            summary |= summarize_run(run, prepared, ids, command, efforts)
         return summary
 
 
@@ -110,8 +110,8 @@ def run_one(request: Request, seed: int) -> dict[str, Any] | None:
     with recording(request, prepared) as runs:
         run = runs.new("run", command)
         with runs.finishing(run) as summary:
-            run.execute(trials(candidates, prepared.protocol, [seed], "reported"))
-            summary |= summarize_run(run, prepared, command, {})
+            ids = run.execute(trials(candidates, prepared.protocol, [seed], "reported"))
+            summary |= summarize_run(run, prepared, ids, command, {})
         return summary
 
 
@@ -194,7 +194,7 @@ class Runs:
     mirror: Any
     begun: list[str] = field(default_factory=list)
 
-    def new(self, kind: str, command: str) -> Run:
+    def new(self, kind: Literal["comparison", "run", "tuning"], command: str) -> Run:
         """Begin a comparison, a tuning or a single run in the store."""
         comparison_id = self.store.new_comparison(self.prepared.protocol, kind, command)
         self.begun.append(comparison_id)
@@ -217,7 +217,7 @@ class Runs:
     def finishing(self, run: Run) -> Iterator[dict[str, Any]]:
         """Write the end of a run down, however it ends; the dict becomes its summary."""
         summary: dict[str, Any] = {}
-        status = "failed"
+        status: Literal["done", "failed", "interrupted"] = "failed"
         try:
             yield summary
             status = "done"
@@ -236,9 +236,7 @@ def recording(request: Request, prepared: Prepared) -> Iterator[Runs]:
     with signals() as interrupted, Store.open(request.store) as store:
         for dead in store.end_dead():
             say(f"Trial {dead.id} was still marked as running; its process is gone, so it ended.")
-        tensors = DeviceData.put(
-            prepared.data, prepared.machine.device, DTYPES[request.precision]
-        )
+        tensors = DeviceData.put(prepared.data, prepared.machine.device, DTYPES[request.precision])
         # A timed comparison shares the machine with nothing: MLflow is written afterwards.
         mirror = None if request.no_mlflow or request.timed else _mirror(store)
         runs = Runs(store, prepared, tensors, interrupted, request, mirror)
@@ -252,11 +250,15 @@ def recording(request: Request, prepared: Prepared) -> Iterator[Runs]:
 
 
 def summarize_run(
-    run: Run, prepared: Prepared, command: str, efforts: Mapping[str, Mapping[str, Any]]
+    run: Run,
+    prepared: Prepared,
+    ids: Sequence[int],
+    command: str,
+    efforts: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Judge the trials on record, and write report and pictures beside the store."""
-    recorded = run.store.trials(run.comparison_id, purpose="reported")
-    measurements = run.store.measurements([trial.id for trial in recorded])
+    """Judge the trials on record, in their order, and write report and pictures."""
+    recorded = [run.store.trial(trial_id) for trial_id in ids]
+    measurements = run.store.measurements(list(ids))
     summary = summarize(
         comparison_id=run.comparison_id,
         protocol=prepared.protocol,
@@ -269,7 +271,7 @@ def summarize_run(
         tuning=efforts,
         reproduce=command,
     )
-    folder = comparison_folder(run.store, run.comparison_id)
+    folder = run.store.files_of_comparison(run.comparison_id)
     originals = run.originals() if prepared.data.image_shape else None
     write_files(folder, summary, recorded, measurements, originals, folder.parent)
     return summary
@@ -322,9 +324,7 @@ def _tune(runs: Runs, prepared: Prepared) -> dict[str, Any]:
             for number, method in enumerate(points):
                 if trial.candidate.method is method:
                     record = values[trial_id]
-                    mine[number].append(
-                        record.train_metric if record.status == "budget" else None
-                    )
+                    mine[number].append(record.train_metric if record.status == "budget" else None)
         direction = problem.metric.direction
         winner = best(mine, direction, log_scale=problem.log_scale)
         chosen.append(points[winner])
@@ -357,7 +357,10 @@ def _announce(prepared: Prepared) -> None:
             say(f"  {written.name}: {len(points)} points to tune over.")
             continue
         source = origin(problem.name, problem.preset, written.name)
-        say(f"  {Candidate(points[0], '').spec.text}" + (f"  (tuned by: {source})" if source else ""))
+        say(
+            f"  {Candidate(points[0], '').spec.text}"
+            + (f"  (tuned by: {source})" if source else "")
+        )
 
 
 def _check_tune(tune: str) -> None:

@@ -94,7 +94,7 @@ class Fleet:
     ) -> None:
         device, dtype = data.train.inputs.device, data.train.inputs.dtype
         self.problem, self.data, self.method = problem, data, method
-        self.account = Account(budget, Clock(device), _device=device)
+        self.account = Account(budget, Clock(device))
         self.objective = BoundObjective(problem, data, list(seeds), self.account)
         self.theta = initial_parameters(problem, list(seeds), device, dtype)
         self.updates = updates_of(method, budget)

@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol as Contract
 
 import numpy as np
@@ -18,7 +17,7 @@ from harness.errors import Infrastructure
 from harness.fleet import Fleet, Outcome, Progress
 from harness.interrupt import Interrupted
 from harness.planning import Trial, fleets
-from harness.records import Measurement
+from harness.records import Measurement, Status
 from harness.report.plots import reconstructions
 from harness.spec import Precision, Protocol, key_of
 from harness.store.context import context, info, source_digest
@@ -83,21 +82,21 @@ class Run:
     def execute(self, planned: Sequence[Trial]) -> list[int]:
         """Run what is not on record yet, and return the ids of all trials, in order."""
         ids: dict[int, int] = {}
-        todo: list[tuple[int, Trial]] = []
-        for number, trial in enumerate(planned):
-            found = None if self.fresh else self._recorded(trial)
-            if found is None:
-                todo.append((number, trial))
-            else:
-                self.store.adopt(self.comparison_id, found)
-                ids[number] = found
+        numbers = {id(trial): number for number, trial in enumerate(planned)}
+        groups: list[list[Trial]] = []
+        for group in fleets(planned, self.problem, self.machine.device, self.timed):
+            found = [None if self.fresh else self._recorded(t, len(group)) for t in group]
+            for trial, trial_id in zip(group, found, strict=True):
+                if trial_id is not None:
+                    self.store.adopt(self.comparison_id, trial_id)
+                    ids[numbers[id(trial)]] = trial_id
+            missing = [t for t, trial_id in zip(group, found, strict=True) if trial_id is None]
+            groups += [missing] if missing else []
         if ids:
             self.say(
                 f"{len(ids)} of {len(planned)} trials are on record, with the same key, source and "
                 "context, and are reused (--fresh runs them again)."
             )
-        numbers = {id(trial): number for number, trial in todo}
-        groups = fleets([t for _, t in todo], self.problem, self.machine.device, self.timed)
         spool = self.store.artifacts.parent / "spool"
         with Recorder(self.store, spool, self.say, self.comparison_id) as recorder:
             for index, group in enumerate(groups):
@@ -113,14 +112,15 @@ class Run:
             raise InterruptedRun
         if not entered:
             raise Infrastructure(
-                f"The store {self.store.shown_url} could not take everything. What it lacks is kept "
-                f"in {spool} and entered by the next run; then the same command gives the result."
+                f"The store {self.store.shown_url} could not take everything. What it lacks is "
+                f"kept in {spool} and entered by the next run; then the same command gives the result."
             )
         return [ids[number] for number in range(len(planned))]
 
-    def _recorded(self, trial: Trial) -> int | None:
+    def _recorded(self, trial: Trial, rows: int) -> int | None:
+        """Return the id of a trial on record that is as good as running this one in K `rows`."""
         found = self.store.find_reusable(
-            trial.spec.key, self._source(trial), key_of(self.machine.context(1))
+            trial.spec.key, self._source(trial), key_of(self.machine.context(rows))
         )
         if found is None or (self.timed and found.seconds_are != "alone"):
             return None
@@ -161,8 +161,9 @@ class Run:
         try:
             outcomes = fleet.run(observer)
         except BaseException as error:
-            reason = "interrupted by a signal" if isinstance(error, KeyboardInterrupt) else repr(error)
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            by_hand = isinstance(error, KeyboardInterrupt)
+            status: Status = "interrupted" if by_hand else "failed"
+            reason = "interrupted by a signal" if by_hand else repr(error)
             for row, trial_id in enumerate(begun):
                 recorder.end(
                     trial_id, status, reason, fleet.account.ledger(), observer.last.get(row)
@@ -176,13 +177,11 @@ class Run:
             )
         return begun
 
-    def _picture(
-        self, trial: Trial, trial_id: int, outcome: Outcome, last: Measurement
-    ) -> None:
+    def _picture(self, trial: Trial, trial_id: int, outcome: Outcome, last: Measurement) -> None:
         """Keep a trial's reconstructions of the first test cases, as numbers and as a picture."""
         if self.data.image_shape is None:
             return
-        folder = trial_folder(self.store, trial_id)
+        folder = self.store.files_of_trial(trial_id)
         folder.mkdir(parents=True, exist_ok=True)
         inputs = self.tensors.test.inputs[:, :SHOWN]
         with torch.no_grad():
@@ -223,13 +222,3 @@ def _choices(trial: Trial) -> dict[str, object]:
     """Return what a method states of itself where implementations of it disagree."""
     choices = getattr(trial.candidate.method, "choices", None)
     return {"choices": dict(choices)} if choices else {}
-
-
-def trial_folder(store: Store, trial_id: int) -> Path:
-    """Return where a trial's files are."""
-    return store.artifacts / "bench" / f"trial-{trial_id}"
-
-
-def comparison_folder(store: Store, comparison_id: str) -> Path:
-    """Return where a comparison's files are."""
-    return store.artifacts / "bench" / comparison_id

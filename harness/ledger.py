@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -21,7 +21,7 @@ class Clock:
     """Training time: it runs only between `start` and `stop`."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self.device = device
         self._spent = 0.0
         self._since: float | None = None
 
@@ -44,8 +44,8 @@ class Clock:
         return self._spent + running
 
     def _wait(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
 
 @dataclass
@@ -59,7 +59,6 @@ class Account:
     gradients: float = 0.0
     products: int = 0
     cg_steps: int = 0
-    _device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def charge(self, gradients: float, *, examples: int = 0, products: int = 0) -> None:
         """Enter a call that costs so many gradient-equivalents; BudgetSpent if it is too dear."""
@@ -88,7 +87,7 @@ class Account:
             products=self.products,
             cg_steps=self.cg_steps,
             seconds=self.clock.seconds,
-            peak_memory=_peak_memory(self._device),
+            peak_memory=_peak_memory(self.clock.device),
         )
 
 

@@ -21,7 +21,11 @@ from optim.text import Written
 Purpose = Literal["reported", "tuning"]
 
 ROW_VALUES = 2**27
-"""On a GPU a fleet holds at most so many parameters: some seven tensors of θ's size live at once."""
+"""On a GPU a fleet holds at most so many parameters: some seven tensors of that size are alive."""
+SMALL_ROW = 2**18
+CPU_ROWS = 16
+"""On a CPU rows of at most so many parameters go together, at most so many rows: a small network's
+update is mostly overhead, which they share; a large one's is not."""
 
 
 @dataclass(frozen=True)
@@ -125,15 +129,15 @@ def trials(
 def fleets(
     planned: Sequence[Trial], problem: Problem, device: torch.device, timed: bool
 ) -> list[list[Trial]]:
-    """Group trials into fleets, each to run as one tensor program.
+    """Group trials into fleets, each to run as one tensor program; methods take turns.
 
-    On a CPU every trial runs by itself: a row of an autoencoder in a fleet costs as much
-    as alone (benchmarks/RESULTS.md, "Rows"). On a GPU rows that can be joined are, up to
-    the memory they need. A timed trial is always alone.
+    Rows that can be joined are, up to the memory they need on a GPU, and on a CPU where
+    it pays (benchmarks/RESULTS.md, "K trials as one fleet"). A timed trial is always alone.
     """
-    if timed or device.type == "cpu":
+    size = problem.layout.size
+    if timed or (device.type == "cpu" and size > SMALL_ROW):
         return [[trial] for trial in planned]
-    rows = max(1, ROW_VALUES // problem.layout.size)
+    rows = CPU_ROWS if device.type == "cpu" else max(1, ROW_VALUES // size)
     groups: dict[object, list[Trial]] = {}
     for number, trial in enumerate(planned):
         key = trial.candidate.method.fleet_key

@@ -107,6 +107,8 @@ class Method(Protocol):
     hyperparameters: Mapping[str, Any]
     """The values of `space`, cast to the declared types."""
 
+    def __init__(self, backend: str, **given: object) -> None: ...
+
     @property
     def cost_of_a_step(self) -> float | None:
         """Gradient-equivalents of one step where that is fixed, else None."""

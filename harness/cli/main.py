@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ class Commands(click.Group):
             return None
         command = importlib.import_module(f"harness.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
+        _check_keys(cmd_name, command)
         return command
 
     def resolve_command(
@@ -69,15 +71,18 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a command; end with the exit code that its error carries, and a sentence."""
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
+    _tables.cache_clear()
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        code = cli.main(
-            arguments,
-            prog_name="bench",
-            standalone_mode=False,
-            auto_envvar_prefix="BENCH",
-            default_map=_settings(),
-        )
+        settings = {"default_map": _settings(), "auto_envvar_prefix": "BENCH"}
+        # Not cli.main: it answers a reader that has gone away with exit code 1.
+        with cli.make_context("bench", list(arguments), **settings) as ctx:
+            code = cli.invoke(ctx)
+    except click.exceptions.Exit as end:
+        code = end.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        code = 2
     except (BenchError, UsageError, click.ClickException, click.Abort, KeyboardInterrupt) as error:
         if debug:
             raise
@@ -112,26 +117,39 @@ def _explain(error: BaseException) -> int:
     return error.exit_code if isinstance(error, BenchError) else 2
 
 
-def _settings() -> dict[str, Any]:
-    """Return the defaults in the working directory's bench.toml: a table a command."""
+@cache
+def _tables() -> dict[str, Any]:
+    """Return what the working directory's bench.toml says: a table a command, and shared keys."""
     if not SETTINGS.is_file():
         return {}
     try:
         tables = tomllib.loads(SETTINGS.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise Usage(f"{SETTINGS} in this folder cannot be read: {error}.") from error
-    shared = {key: value for key, value in tables.items() if not isinstance(value, dict)}
-    unknown = [key for key, value in tables.items() if isinstance(value, dict)]
-    for name in unknown:
-        if name not in COMMANDS:
+    for name, value in tables.items():
+        if isinstance(value, dict) and name not in COMMANDS:
             raise Usage(f"{SETTINGS}: there is no command {name!r}{nearest(name, COMMANDS)}")
     return {
-        command: {
-            key.replace("-", "_"): value
-            for key, value in {**shared, **tables.get(command, {})}.items()
-        }
-        for command in COMMANDS
+        name: {key.replace("-", "_"): each for key, each in value.items()}
+        if isinstance(value, dict)
+        else value
+        for name, value in tables.items()
     }
+
+
+def _settings() -> dict[str, Any]:
+    """Return the defaults of every command: the shared keys, then those of its own table."""
+    tables = _tables()
+    shared = {k.replace("-", "_"): v for k, v in tables.items() if not isinstance(v, dict)}
+    return {command: {**shared, **tables.get(command, {})} for command in COMMANDS}
+
+
+def _check_keys(name: str, command: click.Command) -> None:
+    """Refuse a key in a command's table that is none of its options."""
+    known = [parameter.name or "" for parameter in command.params]
+    for key, value in _tables().get(name, {}).items():
+        if not isinstance(value, dict) and key not in known:
+            raise Usage(f"{SETTINGS}: bench {name} has no option {key!r}{nearest(key, known)}")
 
 
 if __name__ == "__main__":

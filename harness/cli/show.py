@@ -61,7 +61,7 @@ def _show_comparison(store: Store, record: ComparisonRecord) -> None:
         show_progress(store, record)
     else:
         show_result(record.summary, None)
-    folder = store.artifacts / "bench" / record.id
+    folder = store.files_of_comparison(record.id)
     files = sorted(folder.glob("*.png")) if folder.is_dir() else []
     lines = [f"picture: {file}" for file in files]
     if record.mlflow_run_id is not None:

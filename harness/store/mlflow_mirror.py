@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 
 from alembic.util.exc import CommandError
@@ -63,13 +62,13 @@ class Synced:
     """Values of metrics."""
 
 
-def sync(store: Store, *, tracking_uri: str | None = None, artifacts: Path | None = None) -> Synced:
+def sync(store: Store, *, tracking_uri: str | None = None) -> Synced:
     """Bring everything into MLflow that it does not have; return what was written.
 
-    `tracking_uri` is the store's own database by default; `artifacts` its folder of artifacts.
+    `tracking_uri` is the store's own database by default.
     Raises `MlflowAbsent`, and `MlflowAway` where MLflow fails; what is written stays.
     """
-    return MlflowMirror(store, tracking_uri, artifacts).sync()
+    return MlflowMirror(store, tracking_uri).sync()
 
 
 def initialise(store_url: str) -> None:
@@ -95,16 +94,13 @@ def first_view(store: Store) -> str:
 class MlflowMirror:
     """One store's way into one MLflow, for several passes."""
 
-    def __init__(
-        self, store: Store, tracking_uri: str | None = None, artifacts: Path | None = None
-    ) -> None:
+    def __init__(self, store: Store, tracking_uri: str | None = None) -> None:
         self._store = store
         self._uri = tracking_uri or store.url
-        self._folder = artifacts or store.artifacts
         # A tracking server on another machine keeps files where it was told to.
         remote = self._uri.startswith(("http://", "https://"))
         with _sentences(self._uri):
-            self._runs = Runs(_mlflow(), self._uri, None if remote else self._folder)
+            self._runs = Runs(_mlflow(), self._uri, None if remote else store.artifacts)
         self._checked = False
 
     def sync(self) -> Synced:
@@ -134,7 +130,7 @@ class MlflowMirror:
                 if found is None or found.fresh:
                     self._store.mark_synced(trial.id, trial.mlflow_run_id, -1, False)
                 else:
-                    self._runs.files(found.id, self._folder / "bench" / f"trial-{trial.id}")
+                    self._runs.files(found.id, self._store.files_of_trial(trial.id))
         for comparison in comparisons:
             if comparison.mlflow_run_id:
                 experiment = self._experiment(comparison.protocol)
@@ -144,7 +140,7 @@ class MlflowMirror:
                         comparison.id, comparison.mlflow_run_id, False
                     )
                 else:
-                    self._runs.files(found.id, self._folder / "bench" / comparison.id)
+                    self._runs.files(found.id, self._store.files_of_comparison(comparison.id))
 
     def _trial(self, pending: Unsynced, protocol: Protocol) -> int:
         from harness.report.plots import color
@@ -181,7 +177,7 @@ class MlflowMirror:
         )
         if run.fresh:
             self._runs.data(run.id, protocol.data, protocol.data_digest)
-        self._runs.files(run.id, self._folder / "bench" / f"trial-{trial.id}")
+        self._runs.files(run.id, self._store.files_of_trial(trial.id))
         end = entries.milliseconds(trial.ended) if trial.ended else None
         self._runs.status(run, _ENDS[trial.status] if ended else "RUNNING", end)
         last = max((m.index for m in measured), default=-1)
@@ -207,7 +203,7 @@ class MlflowMirror:
         if comparison.summary is not None:
             content = json.dumps(comparison.summary, indent=2, ensure_ascii=False)
             self._runs.text(run.id, content, "comparison.json")
-        self._runs.files(run.id, self._folder / "bench" / comparison.id)
+        self._runs.files(run.id, self._store.files_of_comparison(comparison.id))
         for trial in trials:
             if trial.id in comparison.reused and trial.mlflow_run_id:
                 self._runs.add_to_tag(trial.mlflow_run_id, COMPARISON, comparison.id)

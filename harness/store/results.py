@@ -48,6 +48,14 @@ class Store(Writing):
         path = self._path
         return path.parent / "artifacts" if path else Path("mlruns/artifacts").absolute()
 
+    def files_of_trial(self, trial_id: int) -> Path:
+        """Return the folder of a trial's pictures, which MLflow's run of it holds as well."""
+        return self.artifacts / "bench" / f"trial-{trial_id}"
+
+    def files_of_comparison(self, comparison_id: str) -> Path:
+        """Return the folder of a comparison's report and pictures."""
+        return self.artifacts / "bench" / comparison_id
+
     @property
     def _path(self) -> Path | None:
         return Path(self._url.database or "") if self._url.drivername == "sqlite" else None

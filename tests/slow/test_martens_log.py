@@ -19,7 +19,7 @@ ITERATIONS = (40, 50)
 
 
 class Descent:
-    """Notes how many CG steps had been made when the training error first fell below each line's."""
+    """Notes the CG steps that were made when the training error first fell below each line's."""
 
     def __init__(self, errors: list[float]) -> None:
         self.reached = dict.fromkeys(errors, 0)

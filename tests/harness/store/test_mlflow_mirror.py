@@ -462,11 +462,17 @@ def test_postgresql_takes_both_in_either_order(
 
 
 @pytest.mark.slow
-def test_a_folder_too_long_for_mlflow_is_a_sentence(postgres_url: str, tmp_path: Path) -> None:
+def test_a_folder_too_long_for_mlflow_is_a_sentence(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # PostgreSQL has no folder of its own: artifacts are below the working directory.
+    deep = tmp_path / ("x" * 150)
+    deep.mkdir()
+    monkeypatch.chdir(deep)
     with Store.open(postgres_url) as store:
         train(store, begin(store, store.new_comparison(PROTOCOL, "run", "x"), NAG, 7), 2)
         with pytest.raises(Infrastructure, match="longer than 157 characters"):
-            sync(store, artifacts=tmp_path / ("x" * 150))
+            sync(store)
 
 
 def test_initialise_again_does_nothing(store: Store) -> None:
