@@ -1,8 +1,8 @@
-"""One long trial of the published protocol, its curve written to JSON as it goes.
+r"""One long trial of the published protocol, its curve written to JSON as it goes.
 
-python -m benchmarks.long_run --method hf --gradients 6e7 --below 1.0 \\
+python -m benchmarks.long_run --method hf --gradients 6e7 --below 1.0 \
         --json benchmarks/results/martens_log.json
-python -m benchmarks.long_run --method 'nag[lr=0.01,mu_max=0.99]' --updates 60000 \\
+python -m benchmarks.long_run --method 'nag[lr=0.01,mu_max=0.99]' --updates 60000 \
         --json benchmarks/results/nag_curves_paper.json
 """
 

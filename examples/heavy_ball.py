@@ -1,4 +1,7 @@
-"""An optimizer of one's own: bench compare --optimizers 'nag,./examples/heavy_ball.py:HeavyBall'."""
+"""An optimizer of one's own.
+
+bench compare --optimizers 'nag,./examples/heavy_ball.py:HeavyBall'
+"""
 
 from __future__ import annotations
 

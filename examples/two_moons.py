@@ -1,4 +1,7 @@
-"""A problem of one's own: bench compare --optimizers nag,hf --problem ./examples/two_moons.py:make."""
+"""A problem of one's own.
+
+bench compare --optimizers nag,hf --problem './examples/two_moons.py:make[noise=0.2]'
+"""
 
 from __future__ import annotations
 
@@ -30,6 +33,8 @@ def make(preset: str, noise: str = "0.15") -> Problem:
 
 
 class TwoMoons(Problem):
+    """Logits, initialisation and data; gradients and curvature come from autodiff."""
+
     def logits(self, params, inputs):
         h = torch.tanh(inputs @ params["W1"] + params["b1"].unsqueeze(-2))
         h = torch.tanh(h @ params["W2"] + params["b2"].unsqueeze(-2))

@@ -375,7 +375,7 @@ def _check_effort(written: Sequence[Written], points: Sequence[Sequence[Any]]) -
     if len({len(of_one) for of_one in points}) > 1:
         efforts = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise Usage(
-            f"Every method gets the same number of tuning trials, but these would differ: {efforts}. "
+            f"Every method gets the same number of tuning trials; these would differ: {efforts}. "
             "Write grids of the same size, or use --tune N."
         )
 
@@ -383,8 +383,8 @@ def _check_effort(written: Sequence[Written], points: Sequence[Sequence[Any]]) -
 def _explain_interrupt(runs: Runs, request: Request) -> int:
     say(
         f"bench: interrupted by {runs.interrupted.name}. What was measured is recorded as "
-        f"{', '.join(runs.begun)} in {runs.store.shown_url} (bench show {runs.begun[-1]}); the same "
-        "command goes on from there and runs only the trials that have not ended."
+        f"{', '.join(runs.begun)} in {runs.store.shown_url} (bench show {runs.begun[-1]}). The "
+        "same command goes on from there and runs only the trials that have not ended."
     )
     return 130
 

@@ -112,8 +112,9 @@ class Run:
             raise InterruptedRun
         if not entered:
             raise Infrastructure(
-                f"The store {self.store.shown_url} could not take everything. What it lacks is "
-                f"kept in {spool} and entered by the next run; then the same command gives the result."
+                f"The store {self.store.shown_url} could not take everything. What it lacks "
+                f"is kept in {spool}, and the next run enters it; then the same command shows "
+                "the result."
             )
         return [ids[number] for number in range(len(planned))]
 

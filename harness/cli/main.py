@@ -74,9 +74,10 @@ def main(arguments: list[str] | None = None) -> None:
     _tables.cache_clear()
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        settings = {"default_map": _settings(), "auto_envvar_prefix": "BENCH"}
         # Not cli.main: it answers a reader that has gone away with exit code 1.
-        with cli.make_context("bench", list(arguments), **settings) as ctx:
+        with cli.make_context(
+            "bench", list(arguments), default_map=_settings(), auto_envvar_prefix="BENCH"
+        ) as ctx:
             code = cli.invoke(ctx)
     except click.exceptions.Exit as end:
         code = end.exit_code
