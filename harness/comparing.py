@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import click
@@ -19,11 +20,12 @@ from harness.analysis.summary import summarize
 from harness.binding import DeviceData
 from harness.defaults import origin
 from harness.errors import Infrastructure, Usage
+from harness.fleet import updates_of
 from harness.folders import data_source
 from harness.interrupt import Interrupted, signals
 from harness.launch import DTYPES, InterruptedRun, Machine, Run
 from harness.paper.published import published_value
-from harness.planning import Candidate, labelled, methods, protocol_of, trials
+from harness.planning import Candidate, Trial, labelled, methods, protocol_of, trials
 from harness.progress import Bars
 from harness.report.files import write_files
 from harness.seeds import TUNING_SEEDS_FROM
@@ -82,15 +84,9 @@ def compare(request: Request) -> dict[str, Any] | None:
         chosen = tuned.get("chosen") or [points[0] for points in prepared.points]
         candidates = labelled(chosen)
         command = reproduce(request, prepared, candidates)
-        run = runs.new("comparison", command)
         planned = trials(candidates, prepared.protocol, range(prepared.seeds), "reported")
-        with runs.finishing(run) as summary:
-            ids = run.execute(planned)
-            efforts = dict(
-                zip([c.label for c in candidates], tuned.get("efforts", []), strict=False)
-            )
-            summary |= summarize_run(run, prepared, ids, command, efforts)
-        return summary
+        efforts = dict(zip([c.label for c in candidates], tuned.get("efforts", []), strict=False))
+        return _run(runs, "comparison", planned, command, efforts)
 
 
 def run_one(request: Request, seed: int) -> dict[str, Any] | None:
@@ -99,20 +95,17 @@ def run_one(request: Request, seed: int) -> dict[str, Any] | None:
         raise Usage(f"--seed {seed}: allowed are whole numbers from 0 to {TUNING_SEEDS_FROM - 1}.")
     if len(split(request.optimizers)) != 1:
         raise Usage("`bench run` runs one optimizer; `bench compare` runs several.")
-    prepared = prepare(request)
+    prepared = prepare(replace(request, seeds=1))
     if len(prepared.points[0]) != 1:
         raise Usage("`bench run` runs one method, not a grid; `bench compare` tunes over grids.")
-    _announce(prepared)
+    _announce(prepared, seed)
     if request.dry_run:
         return None
     candidates = labelled([points[0] for points in prepared.points])
     command = reproduce(request, prepared, candidates, seed)
     with recording(request, prepared) as runs:
-        run = runs.new("run", command)
-        with runs.finishing(run) as summary:
-            ids = run.execute(trials(candidates, prepared.protocol, [seed], "reported"))
-            summary |= summarize_run(run, prepared, ids, command, {})
-        return summary
+        planned = trials(candidates, prepared.protocol, [seed], "reported")
+        return _run(runs, "run", planned, command, {})
 
 
 def prepare(request: Request) -> Prepared:
@@ -131,11 +124,14 @@ def prepare(request: Request) -> Prepared:
         for entry in written
     ]
     _check_effort(written, points)
-    labelled([of_one[0] for of_one in points])
+    every = labelled([method for of_one in points for method in of_one])
+    _check_updates(every, budget)
     pairs = len(written) * (len(written) - 1) // 2
     seeds = seeds_needed(max(1, pairs), CHANCE) if request.seeds is None else request.seeds
     if not 1 <= seeds < TUNING_SEEDS_FROM:
-        raise Usage(f"--seeds {seeds}: allowed is a number from 1 on; 6 decide one pair.")
+        raise Usage(
+            f"--seeds {seeds}: allowed are 1 to {TUNING_SEEDS_FROM - 1}; 6 can decide one pair."
+        )
     try:
         data = problem.data(data_source(request.data_dir))
     except DataError as error:
@@ -158,8 +154,10 @@ def budget_of(text: str | None, problem: Problem) -> Budget:
         number = float(amount)
     except ValueError:
         number = float("nan")
-    if not 0 < number < 1e18 or (currency == "updates" and number < 1):
-        raise Usage(f"--budget {text}: the amount must be a positive number.")
+    whole = currency in ("updates", "examples")
+    if not 0 < number < 2**53 or (whole and number != int(number)):
+        kind = "positive whole number" if whole else "positive number"
+        raise Usage(f"--budget {text}: the amount must be a {kind} below 2^53.")
     return Budget(currency, number)  # type: ignore[arg-type]
 
 
@@ -175,8 +173,9 @@ def machine_of(request: Request) -> Machine:
     if request.precision == "tf32" and device != "cuda":
         raise Usage("--precision tf32 needs a CUDA device; on a CPU use fp32 or fp64.")
     threads = torch.get_num_threads() if request.threads is None else request.threads
-    if threads < 1:
-        raise Usage(f"--threads {threads}: allowed is a number from 1 on.")
+    cores = os.cpu_count() or 1
+    if request.threads is not None and not 1 <= threads <= cores:
+        raise Usage(f"--threads {threads}: allowed are 1 to {cores}, this machine's cores.")
     machine = Machine(torch.device(device), threads, request.precision)  # type: ignore[arg-type]
     machine.prepare()
     return machine
@@ -249,31 +248,47 @@ def recording(request: Request, prepared: Prepared) -> Iterator[Runs]:
                 _finish_mirror(mirror or _mirror(store))
 
 
-def summarize_run(
-    run: Run,
-    prepared: Prepared,
-    ids: Sequence[int],
+def _run(
+    runs: Runs,
+    kind: Literal["comparison", "run"],
+    planned: Sequence[Trial],
     command: str,
     efforts: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Judge the trials on record, in their order, and write report and pictures."""
-    recorded = [run.store.trial(trial_id) for trial_id in ids]
-    measurements = run.store.measurements(list(ids))
-    summary = summarize(
-        comparison_id=run.comparison_id,
-        protocol=prepared.protocol,
-        trials=recorded,
-        measurements=measurements,
-        targets=prepared.problem.targets,
-        margin=prepared.problem.margin,
-        log_scale=prepared.problem.log_scale,
-        published=published_value,
-        tuning=efforts,
-        reproduce=command,
-    )
-    folder = run.store.files_of_comparison(run.comparison_id)
-    originals = run.originals() if prepared.data.image_shape else None
-    write_files(folder, summary, recorded, measurements, originals, folder.parent)
+    """Run trials, judge them, record the result and write its files."""
+    run = runs.new(kind, command)
+    prepared, unwritten = runs.prepared, None
+    with runs.finishing(run) as summary:
+        ids = run.execute(planned)
+        # A trial on record bears the label that it had in the comparison it was run for.
+        recorded = [
+            replace(run.store.trial(trial_id), method=trial.candidate.label)
+            for trial_id, trial in zip(ids, planned, strict=True)
+        ]
+        measurements = run.store.measurements(ids)
+        summary |= summarize(
+            comparison_id=run.comparison_id,
+            protocol=prepared.protocol,
+            trials=recorded,
+            measurements=measurements,
+            targets=prepared.problem.targets,
+            margin=prepared.problem.margin,
+            log_scale=prepared.problem.log_scale,
+            published=published_value,
+            tuning=efforts,
+            reproduce=command,
+        )
+        folder = run.store.files_of_comparison(run.comparison_id)
+        originals = run.originals() if prepared.data.image_shape else None
+        try:
+            write_files(folder, summary, recorded, measurements, originals, folder.parent)
+        except OSError as error:
+            unwritten = error
+    if unwritten is not None:
+        raise Infrastructure(
+            f"{folder} cannot be written: {unwritten.strerror or unwritten}. The comparison is "
+            f"recorded: bench show {run.comparison_id}."
+        ) from unwritten
     return summary
 
 
@@ -285,10 +300,16 @@ def reproduce(
     With a `seed` it is that of a single run.
     """
     budget = prepared.protocol.budget
+    # A class of one's own is found by where it is, not by what it is called in tables.
+    texts = [
+        replace(candidate.spec, name=written.name).text
+        for candidate, written in zip(candidates, prepared.written, strict=True)
+    ]
+    in_variable = request.data_dir == os.environ.get("BENCH_DATA_DIR")
     words = [
         "bench",
         *(["compare", "--optimizers"] if seed is None else ["run", "--optimizer"]),
-        ",".join(candidate.spec.text for candidate in candidates),
+        ",".join(texts),
         "--problem",
         request.problem,
         "--preset",
@@ -299,6 +320,9 @@ def reproduce(
         "--precision",
         request.precision,
         *(["--timed"] if request.timed else []),
+        *([] if request.device == "auto" else ["--device", request.device]),
+        *([] if request.threads is None else ["--threads", str(request.threads)]),
+        *([] if request.data_dir is None or in_variable else ["--data-dir", request.data_dir]),
     ]
     return shlex.join(words)
 
@@ -343,15 +367,17 @@ def _tune(runs: Runs, prepared: Prepared) -> dict[str, Any]:
     return {"chosen": chosen, "efforts": efforts}
 
 
-def _announce(prepared: Prepared) -> None:
+def _announce(prepared: Prepared, seed: int | None = None) -> None:
     """Say what will run: problem, preset, budget, and hyperparameters that follow from it."""
-    protocol, problem = prepared.protocol, prepared.problem
-    say(
-        f"{problem.name} / {problem.preset} on {protocol.data}: {problem.notes}; "
-        f"{protocol.budget.amount:g} {protocol.budget.currency} a trial, "
-        f"{prepared.seeds} seeds, {prepared.machine.device.type}, "
-        f"{prepared.machine.threads} threads."
-    )
+    protocol, problem, machine = prepared.protocol, prepared.problem, prepared.machine
+    parts = [
+        f"{protocol.budget.amount:,.12g} {protocol.budget.currency} a trial",
+        _count(prepared.seeds, "seed") if seed is None else f"seed {seed}",
+        machine.device.type,
+        _count(machine.threads, "thread"),
+    ]
+    notes = f": {problem.notes}" if problem.notes else ""
+    say(f"{problem.name} / {problem.preset} on {protocol.data}{notes}; {', '.join(parts)}.")
     for points, written in zip(prepared.points, prepared.written, strict=True):
         if len(points) > 1:
             say(f"  {written.name}: {len(points)} points to tune over.")
@@ -363,28 +389,46 @@ def _announce(prepared: Prepared) -> None:
         )
 
 
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
 def _check_tune(tune: str) -> None:
     if tune in ("none", "grid"):
         return
-    if not tune.isdigit() or int(tune) < 2:
-        raise Usage(f"--tune {tune}: allowed are none, grid, and a number from 2 on.")
+    if not tune.isdecimal() or not 2 <= int(tune) <= tuning.MOST_POINTS:
+        raise Usage(
+            f"--tune {tune}: allowed are none, grid, and a number from 2 to {tuning.MOST_POINTS}."
+        )
 
 
 def _check_effort(written: Sequence[Written], points: Sequence[Sequence[Any]]) -> None:
-    counts = {entry.name: len(of_one) for entry, of_one in zip(written, points, strict=True)}
     if len({len(of_one) for of_one in points}) > 1:
-        efforts = ", ".join(f"{name} {count}" for name, count in counts.items())
+        efforts = ", ".join(
+            f"{entry.name} {len(of_one)}" for entry, of_one in zip(written, points, strict=True)
+        )
         raise Usage(
             f"Every method gets the same number of tuning trials; these would differ: {efforts}. "
             "Write grids of the same size, or use --tune N."
         )
 
 
+def _check_updates(candidates: Sequence[Candidate], budget: Budget) -> None:
+    for candidate in candidates:
+        if updates_of(candidate.method, budget) == 0:
+            raise Usage(
+                f"--budget {budget.currency}={budget.amount:g} does not pay for one update of "
+                f"{candidate.label}, which costs {candidate.method.cost_of_a_step:g}: "
+                "give more, or a smaller batch."
+            )
+
+
 def _explain_interrupt(runs: Runs, request: Request) -> int:
+    same = "The same command without --fresh" if request.fresh else "The same command"
     say(
         f"bench: interrupted by {runs.interrupted.name}. What was measured is recorded as "
-        f"{', '.join(runs.begun)} in {runs.store.shown_url} (bench show {runs.begun[-1]}). The "
-        "same command goes on from there and runs only the trials that have not ended."
+        f"{', '.join(runs.begun)} in {runs.store.shown_url} (bench show {runs.begun[-1]}). "
+        f"{same} goes on from there and runs only the trials that have not ended."
     )
     return 130
 

@@ -86,12 +86,13 @@ class Run:
         groups: list[list[Trial]] = []
         for group in fleets(planned, self.problem, self.machine.device, self.timed):
             found = [None if self.fresh else self._recorded(t, len(group)) for t in group]
+            if None in found:
+                # Run whole: rows of a smaller fleet would be trials in another context.
+                groups.append(group)
+                continue
             for trial, trial_id in zip(group, found, strict=True):
-                if trial_id is not None:
-                    self.store.adopt(self.comparison_id, trial_id)
-                    ids[numbers[id(trial)]] = trial_id
-            missing = [t for t, trial_id in zip(group, found, strict=True) if trial_id is None]
-            groups += [missing] if missing else []
+                self.store.adopt(self.comparison_id, trial_id)
+                ids[numbers[id(trial)]] = trial_id
         if ids:
             self.say(
                 f"{len(ids)} of {len(planned)} trials are on record, with the same key, source and "
@@ -171,11 +172,16 @@ class Run:
                 )
             raise
         for row, (trial, trial_id, outcome) in enumerate(zip(group, begun, outcomes, strict=True)):
-            if trial.purpose == "reported" and outcome.status != "interrupted":
-                self._picture(trial, trial_id, outcome, observer.last[row])
-            recorder.end(
-                trial_id, outcome.status, outcome.reason, outcome.ledger, observer.last[row]
-            )
+            try:
+                # Before the end, at which MLflow takes a copy.
+                if trial.purpose == "reported" and outcome.status != "interrupted":
+                    self._picture(trial, trial_id, outcome, observer.last[row])
+            except OSError as error:
+                self.say(f"Trial {trial_id} has no picture: {error}. Training goes on.")
+            finally:
+                recorder.end(
+                    trial_id, outcome.status, outcome.reason, outcome.ledger, observer.last[row]
+                )
         return begun
 
     def _picture(self, trial: Trial, trial_id: int, outcome: Outcome, last: Measurement) -> None:

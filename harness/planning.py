@@ -105,7 +105,10 @@ def labelled(chosen: Sequence[Method]) -> list[Candidate]:
             labels[i] = f"{name}{backend}[{inside}]" if inside else f"{name}{backend}"
     if len(set(labels)) < len(labels):
         twice = next(label for label, count in Counter(labels).items() if count > 1)
-        raise Usage(f"--optimizers: {twice} is there twice, with the same hyperparameters.")
+        raise Usage(
+            f"--optimizers: {twice} is there twice, with the same hyperparameters. (A class of "
+            "your own needs a `name` of its own.)"
+        )
     return [Candidate(m, label) for m, label in zip(chosen, labels, strict=True)]
 
 

@@ -39,10 +39,11 @@ def resolve(text: str, preset: str) -> Problem:
     make = _find(written.name)
     try:
         problem = make(preset, **{key: values[0] for key, values in written.values.items()})
-    except TypeError as error:
-        raise Usage(f"--problem {text}: {error}.") from error
-    except KeyError as error:
-        raise Usage(f"--problem {text} has no preset {error}.") from error
+    except Exception as error:  # Somebody's own code, or a value that it does not take.
+        reason = str(error).rstrip(".") or "no message"
+        raise Usage(
+            f"--problem {text}, preset {preset}: {type(error).__name__}: {reason}."
+        ) from error
     if not isinstance(problem, Problem):
         raise Usage(f"--problem {text} gave a {type(problem).__name__}, not a Problem.")
     return problem

@@ -15,6 +15,7 @@ from optim.text import Written
 
 TUNING_SEEDS = (TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + 1)
 """Two, since a rate at the edge of what is stable trains under one seed and not under the next."""
+MOST_POINTS = 1024
 
 
 def spread(written: Written, tune: str) -> list[Written]:
@@ -36,21 +37,25 @@ def spread(written: Written, tune: str) -> list[Written]:
         return [Written(written.name, written.backend, values)]
     ranges = [h for h in space if h.tune is not None]
     if not ranges:
-        raise Usage(f"--tune {tune}: {written.name} declares no range to tune in.")
+        raise Usage(
+            f"--tune {tune}: {written.name} declares no range to tune in; give every method a "
+            "grid of the same size instead, key=a|b|c, and leave --tune out."
+        )
     seed = int.from_bytes(hashlib.sha256(written.name.encode()).digest()[:8], "big")
     sobol = qmc.Sobol(len(ranges), scramble=True, rng=seed)
     # Whole powers of two keep the sequence balanced; the first N of them are used.
     points = sobol.random_base2(max(0, math.ceil(math.log2(int(tune)))))[: int(tune)]
-    return [
-        Written(
-            written.name,
-            written.backend,
-            {
-                **written.values,
-                **{h.name: (_at(h, u),) for h, u in zip(ranges, point, strict=True)},
-            },
-        )
+    texts = [
+        {h.name: (_at(h, u),) for h, u in zip(ranges, point, strict=True)}
         for point in points.tolist()
+    ]
+    if len({str(values) for values in texts}) < len(texts):
+        raise Usage(
+            f"--tune {tune}: the ranges of {written.name} are too narrow for so many points that "
+            "all differ; use fewer, or write a grid."
+        )
+    return [
+        Written(written.name, written.backend, {**written.values, **values}) for values in texts
     ]
 
 

@@ -7,7 +7,7 @@ depend on v and is made once per linearisation.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -48,11 +48,11 @@ class AutodiffPasses:
         out: Float[Tensor, "K P"],
     ) -> Tensor:
         """Write the gradient of the mean loss into `out`; return the mean loss, (K,)."""
-        theta = theta.detach().requires_grad_()
+        leaves = self._leaves(theta)
         with torch.enable_grad():
-            value = self._loss(theta, inputs, targets)
-            (gradient,) = torch.autograd.grad(value.sum(), theta)
-        out.copy_(gradient)
+            value = self._loss_of(leaves, inputs, targets)
+            gradients = torch.autograd.grad(value.sum(), list(leaves.values()))
+        self._gather(gradients, out)
         return value.detach()
 
     def squared_gradient(
@@ -83,24 +83,40 @@ class AutodiffPasses:
         """Linearise once; return v ↦ mean over cases of Jᵀ H_L J v."""
         if structural is not None:
             raise ValueError(f"{self.problem.name} has no structural damping")
-        theta = theta.detach().clone().requires_grad_()
+        leaves = self._leaves(theta.clone())
+        params = list(leaves.values())
         with torch.enable_grad():
-            z = self._logits(theta, inputs)
+            z = self.problem.logits(leaves, inputs)
             w = torch.zeros_like(z, requires_grad=True)
-            (gs,) = torch.autograd.grad(z, theta, w, create_graph=True)
+            gs = torch.autograd.grad(z, params, w, create_graph=True)
         at, cases = z.detach(), inputs.shape[1]
 
         def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
-            (jv,) = torch.autograd.grad(gs, w, v, retain_graph=True)
+            tangent = list(self.layout.views(v).values())
+            (jv,) = torch.autograd.grad(gs, w, tangent, retain_graph=True)
             curved = self.matching.curvature(at, jv).div_(cases)
-            (out,) = torch.autograd.grad(z, theta, curved, retain_graph=True)
+            out = torch.zeros_like(v)
+            self._gather(torch.autograd.grad(z, params, curved, retain_graph=True), out)
             return out
 
         return product
+
+    def _leaves(self, theta: Tensor) -> dict[str, Tensor]:
+        """Return each view as a leaf: through a slice of θ, autograd would make P values a view."""
+        return {k: view.detach().requires_grad_() for k, view in self.layout.views(theta).items()}
+
+    def _gather(self, gradients: Sequence[Tensor], out: Float[Tensor, "K P"]) -> None:
+        for view, gradient in zip(self.layout.views(out).values(), gradients, strict=True):
+            view.copy_(gradient)
 
     def _logits(self, theta: Tensor, inputs: Tensor) -> Tensor:
         return self.problem.logits(self.layout.views(theta), inputs)
 
     def _loss(self, theta: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
-        per_case = self.matching.per_case(self._logits(theta, inputs), targets)
+        return self._loss_of(self.layout.views(theta), inputs, targets)
+
+    def _loss_of(
+        self, params: Mapping[str, Tensor], inputs: Tensor, targets: Tensor
+    ) -> Float[Tensor, " K"]:
+        per_case = self.matching.per_case(self.problem.logits(params, inputs), targets)
         return per_case.mean(1, dtype=torch.float64)

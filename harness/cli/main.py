@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import tomllib
 from functools import cache
@@ -72,6 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in arguments
     _tables.cache_clear()
+    # Where a command does not know better, SIGTERM ends it as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         # Not cli.main: it answers a reader that has gone away with exit code 1.
