@@ -44,7 +44,7 @@ CURVES = {
         test=1_000,
         budget=600_000,
         evaluations=24,
-        targets=(3.0, 1.5, 1.0),
+        targets=(2.5, 1.0, 0.3),
         notes="16×16 images, 256-128-64-32-6, 1,000 + 1,000 cases",
     ),
     "standard": Preset(
