@@ -1,0 +1,23 @@
+"""What tests of whole comparisons share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """A comparison sets torch's threads for its process; the next test has them as before."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing: for tests that look at no file, pictures only take time."""
+    monkeypatch.setattr("harness.comparing.write_files", lambda *given: None)
+    monkeypatch.setattr("harness.launch.Run._picture", lambda *given: None)

@@ -1,0 +1,71 @@
+import shlex
+
+import pytest
+
+from harness import defaults
+from harness.defaults import origin, scaled_schedule, tuned
+from harness.problems import resolve
+from optim.registry import find
+
+ENTRIES = [
+    (problem, preset, method)
+    for problem, presets in defaults._file().items()
+    for preset, methods in presets.items()
+    for method in methods
+]
+
+
+@pytest.mark.parametrize(("problem", "preset", "method"), ENTRIES)
+def test_an_entry_can_be_used_and_says_where_it_is_from(problem, preset, method):
+    assert resolve(problem, preset).preset == preset
+    values = tuned(problem, preset, method)
+    assert values
+    cast = find(method)(find(method).backends[0], **values).hyperparameters
+    assert {name: cast[name] for name in values} == values
+    entry = defaults._file()[problem][preset][method]
+    assert entry.keys() <= {"values", "command", "source"}
+    assert origin(problem, preset, method)
+    if "command" in entry:
+        words = shlex.split(entry["command"])
+        assert words[:2] == ["bench", "compare"]
+        assert "--tune" in words
+        optimizers = words[words.index("--optimizers") + 1]
+        assert method in optimizers
+
+
+@pytest.mark.parametrize(("problem", "preset"), {entry[:2] for entry in ENTRIES})
+def test_tuned_defaults_are_for_methods_tuned_together(problem, preset):
+    entries = defaults._file()[problem][preset].values()
+    commands = {e["command"] for e in entries if "command" in e}
+    assert len(commands) <= 1, "equal effort is one command for all of them"
+
+
+def test_nothing_is_tuned_for_what_is_unknown():
+    assert tuned("nothing", "quick", "nag") == {}
+    assert tuned("curves", "quick", "torch.optim.AdamW") == {}
+    assert origin("nothing", "quick", "nag") is None
+
+
+def test_values_can_be_changed_by_who_asked():
+    problem, preset, method = ENTRIES[0]
+    tuned(problem, preset, method).clear()
+    assert tuned(problem, preset, method)
+
+
+SPACE = {"lr", "period", "final"}
+
+
+@pytest.mark.parametrize(
+    ("updates", "period", "final"),
+    [(750_000, 250, 1_000), (7_500, 25, 100), (3_000, 16, 63), (1, 1, 1), (3_000_000, 500, 2_000)],
+)
+def test_schedule_goes_with_the_root_of_the_updates(updates, period, final):
+    assert scaled_schedule("quick", SPACE, updates) == {"period": period, "final": final}
+
+
+@pytest.mark.parametrize(
+    ("preset", "space", "updates"),
+    [("paper", SPACE, 3_000), ("quick", SPACE, None), ("quick", {"lr", "period"}, 3_000)],
+)
+def test_schedule_is_left_alone(preset, space, updates):
+    assert scaled_schedule(preset, space, updates) == {}
