@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from benchmarks.plain import cross_entropy, sequential
 from models.autodiff import AutodiffPasses
 from models.deep_autoencoders import DeepAutoencoder
-from models.problem import Passes
+from models.passes import Passes
 
 Product = Callable[[], Tensor | Sequence[Tensor]]
 Linearize = Callable[[], Product]

@@ -26,7 +26,7 @@ def signals() -> Iterator[Interrupted]:
     def note(number: int, frame: FrameType | None) -> None:
         if flag and number == signal.SIGINT:
             raise KeyboardInterrupt
-        flag.name = signal.Signals(number).name
+        flag.name = flag.name or signal.Signals(number).name
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -85,12 +85,13 @@ class Run:
         numbers = {id(trial): number for number, trial in enumerate(planned)}
         groups: list[list[Trial]] = []
         for group in fleets(planned, self.problem, self.machine.device, self.timed):
-            found = [None if self.fresh else self._recorded(t, len(group)) for t in group]
-            if None in found:
+            found = [] if self.fresh else [self._recorded(t, len(group)) for t in group]
+            known = [trial_id for trial_id in found if trial_id is not None]
+            if len(known) < len(group):
                 # Run whole: rows of a smaller fleet would be trials in another context.
                 groups.append(group)
                 continue
-            for trial, trial_id in zip(group, found, strict=True):
+            for trial, trial_id in zip(group, known, strict=True):
                 self.store.adopt(self.comparison_id, trial_id)
                 ids[numbers[id(trial)]] = trial_id
         if ids:

@@ -8,12 +8,16 @@ depend on v and is made once per linearisation.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.problem import Prices, Problem
+from models.passes import Prices
+
+if TYPE_CHECKING:
+    from models.problem import Problem
 
 SAMPLE_VALUES = 2**24
 """Per-case gradients are made for as many cases at once as fit in this many values."""

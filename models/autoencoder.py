@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models.layout import Layout
 from models.losses import MatchingLoss
-from models.problem import Prices
+from models.passes import Prices
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,10 @@ from optim.torch_adapter import TORCH_PREFIX, adapt
 BUILT_IN: dict[str, Any] = {"sgd": SGD, "cm": CM, "nag": NAG, "hf": HessianFree}
 GROUP = "bench.optimizers"
 
-CALLS = ("init", "step", "iterate", "state_dict", "load_state_dict")
-OF_THE_CLASS = ("name", "reference", "space", "backends", *CALLS)
+OF_THE_CLASS = (
+    *("name", "reference", "space", "backends"),
+    *("init", "step", "iterate", "state_dict", "load_state_dict"),
+)
 OF_AN_INSTANCE = ("backend", "hyperparameters", "cost_of_a_step", "fleet_key")
 """What a `Method` has to have; `join` is needed only where `fleet_key` is not None."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from harness.cli.options import data_dir_option, store_option, store_url
+from harness.cli.options import store_url
 from harness.cli.run_options import run_options
 
 
@@ -18,7 +18,6 @@ from harness.cli.run_options import run_options
     metavar="LIST",
     help="Names with optional values: 'nag,hf[lam=10],nag[lr=0.01|0.05]'; a|b is a grid.",
 )
-@run_options
 @click.option(
     "--seeds",
     type=int,
@@ -32,13 +31,7 @@ from harness.cli.run_options import run_options
     metavar="grid|N|none",
     help="Choose hyperparameters first: on declared grids, or at N points of the declared ranges.",
 )
-@click.option("--timed", is_flag=True, help="Run every trial alone, so that seconds are ranked.")
-@click.option("--fresh", is_flag=True, help="Run again what is on record.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and run nothing.")
-@click.option("--json", "json_path", metavar="FILE", help="Write the result as JSON; -: to stdout.")
-@data_dir_option
-@store_option
-@click.option("--no-mlflow", is_flag=True, help="Leave MLflow to a later `bench db sync`.")
+@run_options
 def command(json_path: str | None, store: str | None, **settings: object) -> None:
     """Compare optimizers on a problem, with a verdict for every pair."""
     from harness.cli.output import show_result

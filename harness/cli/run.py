@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from harness.cli.options import data_dir_option, store_option, store_url
+from harness.cli.options import store_url
 from harness.cli.run_options import run_options
 
 
@@ -15,13 +15,6 @@ from harness.cli.run_options import run_options
 @click.option("--optimizer", required=True, metavar="NAME", help="One method: 'nag[lr=0.02]'.")
 @run_options
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--timed", is_flag=True, help="Leave the machine to this trial alone.")
-@click.option("--fresh", is_flag=True, help="Run again what is on record.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and run nothing.")
-@click.option("--json", "json_path", metavar="FILE", help="Write the result as JSON; -: to stdout.")
-@data_dir_option
-@store_option
-@click.option("--no-mlflow", is_flag=True, help="Leave MLflow to a later `bench db sync`.")
 def command(
     optimizer: str, json_path: str | None, store: str | None, seed: int, **settings: object
 ) -> None:

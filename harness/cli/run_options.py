@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from harness.cli.options import data_dir_option, store_option
+
 OPTIONS = (
     click.option("--problem", default="curves", show_default=True, help="curves, mnist, or yours."),
     click.option(
@@ -31,6 +33,15 @@ OPTIONS = (
         "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
     ),
     click.option("--threads", type=int, metavar="N", help="CPU threads; default: torch's choice."),
+    click.option("--timed", is_flag=True, help="Run each trial alone, so that seconds are ranked."),
+    click.option("--fresh", is_flag=True, help="Run again what is on record."),
+    click.option("--dry-run", is_flag=True, help="Print the plan and run nothing."),
+    click.option(
+        "--json", "json_path", metavar="FILE", help="Write the result as JSON; -: to stdout."
+    ),
+    data_dir_option,
+    store_option,
+    click.option("--no-mlflow", is_flag=True, help="Leave MLflow to a later `bench db sync`."),
 )
 
 

@@ -20,7 +20,9 @@ PROTOCOL = protocol_of(SMALL, SMALL.data(DataSource(())), UPDATES, "fp32")
 
 
 def candidates(text, problem=SMALL, budget=UPDATES):
-    return labelled([m for each in split(text) for m in methods(parse(each), problem, budget, "cpu")])
+    return labelled(
+        [m for each in split(text) for m in methods(parse(each), problem, budget, "cpu")]
+    )
 
 
 def test_protocol_has_what_all_trials_share():
@@ -96,9 +98,7 @@ def test_the_same_method_twice():
 def test_methods_take_turns_under_every_seed():
     planned = trials(candidates("nag,hf"), PROTOCOL, range(2), "reported")
     turns = [(t.candidate.label, t.spec.seed, t.purpose) for t in planned]
-    assert turns == [
-        (label, seed, "reported") for seed in (0, 1) for label in ("nag", "hf")
-    ]
+    assert turns == [(label, seed, "reported") for seed in (0, 1) for label in ("nag", "hf")]
     assert len({t.spec.key for t in planned}) == 4
 
 

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.autoencoder import Architecture, AutoencoderPasses
 from models.losses import LogisticCrossEntropy
-from models.problem import Prices
+from models.passes import Prices
 
 CURVES = Architecture.mirrored((784, 400, 200, 100, 50, 25, 6))
 MNIST = Architecture.mirrored((784, 1000, 500, 250, 30))

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.losses import HalfSquaredError, LogisticCrossEntropy, MatchingLoss, SoftmaxCrossEntropy
-from models.problem import Passes
+from models.passes import Passes
 from tests.models.tiny import Tiny, padding
 
 LOSSES = [LogisticCrossEntropy(), SoftmaxCrossEntropy(), HalfSquaredError()]

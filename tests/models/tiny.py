@@ -13,7 +13,8 @@ from models.autoencoder import Architecture, AutoencoderPasses
 from models.initialization import sparse
 from models.losses import LogisticCrossEntropy, MatchingLoss
 from models.metrics import squared_error
-from models.problem import Data, DataSource, Passes, Problem
+from models.passes import Passes
+from models.problem import Data, DataSource, Problem
 
 ARCHITECTURE = Architecture.mirrored((12, 9, 5, 3))
 

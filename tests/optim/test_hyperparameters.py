@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optim.hyperparameters import Hyperparameter, UsageError, Value, cast_all, nearest
@@ -66,11 +66,13 @@ def test_what_is_refused(hyperparameter: Hyperparameter, given: object, message:
     assert str(caught.value) == message
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_float_survives_its_own_text(value: float) -> None:
     assert FREE.cast(repr(value), "nag") == value
 
 
+@settings(deadline=None)
 @given(st.integers(1, 2**53))
 def test_an_integer_survives_its_own_text(value: int) -> None:
     assert BATCH.cast(str(value), "nag") == value

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from optim.hyperparameters import UsageError
@@ -18,6 +18,10 @@ WRITTEN = st.builds(
 )
 
 
+# A busy machine must not fail a test.
+unhurried = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
+
+
 def write(written: Written, space: str = "") -> str:
     inside = f",{space}".join(
         f"{key}{space}={space}{'|'.join(values)}" for key, values in written.values.items()
@@ -26,16 +30,19 @@ def write(written: Written, space: str = "") -> str:
     return f"{written.name}{backend}" + (f"[{space}{inside}{space}]" if inside else "")
 
 
+@unhurried
 @given(WRITTEN, st.sampled_from(["", " "]))
 def test_what_is_written_is_read(written: Written, space: str) -> None:
     assert parse(write(written, space)) == written
 
 
+@unhurried
 @given(st.lists(WRITTEN.map(write), min_size=1, max_size=4), st.sampled_from([",", " , "]))
 def test_a_list_is_split_where_it_was_joined(entries: list[str], comma: str) -> None:
     assert split(comma.join(entries)) == entries
 
 
+@unhurried
 @given(st.text("nag@[]=|,. 01", max_size=20))
 def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
     try:

@@ -1,0 +1,59 @@
+"""The batch computations that a problem offers, and what they cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What a pass over one case costs, in gradient-equivalents, counted from the network."""
+
+    loss: float = 1 / 3
+    gradient: float = 1.0
+    squared_gradient: float = 1.0
+    linearization: float = 1 / 3
+    product: float = 4 / 3
+
+
+class Passes(Protocol):
+    """The computations on one batch that a problem offers, for K rows at once.
+
+    `inputs` and `targets` are (K, B, …), or (1, B, …) where all rows share their cases.
+    """
+
+    prices: Prices
+
+    def logits(self, theta: Float[Tensor, "K P"], inputs: Tensor) -> Tensor:
+        """Return the outputs' pre-activations, (K, B, T)."""
+
+    def loss(self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of every row, (K,)."""
+
+    def gradient(
+        self,
+        theta: Float[Tensor, "K P"],
+        inputs: Tensor,
+        targets: Tensor,
+        out: Float[Tensor, "K P"],
+    ) -> Tensor:
+        """Write the gradient of the mean loss into `out`; return the mean loss, (K,)."""
+
+    def squared_gradient(
+        self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor
+    ) -> Float[Tensor, "K P"]:
+        """Return the mean over cases of the squared per-case gradient."""
+
+    def curvature(
+        self,
+        theta: Float[Tensor, "K P"],
+        inputs: Tensor,
+        targets: Tensor,
+        structural: float | None = None,
+    ) -> Callable[[Float[Tensor, "K P"]], Float[Tensor, "K P"]]:
+        """Linearise once; return v ↦ mean over cases of Jᵀ H_L J v, a new tensor each time."""
