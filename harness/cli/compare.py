@@ -35,7 +35,8 @@ from harness.cli.run_options import run_options
 def command(json_path: str | None, store: str | None, **settings: object) -> None:
     """Compare optimizers on a problem, with a verdict for every pair."""
     from harness.cli.output import show_result
-    from harness.comparing import Request, compare
+    from harness.comparing import compare
+    from harness.request import Request
 
     request = Request(store=store_url(store), **settings)  # type: ignore[arg-type]
     summary = compare(request)

@@ -20,7 +20,8 @@ def command(
 ) -> None:
     """Run one optimizer on a problem and record it."""
     from harness.cli.output import show_result
-    from harness.comparing import Request, run_one
+    from harness.comparing import run_one
+    from harness.request import Request
 
     request = Request(
         optimizers=optimizer,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.comparing import Request
+from harness.request import Request
 from models.deep_autoencoders import DeepAutoencoder, Preset
 from models.problem import Data, DataSource, digest_of
 

@@ -1,0 +1,232 @@
+"""What was asked for on the command line, made concrete before anything is run or written."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import click
+import torch
+
+from harness import problems, tuning
+from harness.analysis.statistics import seeds_needed
+from harness.defaults import origin
+from harness.errors import Infrastructure, Usage
+from harness.fleet import updates_of
+from harness.folders import data_source
+from harness.launch import Machine
+from harness.planning import Candidate, labelled, methods, protocol_of
+from harness.seeds import TUNING_SEEDS_FROM
+from harness.spec import CURRENCIES, Budget, Protocol
+from models.problem import Data, DataError, Problem
+from optim.hyperparameters import nearest
+from optim.text import Written, parse, split
+
+CHANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for on the command line, as written there."""
+
+    optimizers: str
+    problem: str
+    preset: str
+    seeds: int | None
+    tune: str
+    budget: str | None
+    precision: str
+    timed: bool
+    fresh: bool
+    dry_run: bool
+    device: str
+    threads: int | None
+    data_dir: str | None
+    store: str
+    no_mlflow: bool
+
+
+@dataclass
+class Prepared:
+    """The request made concrete: problem, data, protocol, machine, and points to try."""
+
+    problem: Problem
+    data: Data
+    protocol: Protocol
+    machine: Machine
+    points: list[list[Any]]
+    """The methods of each optimizer on the list: one, or one a tuning point."""
+    written: list[Written]
+    seeds: int
+
+
+def prepare(request: Request) -> Prepared:
+    """Check everything that can be checked before anything is run or written."""
+    written = [parse(text) for text in split(request.optimizers)]
+    problem = problems.resolve(request.problem, request.preset)
+    budget = budget_of(request.budget, problem)
+    machine = machine_of(request)
+    _check_tune(request.tune)
+    points = [
+        [
+            method
+            for point in tuning.spread(entry, request.tune)
+            for method in methods(point, problem, budget, machine.device.type)
+        ]
+        for entry in written
+    ]
+    _check_effort(written, points)
+    every = labelled([method for of_one in points for method in of_one])
+    _check_updates(every, budget)
+    pairs = len(written) * (len(written) - 1) // 2
+    seeds = seeds_needed(max(1, pairs), CHANCE) if request.seeds is None else request.seeds
+    if not 1 <= seeds < TUNING_SEEDS_FROM:
+        raise Usage(
+            f"--seeds {seeds}: allowed are 1 to {TUNING_SEEDS_FROM - 1}; 6 can decide one pair."
+        )
+    try:
+        data = problem.data(data_source(request.data_dir))
+    except DataError as error:
+        raise Infrastructure(str(error)) from error
+    protocol = protocol_of(problem, data, budget, request.precision)
+    return Prepared(problem, data, protocol, machine, points, written, seeds)
+
+
+def budget_of(text: str | None, problem: Problem) -> Budget:
+    """Read `currency=amount`; the problem's own budget where nothing is given."""
+    if text is None:
+        return Budget("gradients", problem.budget)
+    currency, equals, amount = text.partition("=")
+    if not equals or currency not in CURRENCIES:
+        raise Usage(
+            f"--budget {text}: write CURRENCY=AMOUNT, as in gradients=6e5"
+            f"{nearest(currency, CURRENCIES)} Allowed: {', '.join(CURRENCIES)}."
+        )
+    try:
+        number = float(amount)
+    except ValueError:
+        number = float("nan")
+    whole = currency in ("updates", "examples")
+    if not 0 < number < 2**53 or (whole and number != int(number)):
+        kind = "positive whole number" if whole else "positive number"
+        raise Usage(f"--budget {text}: the amount must be a {kind} below 2^53.")
+    return Budget(currency, number)  # type: ignore[arg-type]
+
+
+def machine_of(request: Request) -> Machine:
+    """Choose device and threads, and set them for this process."""
+    cuda = torch.cuda.is_available()
+    if request.device == "cuda" and not cuda:
+        raise Infrastructure(
+            "--device cuda: torch finds no CUDA device here. Use --device cpu, or a machine with "
+            "an NVIDIA GPU and a CUDA build of torch; `bench doctor` says what is missing."
+        )
+    device = "cuda" if cuda and request.device != "cpu" else "cpu"
+    if request.precision == "tf32" and device != "cuda":
+        raise Usage("--precision tf32 needs a CUDA device; on a CPU use fp32 or fp64.")
+    threads = torch.get_num_threads() if request.threads is None else request.threads
+    cores = os.cpu_count() or 1
+    if request.threads is not None and not 1 <= threads <= cores:
+        raise Usage(f"--threads {threads}: allowed are 1 to {cores}, this machine's cores.")
+    machine = Machine(torch.device(device), threads, request.precision)  # type: ignore[arg-type]
+    machine.prepare()
+    return machine
+
+
+def reproduce(
+    request: Request, prepared: Prepared, candidates: Sequence[Candidate], seed: int | None = None
+) -> str:
+    """Return the command that makes this result again, every hyperparameter spelled out.
+
+    With a `seed` it is that of a single run.
+    """
+    budget = prepared.protocol.budget
+    # A class of one's own is found by where it is, not by what it is called in tables.
+    texts = [
+        replace(candidate.spec, name=written.name).text
+        for candidate, written in zip(candidates, prepared.written, strict=True)
+    ]
+    in_variable = request.data_dir == os.environ.get("BENCH_DATA_DIR")
+    words = [
+        "bench",
+        *(["compare", "--optimizers"] if seed is None else ["run", "--optimizer"]),
+        ",".join(texts),
+        "--problem",
+        request.problem,
+        "--preset",
+        request.preset,
+        *(["--seeds", str(prepared.seeds)] if seed is None else ["--seed", str(seed)]),
+        "--budget",
+        f"{budget.currency}={budget.amount:.12g}",
+        "--precision",
+        request.precision,
+        *(["--timed"] if request.timed else []),
+        *([] if request.device == "auto" else ["--device", request.device]),
+        *([] if request.threads is None else ["--threads", str(request.threads)]),
+        *([] if request.data_dir is None or in_variable else ["--data-dir", request.data_dir]),
+    ]
+    return shlex.join(words)
+
+
+def announce(prepared: Prepared, seed: int | None = None) -> None:
+    """Say what will run: problem, preset, budget, and hyperparameters that follow from it."""
+    protocol, problem, machine = prepared.protocol, prepared.problem, prepared.machine
+    parts = [
+        f"{protocol.budget.amount:,.12g} {protocol.budget.currency} a trial",
+        _count(prepared.seeds, "seed") if seed is None else f"seed {seed}",
+        machine.device.type,
+        _count(machine.threads, "thread"),
+    ]
+    notes = f": {problem.notes}" if problem.notes else ""
+    say(f"{problem.name} / {problem.preset} on {protocol.data}{notes}; {', '.join(parts)}.")
+    for points, written in zip(prepared.points, prepared.written, strict=True):
+        if len(points) > 1:
+            say(f"  {written.name}: {len(points)} points to tune over.")
+            continue
+        source = origin(problem.name, problem.preset, written.name)
+        say(
+            f"  {Candidate(points[0], '').spec.text}"
+            + (f"  (tuned by: {source})" if source else "")
+        )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def say(sentence: str) -> None:
+    """Tell the person something that is not the result."""
+    click.echo(sentence, err=True)
+
+
+def _check_tune(tune: str) -> None:
+    if tune in ("none", "grid"):
+        return
+    if not tune.isdecimal() or not 2 <= int(tune) <= tuning.MOST_POINTS:
+        raise Usage(
+            f"--tune {tune}: allowed are none, grid, and a number from 2 to {tuning.MOST_POINTS}."
+        )
+
+
+def _check_effort(written: Sequence[Written], points: Sequence[Sequence[Any]]) -> None:
+    if len({len(of_one) for of_one in points}) > 1:
+        efforts = ", ".join(
+            f"{entry.name} {len(of_one)}" for entry, of_one in zip(written, points, strict=True)
+        )
+        raise Usage(
+            f"Every method gets the same number of tuning trials; these would differ: {efforts}. "
+            "Write grids of the same size, or use --tune N."
+        )
+
+
+def _check_updates(candidates: Sequence[Candidate], budget: Budget) -> None:
+    for candidate in candidates:
+        if updates_of(candidate.method, budget) == 0:
+            raise Usage(
+                f"--budget {budget.currency}={budget.amount:g} does not pay for one update of "
+                f"{candidate.label}, which costs {candidate.method.cost_of_a_step:g}: "
+                "give more, or a smaller batch."
+            )

@@ -1,0 +1,252 @@
+"""Trials in this process: what is recorded of each, however it ends, and what is run again."""
+
+import errno
+import signal
+from collections import Counter
+
+import pytest
+import torch
+
+from harness.binding import DeviceData
+from harness.errors import Infrastructure
+from harness.interrupt import Interrupted
+from harness.launch import InterruptedRun, Machine, Run
+from harness.planning import labelled, methods, protocol_of, trials
+from harness.progress import Bars
+from harness.spec import Budget
+from harness.store.results import Store
+from models.problem import DataSource
+from optim.text import parse, split
+from tests.harness.small import make
+
+PROBLEM = make("quick")
+DATA = PROBLEM.data(DataSource(()))
+BUDGET = Budget("updates", 100.0)
+PROTOCOL = protocol_of(PROBLEM, DATA, BUDGET, "fp32")
+OWN = "tests.harness.plugins:"
+
+
+@pytest.fixture
+def store(store_url):
+    with Store.open(store_url) as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(request, monkeypatch):
+    if "picture" not in request.node.name:
+        monkeypatch.setattr(Run, "_picture", lambda *given: None)
+
+
+class Runs:
+    """Makes runs that share a store, and keeps what they said."""
+
+    def __init__(self, store):
+        self.store, self.said = store, []
+        self.interrupted = Interrupted()
+
+    def new(self, **given):
+        machine = Machine(torch.device("cpu"), 1, "fp32")
+        usual = {
+            "store": self.store,
+            "comparison_id": self.store.new_comparison(PROTOCOL, "comparison", "bench compare"),
+            "protocol": PROTOCOL,
+            "problem": PROBLEM,
+            "data": DATA,
+            "tensors": DeviceData.put(DATA, machine.device, torch.float32),
+            "machine": machine,
+            "interrupted": self.interrupted,
+            "bars": Bars(),
+            "say": self.said.append,
+        }
+        return Run(**{**usual, **given})
+
+    def execute(self, text, seeds=1, purpose="reported", **given):
+        run = self.new(**given)
+        every = [m for each in split(text) for m in methods(parse(each), PROBLEM, BUDGET, "cpu")]
+        planned = trials(labelled(every), PROTOCOL, range(seeds), purpose)
+        return [self.store.trial(i) for i in run.execute(planned)]
+
+    def recorded(self):
+        return self.store.trials()
+
+
+@pytest.fixture
+def runs(store):
+    return Runs(store)
+
+
+def test_every_trial_is_recorded_whole(runs, store):
+    ended = runs.execute("nag[batch=20],hf[cg_max=5]", seeds=2)
+    assert [(t.method, t.seed, t.status, t.attempt) for t in ended] == [
+        (label, seed, "budget", 1) for seed in (0, 1) for label in ("nag", "hf")
+    ]
+    assert [t.fleet_rows for t in ended] == [2, 1, 2, 1]
+    for trial in ended:
+        taken = store.measurements([trial.id])[trial.id]
+        # Updates below 1 are none: of the grid from 0.1 on, one point is of the start.
+        assert [m.index for m in taken] == list(range(len(taken)))
+        assert taken[0].ledger.updates == 0
+        assert taken[-1].ledger == trial.ledger
+        assert trial.ledger.updates == 100
+        assert (taken[-1].train_metric, taken[-1].test_metric) == (
+            trial.train_metric, trial.test_metric,
+        )  # fmt: skip
+        assert store.context_of(trial.context_digest)["fleet_rows"] == trial.fleet_rows
+        info = store.info_of(trial.id)
+        assert info["host"]
+        assert ("choices" in info) is (trial.method == "hf")
+
+
+def test_a_trial_on_record_is_taken_over(runs, store):
+    first = runs.execute("nag[batch=20],hf[cg_max=5]")
+    run = runs.new()
+    again = runs.execute("nag[batch=20],hf[cg_max=5]", comparison_id=run.comparison_id)
+    assert [t.id for t in again] == [t.id for t in first]
+    assert store.comparison(run.comparison_id).reused == {t.id for t in first}
+    (said,) = runs.said
+    assert said.startswith("2 of 2 trials are on record, with the same key, source and context")
+
+
+def test_fresh_runs_it_again(runs):
+    (first,), (second,) = runs.execute("nag[batch=20]"), runs.execute("nag[batch=20]", fresh=True)
+    assert (first.key, second.key) == (second.key, first.key)
+    assert (first.attempt, second.attempt) == (1, 2)
+    assert second.train_metric == first.train_metric
+    assert runs.said == []
+
+
+@pytest.mark.parametrize("other", ["threads", "timed"])
+def test_another_context_is_not_taken_over(runs, other):
+    runs.execute("nag[batch=20]")
+    machine = Machine(torch.device("cpu"), 2, "fp32")
+    (second,) = runs.execute(
+        "nag[batch=20]", **({"machine": machine} if other == "threads" else {"timed": True})
+    )
+    assert second.attempt == 2
+    assert second.seconds_are == ("shared" if other == "threads" else "alone")
+
+
+def test_a_timed_trial_serves_an_untimed_comparison(runs):
+    (first,) = runs.execute("nag[batch=20]", timed=True)
+    assert runs.execute("nag[batch=20]") == [first]
+
+
+def test_a_fleet_is_taken_over_whole_or_run_whole(runs, store):
+    """Rows run later in a smaller fleet would never be found again."""
+    first = runs.execute("nag[batch=20],cm[batch=20]")
+    with store._write() as connection:
+        connection.exec_driver_sql(
+            f"UPDATE bench_trial SET status = 'interrupted' WHERE id = {first[0].id}"
+        )
+    second = runs.execute("nag[batch=20],cm[batch=20]")
+    assert [t.attempt for t in second] == [2, 2]
+    assert [t.train_metric for t in second] == [t.train_metric for t in first]
+    assert runs.execute("nag[batch=20],cm[batch=20]") == second
+
+
+def test_a_signal_ends_it_between_two_updates(runs, store):
+    def stop(self, progress):
+        runs.interrupted.name = "SIGINT"
+
+    bars = Bars()
+    bars.update = stop.__get__(bars)
+    with pytest.raises(InterruptedRun):
+        runs.execute("nag[batch=20],hf[cg_max=5]", bars=bars)
+    (trial,) = runs.recorded()
+    assert (trial.status, trial.reason) == ("interrupted", "interrupted by a signal")
+    assert 0 < trial.ledger.updates < 100
+    assert store.measurements([trial.id])[trial.id]
+    runs.interrupted = Interrupted()
+    again = runs.execute("nag[batch=20],hf[cg_max=5]")
+    assert [(t.status, t.attempt) for t in again] == [("budget", 2), ("budget", 1)]
+
+
+def test_a_second_ctrl_c_is_recorded_too(runs):
+    def stop(self, progress):
+        raise KeyboardInterrupt
+
+    bars = Bars()
+    bars.update = stop.__get__(bars)
+    with pytest.raises(KeyboardInterrupt):
+        runs.execute("nag[batch=20],cm[batch=20]", bars=bars)
+    assert {(t.status, t.reason) for t in runs.recorded()} == {
+        ("interrupted", "interrupted by a signal")
+    }
+
+
+def test_a_method_that_raises(runs, store):
+    with pytest.raises(ZeroDivisionError):
+        runs.execute(f"nag[batch=20],{OWN}Failing")
+    nag, failing = runs.recorded()
+    assert nag.status == "budget"
+    assert (failing.status, failing.reason) == ("failed", "ZeroDivisionError('at ten')")
+    assert failing.ledger.updates == 9
+    assert store.measurements([failing.id])[failing.id]
+
+
+def test_a_method_that_cannot_go_on(runs):
+    (trial,) = runs.execute(f"{OWN}Stopping")
+    assert (trial.status, trial.reason) == ("failed", "it has had enough")
+    assert trial.ledger.updates == 10
+    # Not an outcome: it is not taken over.
+    assert runs.execute(f"{OWN}Stopping")[0].attempt == 2
+
+
+def test_a_row_that_diverges_leaves_its_mates(runs):
+    wild, tame = runs.execute("nag[batch=20,lr=1e38],nag[batch=20]")
+    assert (wild.status, tame.status) == ("diverged", "budget")
+    (alone,) = runs.execute("nag[batch=20]")
+    assert alone.attempt == 2, "a fleet of one is another context"
+    assert tame.train_metric == pytest.approx(alone.train_metric, rel=1e-5)
+
+
+def test_a_store_that_cannot_take_everything(runs, store, monkeypatch):
+    def fail(*given):
+        raise Infrastructure("The store is away.")
+
+    monkeypatch.setattr(store, "record", fail)
+    with pytest.raises(Infrastructure, match="the same command shows the result"):
+        runs.execute("nag[batch=20]")
+    monkeypatch.undo()
+    (trial,) = runs.recorded()
+    assert trial.status == "running"
+    monkeypatch.setattr(Run, "_picture", lambda *given: None)
+    runs.said.clear()
+    runs.execute("cm[batch=20]")
+    assert "are in the store now" in runs.said[0]
+    assert store.trial(trial.id).status == "budget"
+    assert runs.execute("nag[batch=20]")[0].id == trial.id
+
+
+def test_a_picture_a_reported_trial(runs, store):
+    (reported,) = runs.execute("nag[batch=20]")
+    folder = store.files_of_trial(reported.id)
+    assert sorted(f.name for f in folder.iterdir()) == [
+        "reconstructions.npy", "reconstructions.png",
+    ]  # fmt: skip
+    (tuning,) = runs.execute("cm[batch=20]", purpose="tuning")
+    assert not store.files_of_trial(tuning.id).exists()
+
+
+def test_no_room_for_a_picture(runs, store, monkeypatch):
+    def full(*given):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("harness.launch.reconstructions", full)
+    (trial,) = runs.execute("nag[batch=20]")
+    assert trial.status == "budget"
+    (said,) = runs.said
+    assert said.startswith(f"Trial {trial.id} has no picture: [Errno 28] No space left")
+
+
+def test_methods_take_turns(runs):
+    ended = runs.execute("hf[cg_max=5],nag[batch=20]", seeds=2, timed=True)
+    assert [t.id for t in ended] == sorted(t.id for t in ended)
+    assert Counter(t.seconds_are for t in ended) == {"alone": 4}
+
+
+def test_signals_are_left_alone(runs):
+    before = signal.getsignal(signal.SIGINT)
+    runs.execute("nag[batch=20]")
+    assert signal.getsignal(signal.SIGINT) == before
