@@ -29,9 +29,11 @@ def tuned(problem: str, preset: str, method: str) -> dict[str, Any]:
 
 
 def origin(problem: str, preset: str, method: str) -> str | None:
-    """Return the command of the tuning run that chose these values, or where they come from."""
+    """Say where the tuned values come from: the command that chose them, or a publication."""
     entry = _file().get(problem, {}).get(preset, {}).get(method, {})
-    return entry.get("command") or entry.get("source")
+    if "command" in entry:
+        return f"tuned by: {entry['command']}"
+    return entry.get("source")
 
 
 def scaled_schedule(preset: str, space: set[str], updates: int | None) -> dict[str, int]:

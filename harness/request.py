@@ -189,7 +189,7 @@ def announce(prepared: Prepared, seed: int | None = None) -> None:
         source = origin(problem.name, problem.preset, written.name)
         say(
             f"  {Candidate(points[0], '').spec.text}"
-            + (f"  (tuned by: {source})" if source else "")
+            + (f"  ({source})" if source else "")
         )
 
 

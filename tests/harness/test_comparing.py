@@ -135,8 +135,8 @@ def test_said_are_hyperparameters_that_follow_from_the_budget(store_url, capsys)
     assert out == ""
     # √(150 / 750,000) of 250 and of 1,000.
     assert "period=4,final=14" in err
-    assert "small / quick on planes (generated): 4×4 images; 3,000 gradients a trial, 2 seeds" in err
-    assert "cpu, 1 thread." in err
+    assert "small / quick on planes (generated): 4×4 images; " in err
+    assert "; 3,000 gradients a trial, 2 seeds, cpu, 1 thread." in err
 
 
 def test_a_dry_run_makes_nothing(store_url, tmp_path, capsys):
