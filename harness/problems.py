@@ -59,7 +59,7 @@ def _find(name: str) -> Callable[..., Problem]:
             raise Usage(f"--problem {error}") from error
         return loaded
     for point in entry_points(group=GROUP, name=name):
-        found: Callable[..., Problem] = point.load()
+        found: Callable[..., Problem] = plugins.load_point(point)
         return found
     raise Usage(
         f"--problem {name}: there is no such problem{nearest(name, names())} There are: "

@@ -58,7 +58,7 @@ class Objective(Protocol):
         """Take the next `size` cases of a stream, or `FULL`, the whole training set.
 
         "gradient" is shuffled anew every epoch; "curvature" walks one fixed
-        shuffle round and round, so equal sizes give the same chunks in turn.
+        shuffle round and round, so equal sizes that divide it give the same chunks in turn.
         """
 
     def loss(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, " K"]:

@@ -53,13 +53,15 @@ def curves(train: int, test: int, side: int, seed: int, cache: Path | None) -> D
     digest = digest or digest_of(cases[:train], cases[train:])
     if cache and not found:
         _save(cache / "curves" / selection.file_name, cases, digest)
+    train_cases, test_cases = cases[:train], cases[train:]
     return Data(
         name=NAME,
         digest=digest,
-        train_inputs=cases[:train],
-        test_inputs=cases[train:],
-        train_targets=cases[:train],
-        test_targets=cases[train:],
+        # The very same arrays: they are put on a device, and gathered, once.
+        train_inputs=train_cases,
+        test_inputs=test_cases,
+        train_targets=train_cases,
+        test_targets=test_cases,
         image_shape=(side, side),
     )
 
