@@ -24,6 +24,8 @@ def pytest_configure() -> None:
         if name.startswith(("BENCH_", "MLFLOW_")) and name not in KEPT:
             del os.environ[name]
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    # The tests' problems are tiny: on a busy machine a second thread only waits for the first.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     if folder := os.environ.get("BENCH_DATA_DIR"):
         os.environ["BENCH_DATA_DIR"] = str(Path(folder).resolve())
 
