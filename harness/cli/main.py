@@ -27,6 +27,7 @@ COMMANDS = {
     "doctor": "Say what this machine has, and what is missing.",
 }
 SETTINGS = Path("bench.toml")
+INTERRUPTS = (KeyboardInterrupt, EOFError, click.Abort)
 
 
 class Commands(click.Group):
@@ -87,7 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         code = 2
-    except (BenchError, UsageError, click.ClickException, click.Abort, KeyboardInterrupt) as error:
+    except (BenchError, UsageError, click.ClickException, *INTERRUPTS) as error:
         if debug:
             raise
         code = _explain(error)
@@ -109,7 +110,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _explain(error: BaseException) -> int:
     """Say what is wrong on stderr, without a traceback; return the exit code."""
-    if isinstance(error, KeyboardInterrupt | click.Abort):
+    if isinstance(error, INTERRUPTS):
         click.echo("bench: interrupted.", err=True)
         return 130
     if isinstance(error, click.ClickException):
