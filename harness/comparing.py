@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from harness import tuning
-from harness.analysis.selection import best, expected_best, score
+from harness.analysis.selection import best, expected_best, worst
 from harness.analysis.summary import summarize
 from harness.errors import Infrastructure, Usage
 from harness.paper.published import published_value
@@ -103,7 +103,8 @@ def _run(
 def _tune(runs: Runs, prepared: Prepared) -> dict[str, Any]:
     """Try every point on the tuning seeds; return the best of each method and the effort."""
     everything = labelled([method for points in prepared.points for method in points])
-    planned = trials(everything, prepared.protocol, tuning.TUNING_SEEDS, "tuning")
+    seeds = tuning.tuning_seeds(runs.request.tune_seeds)
+    planned = trials(everything, prepared.protocol, seeds, "tuning")
     say(f"Tuning: {len(planned)} trials on seeds that are not reported.")
     run = runs.new("tuning", shlex.join(["bench", *sys.argv[1:]]))
     with runs.finishing(run):
@@ -118,14 +119,14 @@ def _tune(runs: Runs, prepared: Prepared) -> dict[str, Any]:
                     record = values[trial_id]
                     mine[number].append(record.train_metric if record.status == "budget" else None)
         direction = problem.metric.direction
-        winner = best(mine, direction, log_scale=problem.log_scale)
+        winner = best(mine, direction)
         chosen.append(points[winner])
         efforts.append(
             {
-                "trials": len(points) * len(tuning.TUNING_SEEDS),
+                "trials": len(points) * len(seeds),
                 "chosen": dict(points[winner].hyperparameters),
                 "expected_best": expected_best(
-                    [score(v, problem.log_scale) for v in mine.values()], direction
+                    [worst(values, direction) for values in mine.values()], direction
                 ),
                 "comparison": run.comparison_id,
             }

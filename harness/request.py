@@ -21,6 +21,7 @@ from harness.launch import Machine
 from harness.planning import Candidate, labelled, methods, protocol_of
 from harness.seeds import TUNING_SEEDS_FROM
 from harness.spec import CURRENCIES, Budget, Protocol
+from harness.store.opening import read_url
 from models.problem import Data, DataError, Problem
 from optim.hyperparameters import nearest
 from optim.text import Written, parse, split
@@ -47,6 +48,7 @@ class Request:
     data_dir: str | None
     store: str
     no_mlflow: bool
+    tune_seeds: int = 2
 
 
 @dataclass
@@ -65,11 +67,14 @@ class Prepared:
 
 def prepare(request: Request) -> Prepared:
     """Check everything that can be checked before anything is run or written."""
+    read_url(request.store)
     written = [parse(text) for text in split(request.optimizers)]
     problem = problems.resolve(request.problem, request.preset)
     budget = budget_of(request.budget, problem)
     machine = machine_of(request)
     _check_tune(request.tune)
+    if request.tune_seeds < 1:
+        raise Usage(f"--tune-seeds {request.tune_seeds}: allowed is a number from 1 on.")
     points = [
         [
             method
@@ -187,10 +192,7 @@ def announce(prepared: Prepared, seed: int | None = None) -> None:
             say(f"  {written.name}: {len(points)} points to tune over.")
             continue
         source = origin(problem.name, problem.preset, written.name)
-        say(
-            f"  {Candidate(points[0], '').spec.text}"
-            + (f"  ({source})" if source else "")
-        )
+        say(f"  {Candidate(points[0], '').spec.text}" + (f"  ({source})" if source else ""))
 
 
 def _count(number: int, what: str) -> str:

@@ -13,9 +13,12 @@ from optim.hyperparameters import Hyperparameter
 from optim.registry import find
 from optim.text import Written
 
-TUNING_SEEDS = (TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + 1)
-"""Two, since a rate at the edge of what is stable trains under one seed and not under the next."""
 MOST_POINTS = 1024
+
+
+def tuning_seeds(count: int) -> range:
+    """Return the seeds on which every point is tried."""
+    return range(TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + count)
 
 
 def spread(written: Written, tune: str) -> list[Written]:

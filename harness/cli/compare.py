@@ -31,6 +31,14 @@ from harness.cli.run_options import run_options
     metavar="grid|N|none",
     help="Choose hyperparameters first: on declared grids, or at N points of the declared ranges.",
 )
+@click.option(
+    "--tune-seeds",
+    type=int,
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="Seeds on which every point is tried; the one whose worst seed is best is chosen.",
+)
 @run_options
 def command(json_path: str | None, store: str | None, **settings: object) -> None:
     """Compare optimizers on a problem, with a verdict for every pair."""

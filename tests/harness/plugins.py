@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 import zlib
 
 import torch
@@ -76,6 +78,16 @@ class Stopping(Watcher):
     def step(self, theta, objective, state):
         report = super().step(theta, objective, state)
         return report | ({"stop": "it has had enough"} if state["updates"] == 10 else {})
+
+
+class Sleepy(Watcher):
+    """Waits SLEEPY_SECONDS in every update, and tells when it was made."""
+
+    name = "sleepy"
+
+    def step(self, theta, objective, state):
+        time.sleep(float(os.environ.get("SLEEPY_SECONDS", "0")))
+        return super().step(theta, objective, state) | {"at": time.time()}
 
 
 def checksum(values: torch.Tensor) -> float:

@@ -5,15 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.selection import best, expected_best
+from harness.analysis.selection import best, expected_best, worst
 
 
-def test_mean_of_logarithms_or_plain():
+def test_the_worst_seed_decides():
     candidates = {"steady": [1.0, 1.0], "wild": [0.01, 1.5]}
-    assert best(candidates, "lower") == "wild"
-    assert best({"x": [1.0, 1.0], "y": [0.6, 1.5]}, "lower", log_scale=False) == "x"
-    assert best(candidates, "higher", log_scale=False) == "steady"
-    assert best({"x": [0.0, 3.0], "y": [1.0, 1.0]}, "lower") == "y"
+    assert best(candidates, "lower") == "steady"
+    assert best(candidates, "higher") == "steady"
+    assert best({"x": [0.9, 3.0], "y": [1.0, 2.9]}, "lower") == "y"
+    assert worst(candidates["wild"], "lower") == 1.5
+    assert worst(candidates["wild"], "higher") == 0.01
+    assert worst([1.0, None], "lower") is None
 
 
 def test_diverged_candidates_rank_last():

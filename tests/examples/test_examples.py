@@ -1,0 +1,76 @@
+"""Each example is short, and does what its first lines say."""
+
+import ast
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from harness.cli.main import main
+from tests.harness.small import PROBLEM, QUICK_HF
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+HEAVY_BALL = f"{ROOT}/examples/heavy_ball.py:HeavyBall"
+TWO_MOONS = f"{ROOT}/examples/two_moons.py:make"
+
+
+@pytest.fixture
+def bench(monkeypatch, tmp_path, capsys):
+    """Run `bench` at the project's root with a store elsewhere; return its JSON."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("BENCH_STORE", f"sqlite:///{tmp_path / 'bench.db'}")
+    monkeypatch.setattr("harness.launch.Run._picture", lambda *given: None)
+    monkeypatch.setattr("harness.comparing.write_files", lambda *given: None)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--no-mlflow", "--threads", "1"])
+        out, err = capsys.readouterr()
+        assert ended.value.code == 0, err
+        return json.loads(out) if out else None
+
+    return run
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_an_example_is_short(file):
+    assert len(file.read_text().splitlines()) < 60
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_its_first_lines_name_a_command_that_works(bench, file):
+    docstring = ast.get_docstring(ast.parse(file.read_text()))
+    (command,) = (line for line in docstring.splitlines() if line.startswith("bench "))
+    bench(*shlex.split(command)[1:], "--dry-run")
+
+
+def test_an_optimizer_of_ones_own(bench):
+    adam = "torch.optim.AdamW[lr=1e-2,batch=20]"
+    summary = bench(
+        "compare", "--optimizers", f"nag[batch=20],{HEAVY_BALL}[batch=20],{adam}",
+        "--problem", PROBLEM, "--seeds", "2", "--json", "-",
+    )  # fmt: skip
+    assert [row["method"] for row in summary["methods"]] == [
+        "nag", "heavy-ball", "torch.optim.AdamW",
+    ]  # fmt: skip
+    for row in summary["methods"]:
+        assert row["status"] == {"budget": 2}
+        assert row["ledger"]["updates"] == 150
+        # Images of the mean training image's error or better: all of them learn something.
+        assert all(value < 1.0 for value in row["final"]["values"])
+
+
+def test_a_problem_of_ones_own(bench):
+    summary = bench(
+        "compare", "--optimizers", f"nag[lr=0.1,batch=50],{QUICK_HF}",
+        "--problem", f"{TWO_MOONS}[noise=0.2]", "--budget", "gradients=4e4",
+        "--seeds", "2", "--json", "-",
+    )  # fmt: skip
+    assert summary["protocol"]["problem"] == "two-moons"
+    assert summary["protocol"]["parameters"] == {"noise": 0.2}
+    for row in summary["methods"]:
+        assert row["status"] == {"budget": 2}
+        # Guessing is log 2.
+        assert all(value < 0.35 for value in row["final"]["values"])

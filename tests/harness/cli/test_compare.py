@@ -1,0 +1,204 @@
+"""`bench compare` from the command line to the table, the JSON and the files."""
+
+import contextlib
+import io
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from harness.cli.main import main
+from harness.fleet import evaluation_grid
+from harness.store.results import Store
+from tests.harness.small import BUDGET, PROBLEM, QUICK_HF
+
+OPTIMIZERS = f"nag[batch=20],{QUICK_HF}"
+COMPARE = ("compare", "--problem", PROBLEM, "--budget", BUDGET, "--seeds", "2", "--threads", "1",
+           "--no-mlflow")  # fmt: skip
+
+# What scripts rely on; more keys may follow, none is renamed.
+ROW = {
+    "method", "backend", "hyperparameters", "n", "final", "ledger", "time_to_target", "published",
+    "status", "tuning", "trials",
+}  # fmt: skip
+WITHIN = {
+    "final": {"mean", "low", "high", "values"},
+    "ledger": {"updates", "examples", "gradients", "products", "seconds", "seconds_are"},
+    "time_to_target": {"target", "reached", "of", "seconds", "gradients"},
+    "tuning": {"trials", "chosen"},
+}
+TRIAL = {"key", "attempt", "seed", "status", "mlflow_run_id"}
+PAIR = {"a", "b", "difference", "low", "high", "p", "verdict"}
+
+
+def strictly(text):
+    """Read JSON as its standard has it: NaN and Infinity are none of it."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """One comparison, as a script would run it: in a folder of its own, output in a file."""
+    folder = tmp_path_factory.mktemp("done")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            with pytest.raises(SystemExit) as ended:
+                main([*COMPARE, "--optimizers", OPTIMIZERS, "--json", "result.json"])
+    return SimpleNamespace(
+        code=ended.value.code,
+        out=out.getvalue(),
+        err=err.getvalue(),
+        folder=folder,
+        json=(folder / "result.json").read_text(),
+        store=f"sqlite:///{folder / 'mlruns' / 'bench.db'}",
+    )
+
+
+def test_a_table_to_stdout_and_messages_to_stderr(done):
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0] == "small / quick  data: planes (generated)"
+    assert lines[1].startswith("train squared error, lower is better · 3,000 gradient-equivalents")
+    assert [line.split()[:2] for line in lines if line.startswith(("nag ", "hf "))][:2] == [
+        ["nag", "2"], ["hf", "2"],
+    ]  # fmt: skip
+    assert "nag and hf: too few seeds for a verdict" in done.out
+    assert "Repeat with:\nbench compare --optimizers" in done.out
+    assert max(map(len, lines)) <= 100
+    said = done.err.splitlines()
+    assert said[0].startswith("small / quick on planes (generated): 4×4 images")
+    assert [line.split("[")[0] for line in said[1:]] == ["  nag@numba", "  hf@torch"]
+
+
+def test_no_colour_and_no_bar_where_nobody_looks(done):
+    assert "\x1b" not in done.out + done.err
+    assert "\r" not in done.out + done.err
+    assert "━" not in done.err
+
+
+def test_json_has_what_scripts_rely_on(done):
+    summary = strictly(done.json)
+    assert summary["schema_version"] == 1
+    protocol = summary["protocol"]
+    assert {k: protocol[k] for k in ("problem", "preset", "metric", "direction", "precision")} == {
+        "problem": "small",
+        "preset": "quick",
+        "metric": "train_squared_error",
+        "direction": "lower",
+        "precision": "fp32",
+    }
+    assert len(protocol["key"]) == 64
+    assert [row["method"] for row in summary["methods"]] == ["nag", "hf"]
+    for row in summary["methods"]:
+        assert row.keys() >= ROW
+        assert all(row[name].keys() >= keys for name, keys in WITHIN.items())
+        assert all(trial.keys() >= TRIAL for trial in row["trials"])
+        final = row["final"]
+        assert row["n"] == len(final["values"]) == 2
+        assert final["low"] < final["mean"] < final["high"]
+        assert final["mean"] == pytest.approx(math.sqrt(math.prod(final["values"])))
+        assert row["time_to_target"]["target"] == 1.0
+        assert row["published"] is None
+        assert row["status"] == {"budget": 2}
+        assert row["ledger"]["seconds_are"] == "shared"
+    (pair,) = summary["pairs"]
+    assert pair.keys() >= PAIR
+    assert (pair["a"], pair["b"], pair["verdict"]) == ("nag", "hf", "too few seeds")
+    assert summary["reproduce"].startswith("bench compare --optimizers 'nag@numba[")
+
+
+def test_files_beside_the_store(done):
+    summary = strictly(done.json)
+    files = done.folder / "mlruns" / "artifacts" / "bench" / summary["comparison"]
+    assert sorted(file.name for file in files.iterdir()) == [
+        "comparison.json", "diagnostics.png", "learning_curves.png", "reconstructions.png",
+        "report.txt",
+    ]  # fmt: skip
+    for picture in files.glob("*.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size > 2_000
+    assert (files / "comparison.json").read_text() == done.json
+    report = (files / "report.txt").read_text()
+    assert report.split()[:8] == done.out.split()[:8]
+    assert "too few seeds for a verdict" in report
+    assert sorted(f.name for f in files.parent.iterdir() if f != files) == [
+        f"trial-{number}" for number in (1, 2, 3, 4)
+    ]
+
+
+def test_the_store_has_it_all(done):
+    summary = strictly(done.json)
+    with Store.open(done.store, create=False) as store:
+        record = store.comparison(summary["comparison"])
+        trials = store.trials(record.id)
+        measurements = store.measurements([t.id for t in trials])
+        contexts = [store.context_of(t.context_digest) for t in trials]
+    assert (record.kind, record.status, record.summary) == ("comparison", "done", summary)
+    assert record.protocol.key == summary["protocol"]["key"]
+    assert record.ended >= record.created
+    assert {(t.method_name, t.seed) for t in trials} == {
+        (name, seed) for name in ("nag", "hf") for seed in (0, 1)
+    }
+    grid = evaluation_grid(record.protocol.budget, record.protocol.evaluations)
+    for trial, context in zip(trials, contexts, strict=True):
+        assert (trial.status, trial.reason, trial.attempt) == ("budget", None, 1)
+        assert trial.ended >= trial.started >= record.created
+        assert context["threads"] == 1
+        assert context["versions"]["torch"]
+        taken = measurements[trial.id]
+        assert [m.index for m in taken] == list(range(len(taken)))
+        assert taken[0].ledger.gradients == 0
+        assert taken[-1].ledger == trial.ledger
+        assert taken[-1].train_metric == trial.train_metric < taken[0].train_metric
+        # Each but the last is the first chance at or after a point of the grid.
+        assert len(taken) <= len(grid) + 1
+        for m in taken[1:-1]:
+            assert any(point <= m.ledger.gradients for point in grid)
+        assert 0 < trial.ledger.gradients <= 3_000
+
+
+def test_json_alone(done, bench, monkeypatch):
+    monkeypatch.chdir(done.folder)
+    said = bench(*COMPARE, "--optimizers", OPTIMIZERS, "--json", "-")
+    assert said.code == 0
+    again, first = strictly(said.out), strictly(done.json)
+    assert again.pop("comparison") != first.pop("comparison")
+    assert again == first
+    assert "4 of 4 trials are on record, with the same key, source and context" in said.err
+
+
+def test_show_says_the_same(done, bench, monkeypatch):
+    monkeypatch.chdir(done.folder)
+    said = bench("show", strictly(done.json)["comparison"])
+    assert said.code == 0
+    assert said.out.startswith(done.out)
+
+
+def test_settings_and_variables(bench, workdir, monkeypatch):
+    monkeypatch.setenv("BENCH_COMPARE_SEEDS", "3")
+    (workdir / "bench.toml").write_text(
+        f'[compare]\noptimizers = "cm[batch=20]"\nproblem = "{PROBLEM}"\nseeds = 4\n'
+        'dry-run = true\nbudget = "updates=50"\n'
+    )
+    said = bench("compare")
+    assert (said.code, said.out) == (0, "")
+    assert "50 updates a trial, 3 seeds" in said.err
+    assert "cm@numba[" in said.err
+    assert list(workdir.iterdir()) == [workdir / "bench.toml"]
+
+
+def test_a_variable_names_the_store(bench, workdir, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_STORE", f"sqlite:///{tmp_path / 'elsewhere.db'}")
+    monkeypatch.setattr("harness.comparing.write_files", lambda *given: None)
+    monkeypatch.setattr("harness.launch.Run._picture", lambda *given: None)
+    assert bench(*COMPARE, "--optimizers", "nag[batch=20]").code == 0
+    assert (tmp_path / "elsewhere.db").is_file()
+    assert not Path("mlruns").exists()
