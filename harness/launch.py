@@ -143,25 +143,26 @@ class Run:
             self.protocol.budget,
             self.protocol.evaluations,
         )
-        begun = [
-            self.store.begin(
-                self.comparison_id,
-                trial.spec,
-                label=trial.candidate.label,
-                purpose=trial.purpose,
-                source_digest=self._source(trial),
-                context=self.machine.context(len(group)),
-                info=info() | _choices(trial),
-                fleet_rows=len(group),
-                seconds_are="alone" if self.timed else "shared",
-                owner=f"{socket.gethostname()}:{os.getpid()}",
-            )
-            for trial in group
-        ]
-        for trial_id in begun:
-            recorder.open(trial_id)
+        begun: list[int] = []
         observer = _Recording(recorder, begun, self.bars, self.interrupted)
+        about, context = info(), self.machine.context(len(group))
         try:
+            for trial in group:
+                begun.append(
+                    self.store.begin(
+                        self.comparison_id,
+                        trial.spec,
+                        label=trial.candidate.label,
+                        purpose=trial.purpose,
+                        source_digest=self._source(trial),
+                        context=context,
+                        info=about | _choices(trial),
+                        fleet_rows=len(group),
+                        seconds_are="alone" if self.timed else "shared",
+                        owner=f"{socket.gethostname()}:{os.getpid()}",
+                    )
+                )
+                recorder.open(begun[-1])
             outcomes = fleet.run(observer)
         except BaseException as error:
             by_hand = isinstance(error, KeyboardInterrupt)

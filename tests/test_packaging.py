@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sys
@@ -71,8 +72,11 @@ def test_wheel_runs_outside_the_clone(wheel: Path, workdir: Path) -> None:
     libraries = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     (site / "libraries.pth").write_text("\n".join(sorted(libraries)) + "\n")
 
+    # A search path of the person's own could lead back into the clone.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
     def run(*command: str | Path) -> str:
-        done = subprocess.run(command, cwd=workdir, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=workdir, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
