@@ -73,8 +73,8 @@ def prepare(request: Request) -> Prepared:
     budget = budget_of(request.budget, problem)
     machine = machine_of(request)
     _check_tune(request.tune)
-    if request.tune_seeds < 1:
-        raise Usage(f"--tune-seeds {request.tune_seeds}: allowed is a number from 1 on.")
+    if not 1 <= request.tune_seeds <= tuning.MOST_SEEDS:
+        raise Usage(f"--tune-seeds {request.tune_seeds}: allowed are 1 to {tuning.MOST_SEEDS}.")
     points = [
         [
             method

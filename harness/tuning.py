@@ -14,6 +14,7 @@ from optim.registry import find
 from optim.text import Written
 
 MOST_POINTS = 1024
+MOST_SEEDS = 1000
 
 
 def tuning_seeds(count: int) -> range:

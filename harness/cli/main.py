@@ -71,11 +71,18 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; end with the exit code that its error carries, and a sentence."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    # Where a command does not know better, SIGTERM ends it as Ctrl-C does.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     _tables.cache_clear()
-    # Where a command does not know better, SIGTERM ends it as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         # Not cli.main: it answers a reader that has gone away with exit code 1.
@@ -83,19 +90,20 @@ def main(arguments: list[str] | None = None) -> None:
             "bench", list(arguments), default_map=_settings(), auto_envvar_prefix="BENCH"
         ) as ctx:
             code = cli.invoke(ctx)
+        return code if isinstance(code, int) else 0
     except click.exceptions.Exit as end:
-        code = end.exit_code
+        return end.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
-        code = 2
+        return 2
     except (BenchError, UsageError, click.ClickException, *INTERRUPTS) as error:
         if debug:
             raise
-        code = _explain(error)
+        return _explain(error)
     except BrokenPipeError:
         # Whoever read our output has gone: nothing is wrong, and nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        return 0
     except Exception as error:
         if debug:
             raise
@@ -104,8 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
             "recorded is kept. The same command with --debug shows where it comes from.",
             err=True,
         )
-        code = 4
-    sys.exit(code if isinstance(code, int) else 0)
+        return 4
 
 
 def _explain(error: BaseException) -> int:

@@ -12,11 +12,11 @@ from harness.cli.main import main
 
 @pytest.mark.slow
 def test_sgd_is_worse_than_nag_and_than_hf(tmp_path: Path) -> None:
-    """By the verdicts of the default comparison of three, with its default seeds."""
+    """By the verdicts of the default comparison of all four, with its default seeds."""
     result = tmp_path / "result.json"
     with pytest.raises(SystemExit) as end:
         main(
-            ["compare", "--optimizers", "sgd,nag,hf", "--no-mlflow", "--json", str(result)]
+            ["compare", "--optimizers", "sgd,cm,nag,hf", "--no-mlflow", "--json", str(result)]
             + ["--store", f"sqlite:///{tmp_path}/bench.db"]
         )
     assert end.value.code == 0
