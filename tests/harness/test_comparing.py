@@ -230,7 +230,7 @@ def test_tuning(store, store_url, capsys):
         tried = [t for t in tuned if t.method_name == name]
         points = {t.method_key: [u for u in tried if u.method_key == t.method_key] for t in tried}
         assert len(points) == 3
-        best = min(points.values(), key=lambda p: sum(math.log(t.train_metric) for t in p))
+        best = min(points.values(), key=lambda p: max(t.train_metric for t in p))
         assert row["hyperparameters"] == dict(best[0].hyperparameters)
         assert row["tuning"]["trials"] == effort
         assert row["tuning"]["chosen"] == row["hyperparameters"]

@@ -241,7 +241,8 @@ def test_no_room_for_a_picture(runs, store, monkeypatch):
 
 
 def test_methods_take_turns(runs):
-    ended = runs.execute("hf[cg_max=5],nag[batch=20]", seeds=2, timed=True)
+    ended = runs.execute("sgd[batch=20],nag[batch=20]", seeds=2, timed=True)
+    assert [t.method for t in ended] == ["sgd", "nag"] * 2
     assert [t.id for t in ended] == sorted(t.id for t in ended)
     assert Counter(t.seconds_are for t in ended) == {"alone": 4}
 

@@ -235,36 +235,32 @@ def test_no_room_for_a_store(compare, disk):
     assert compare().code == 0
 
 
-@pytest.mark.parametrize(
-    ("more", "trials", "comparison"),
-    # While trials are begun; when all have ended and the summary is entered.
-    [(0, {"failed", "running"}, "failed"), (2, {"budget"}, "running")],
-)
-def test_the_disk_fills_up(compare, disk, more, trials, comparison):
+@pytest.mark.parametrize("more", [0, 1, 2, 3])
+def test_the_disk_fills_up(compare, disk, more):
+    """While trials are begun, while they are measured, or when the summary is entered."""
     Store.open(f"sqlite:///{STORE}").close()
     with sqlite3.connect(STORE, isolation_level=None) as connection:
         connection.execute("VACUUM")
         (used,) = connection.execute("PRAGMA page_count").fetchone()
     connection.close()
     disk.pages = used + more
-    said = compare(seeds="8")
+    said = compare(seeds="16")
     assert (said.code, said.out) == (4, "")
     assert "cannot grow: the disk is full. Free some space" in said.err.splitlines()[-1]
     disk.pages = None
     with Store.open(f"sqlite:///{STORE}") as store:
-        assert {t.status for t in store.trials()} <= trials
-        (record,) = store.comparisons()
-        assert (record.status, record.summary) == (comparison, None)
+        assert {(c.status, c.summary) for c in store.comparisons()} <= {
+            ("failed", None), ("running", None),
+        }  # fmt: skip
     # The same command goes on from what was recorded.
-    said = compare(seeds="8")
+    said = compare(seeds="16")
     assert said.code == 0, said.err
-    assert ("8 of 8 trials are on record" in said.err) is (trials == {"budget"})
     with Store.open(f"sqlite:///{STORE}") as store:
         assert store.comparisons()[0].status == "done"
         ended = Counter(t.status for t in store.trials())
-        assert ended.pop("budget") == 8
-        # What the store had no room for was spooled, and is entered now.
-        assert ended.keys() <= {"failed"}
+    assert ended.pop("budget") == 16
+    # What the store had no room for was spooled, and is entered now.
+    assert ended.keys() <= {"failed"}
 
 
 @pytest.mark.parametrize("place", ["/dev/full", "not_there/result.json"])
