@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import Infrastructure
 from harness.records import Measurement, TrialRecord
 from harness.store.results import Store
 from tests.harness.small import PROBLEM
@@ -64,8 +65,12 @@ class Bench:
         return process.returncode, out, err
 
     def trials(self) -> list[TrialRecord]:
-        with Store.open(self.url, create=False) as store:
-            return store.trials()
+        try:
+            with Store.open(self.url, create=False) as store:
+                return store.trials()
+        except Infrastructure:
+            # The file is there before its tables are.
+            return []
 
     def measurements(self, trial: TrialRecord) -> list[Measurement]:
         with Store.open(self.url, create=False) as store:
