@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import math
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -202,3 +203,13 @@ def test_a_variable_names_the_store(bench, workdir, tmp_path, monkeypatch):
     assert bench(*COMPARE, "--optimizers", "nag[batch=20]").code == 0
     assert (tmp_path / "elsewhere.db").is_file()
     assert not Path("mlruns").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_anything_is_run(bench, workdir, monkeypatch, number):
+    monkeypatch.setattr("harness.comparing.prepare", lambda request: signal.raise_signal(number))
+    before = signal.getsignal(signal.SIGTERM)
+    said = bench("compare", "--optimizers", "nag")
+    assert (said.code, said.out, said.err) == (130, "", "bench: interrupted.\n")
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert list(workdir.iterdir()) == []
