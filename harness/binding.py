@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from harness.cuda_graph import Replayed
+from harness.fresh import Fresh
 from harness.ledger import Account
 from harness.order import Order
 from harness.seeds import generator
-from models.problem import Data, Problem, to_tensor
+from models.problem import Data, Draw, Problem, to_tensor
 from optim.objective import FULL, Batch, Curvature, Full, Stream
 
 SLICE = 2_500
@@ -49,6 +51,8 @@ class DeviceData:
 
     train: Cases
     test: Cases
+    draw: Draw | None = None
+    """Where training cases are drawn anew, how; `train` is then what trials are evaluated on."""
 
     @classmethod
     def put(cls, data: Data, device: torch.device, dtype: torch.dtype) -> DeviceData:
@@ -60,7 +64,9 @@ class DeviceData:
             return Cases(x, x if same else to_tensor(targets, dtype).to(device)[None])
 
         return cls(
-            pair(data.train_inputs, data.train_targets), pair(data.test_inputs, data.test_targets)
+            pair(data.train_inputs, data.train_targets),
+            pair(data.test_inputs, data.test_targets),
+            data.draw,
         )
 
 
@@ -75,27 +81,50 @@ class BoundObjective:
         self._seeds = list(seeds)
         # Rows of one seed see the same cases, which are then gathered once.
         self._shared = len(set(seeds)) == 1
-        self._orders: dict[str, list[Order]] = {}
+        self._streams: dict[str, list[Order | Fresh]] = {}
         self._gradient: Tensor | None = None
 
     def next_batch(self, size: int | Full, stream: Stream = "gradient") -> Cases:
         """Take the next `size` cases of a stream, or FULL, the whole training set."""
-        train = self._data.train
         if size is FULL:
-            return train
+            if self._data.draw is not None:
+                raise ValueError(
+                    f"{self._problem.name} draws its training cases anew, so there is no whole "
+                    "training set; give the method a batch size, as in batch=1000."
+                )
+            return self._data.train
         assert isinstance(size, int)
-        if stream not in self._orders:
-            seeds = self._seeds[:1] if self._shared else self._seeds
-            self._orders[stream] = [Order(train.cases, seed, stream) for seed in seeds]
-        taken = [torch.from_numpy(order.take(size)) for order in self._orders[stream]]
-        index = torch.cat(taken).to(train.inputs.device)
+        streams = self._of(stream)
+        drawn = [each.take(size) for each in streams if isinstance(each, Fresh)]
+        if drawn:
+            return Cases(*(self._stacked(part) for part in zip(*drawn, strict=True)))
+        taken = [each.take(size) for each in streams if isinstance(each, Order)]
+        index = torch.cat([torch.from_numpy(cases) for cases in taken])
+        train = self._data.train
+        index = index.to(train.inputs.device)
 
         def gather(source: Tensor) -> Tensor:
-            return source[0].index_select(0, index).unflatten(0, (len(taken), size))
+            return source[0].index_select(0, index).unflatten(0, (len(streams), size))
 
         inputs = gather(train.inputs)
         same = train.targets is train.inputs
         return Cases(inputs, inputs if same else gather(train.targets))
+
+    def _of(self, stream: str) -> list[Order | Fresh]:
+        """Return a stream's sequence of cases, one a row or one that all rows share."""
+        if stream not in self._streams:
+            seeds, data = self._seeds[:1] if self._shared else self._seeds, self._data
+            self._streams[stream] = [
+                Order(data.train.cases, seed, stream)
+                if data.draw is None
+                else Fresh(data.draw, seed, stream)
+                for seed in seeds
+            ]
+        return self._streams[stream]
+
+    def _stacked(self, rows: Sequence[np.ndarray]) -> Tensor:
+        like = self._data.train.inputs
+        return torch.from_numpy(np.stack(rows)).to(like.device, like.dtype)
 
     def loss(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, " K"]:
         """Return f(θ) of every row, in float64."""
@@ -148,8 +177,7 @@ class BoundObjective:
             for part, share in on.slices()
         ]
 
-        def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
-            self._account.charge(prices.product * cases, products=1)
+        def multiply(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
             value = parts[0][0](v)
             if len(parts) > 1:
                 value.mul_(parts[0][1])
@@ -157,11 +185,25 @@ class BoundObjective:
                 value.add_(part(v), alpha=share)
             return value
 
+        capture = theta.device.type == "cuda" and self._passes.capturable
+        made: Curvature = Replayed(multiply, theta) if capture else multiply
+
+        def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
+            self._account.charge(prices.product * cases, products=1)
+            return made(v)
+
         return product
 
     def positions(self) -> dict[str, list[int]]:
         """Return where every stream stands."""
-        return {name: [o.position for o in orders] for name, orders in self._orders.items()}
+        return {name: [each.position for each in every] for name, every in self._streams.items()}
+
+    def move_to(self, positions: Mapping[str, Sequence[int]]) -> None:
+        """Put every stream where `positions` found it, so that the next batches are the same."""
+        self._streams.clear()
+        for name, places in positions.items():
+            for each, position in zip(self._of(name), places, strict=True):
+                each.position = position
 
 
 def initial_parameters(

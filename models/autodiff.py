@@ -2,12 +2,13 @@
 
 The Gauss–Newton product is the cached double backward: with w = 0, the gradient
 gs(w) = ∂⟨w, z⟩/∂θ is linear in w, so that Jv = ∂⟨gs, v⟩/∂w. Its graph does not
-depend on v and is made once per linearisation.
+depend on v and is made once per linearisation. Structural damping needs J_x v too, which
+comes from the same double backward through z and x together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,6 +29,7 @@ class AutodiffPasses:
 
     # Linearising runs forward and once backward to make gs's graph.
     prices = Prices(linearization=1.0)
+    capturable = False
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -56,7 +58,7 @@ class AutodiffPasses:
         with torch.enable_grad():
             value = self._loss_of(leaves, inputs, targets)
             gradients = torch.autograd.grad(value.sum(), list(leaves.values()))
-        self._gather(gradients, out)
+        _copy(gradients, self.layout.views(out).values())
         return value.detach()
 
     def squared_gradient(
@@ -84,23 +86,37 @@ class AutodiffPasses:
         targets: Tensor,
         structural: float | None = None,
     ) -> Callable[[Float[Tensor, "K P"]], Float[Tensor, "K P"]]:
-        """Linearise once; return v ↦ mean over cases of Jᵀ H_L J v."""
-        if structural is not None:
-            raise ValueError(f"{self.problem.name} has no structural damping")
+        """Linearise once; return v ↦ mean over cases of (Jᵀ H_L J + s·J_xᵀ diag(1 − h²) J_x) v.
+
+        s is `structural`; without it the second term is left out.
+        """
         leaves = self._leaves(theta.clone())
-        params = list(leaves.values())
+        params, cases = list(leaves.values()), inputs.shape[1]
+        weights = []
         with torch.enable_grad():
-            z = self.problem.logits(leaves, inputs)
-            w = torch.zeros_like(z, requires_grad=True)
-            gs = torch.autograd.grad(z, params, w, create_graph=True)
-        at, cases = z.detach(), inputs.shape[1]
+            if structural is None:
+                outputs = [self.problem.logits(leaves, inputs)]
+            else:
+                z, x, weight = self.problem.logits_and_states(leaves, inputs)
+                outputs = [z, x]
+                weights.append(weight.detach() * (structural / cases))
+            ws = [torch.zeros_like(output, requires_grad=True) for output in outputs]
+            gs = torch.autograd.grad(outputs, params, ws, create_graph=True)
+        hessian = self.matching.curvature_at(outputs[0].detach())
+        out = torch.zeros_like(theta)
+        into = list(self.layout.views(out).values())
+        last, tangent = out, into
 
         def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
-            tangent = list(self.layout.views(v).values())
-            (jv,) = torch.autograd.grad(gs, w, tangent, retain_graph=True)
-            curved = self.matching.curvature(at, jv).div_(cases)
-            out = torch.zeros_like(v)
-            self._gather(torch.autograd.grad(z, params, curved, retain_graph=True), out)
+            nonlocal last, tangent
+            # CG writes every direction into the same tensor: its views are made once.
+            if v is not last:
+                last, tangent = v, list(self.layout.views(v).values())
+            jv, *states = torch.autograd.grad(gs, ws, tangent, retain_graph=True)
+            curved = [hessian(jv).div_(cases)]
+            curved += [weight * state for weight, state in zip(weights, states, strict=True)]
+            gradients = torch.autograd.grad(outputs, params, curved, retain_graph=True)
+            _copy(gradients, into)
             return out
 
         return product
@@ -108,10 +124,6 @@ class AutodiffPasses:
     def _leaves(self, theta: Tensor) -> dict[str, Tensor]:
         """Return each view as a leaf: through a slice of θ, autograd would make P values a view."""
         return {k: view.detach().requires_grad_() for k, view in self.layout.views(theta).items()}
-
-    def _gather(self, gradients: Sequence[Tensor], out: Float[Tensor, "K P"]) -> None:
-        for view, gradient in zip(self.layout.views(out).values(), gradients, strict=True):
-            view.copy_(gradient)
 
     def _logits(self, theta: Tensor, inputs: Tensor) -> Tensor:
         return self.problem.logits(self.layout.views(theta), inputs)
@@ -124,3 +136,8 @@ class AutodiffPasses:
     ) -> Float[Tensor, " K"]:
         per_case = self.matching.per_case(self.problem.logits(params, inputs), targets)
         return per_case.mean(1, dtype=torch.float64)
+
+
+def _copy(gradients: Iterable[Tensor], views: Iterable[Tensor]) -> None:
+    for view, gradient in zip(views, gradients, strict=True):
+        view.copy_(gradient)

@@ -16,6 +16,7 @@ from torch import Tensor
 from models.layout import Layout
 from models.losses import MatchingLoss
 from models.passes import Prices
+from models.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,14 @@ KEPT_SHAPES = 4
 class AutoencoderPasses:
     """The batch computations of a deep autoencoder on K rows."""
 
+    capturable = True
+
     def __init__(self, architecture: Architecture, loss: MatchingLoss) -> None:
         self.architecture = architecture
         self.matching = loss
         self.layout = architecture.layout()
         self.prices = architecture.prices()
-        self._memory: dict[tuple[object, ...], list[Tensor]] = {}
+        self._memory = Workspace()
         self._kept_views: dict[tuple[object, ...], dict[str, Tensor]] = {}
 
     def logits(self, theta: Float[Tensor, "K P"], inputs: Tensor) -> Tensor:
@@ -132,7 +135,7 @@ class AutoencoderPasses:
         """Run forward once; return v ↦ Gv by an R-forward and a backward pass (Schraudolph 2002).
 
         Rz = Rh W + h V + c,  Rh = σ'(z) Rz,  then back with H_L Rz in place of the
-        loss's derivative.
+        loss's derivative. Every product is written into the same memory.
         """
         if structural is not None:
             raise ValueError("an autoencoder has no hidden state over time to damp structurally")
@@ -141,10 +144,12 @@ class AutoencoderPasses:
         h = self._forward(params, inputs, self._allocate(rows, cases, theta))
         slopes = [self._slope(h[i], i) for i in range(self.architecture.depth)]
         r = [inputs, *self._allocate(rows, cases, theta)]
+        curved = self.matching.curvature_at(h[-1])
+        out = torch.zeros_like(theta)
+        into = self.layout.views(out)
 
         def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
-            out = torch.zeros_like(v)
-            tangent, into = self.layout.views(v), self.layout.views(out)
+            tangent = self._views(v)
             for i in range(1, self.architecture.depth + 1):
                 _affine_into(r[i], h[i - 1], tangent[f"W{i}"], tangent[f"b{i}"])
                 if i > 1:
@@ -152,8 +157,7 @@ class AutoencoderPasses:
                 slope = slopes[i] if i < self.architecture.depth else None
                 if slope is not None:
                     r[i].mul_(slope)
-            delta = self.matching.curvature(h[-1], r[-1]).div_(cases)
-            self._backward(params, h, delta, into, slopes)
+            self._backward(params, h, curved(r[-1]).div_(cases), into, slopes)
             return out
 
         return product
@@ -163,7 +167,8 @@ class AutoencoderPasses:
     ) -> list[Tensor]:
         """Return [inputs, h1, …, z]: every layer's outputs, the last before its nonlinearity."""
         if memory is None:
-            memory = self._workspace(params["b1"].shape[0], inputs.shape[1], params["b1"])
+            b = params["b1"]
+            memory = self._memory.take("forward", self._shapes(len(b), inputs.shape[1]), b)
         h = [inputs, *memory]
         for i in range(1, self.architecture.depth + 1):
             _affine_into(h[i], h[i - 1], params[f"W{i}"], params[f"b{i}"])
@@ -217,21 +222,11 @@ class AutoencoderPasses:
             self._kept_views[place] = self.layout.views(theta)
         return self._kept_views[place]
 
-    def _workspace(self, rows: int, cases: int, like: Tensor) -> list[Tensor]:
-        """Return memory for every layer's outputs, kept for the last few shapes.
-
-        A run alternates between minibatches and slices of the whole set; allocating
-        tens of megabytes anew would cost more than the small layers' products.
-        """
-        shape = (rows, cases, like.dtype, like.device)
-        if shape not in self._memory:
-            if len(self._memory) == KEPT_SHAPES:
-                self._memory.pop(next(iter(self._memory)))
-            self._memory[shape] = self._allocate(rows, cases, like)
-        return self._memory[shape]
+    def _shapes(self, rows: int, cases: int) -> tuple[tuple[int, ...], ...]:
+        return tuple((rows, cases, size) for size in self.architecture.sizes[1:])
 
     def _allocate(self, rows: int, cases: int, like: Tensor) -> list[Tensor]:
-        return [like.new_empty(rows, cases, size) for size in self.architecture.sizes[1:]]
+        return [like.new_empty(shape) for shape in self._shapes(rows, cases)]
 
 
 def _mean(per_case: Tensor) -> Tensor:

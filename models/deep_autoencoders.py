@@ -130,9 +130,10 @@ class DeepAutoencoder(Problem):
 
     def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """Return the pre-activations of the outputs, (K, B, T), in plain operations."""
-        h = inputs
+        h = inputs.expand(len(params["W1"]), -1, -1)
         for i in range(1, self.architecture.depth + 1):
-            h = h @ params[f"W{i}"] + params[f"b{i}"].unsqueeze(-2)
+            # h W + b as one node of autograd's graph, which Gauss–Newton products go through.
+            h = torch.baddbmm(params[f"b{i}"].unsqueeze(1), h, params[f"W{i}"])
             if i not in (self.architecture.code, self.architecture.depth):
                 h = torch.sigmoid(h)
         return h

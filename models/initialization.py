@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 FAN_IN = 15
+RADIUS = 1.1
+"""The spectral radius of hidden-to-hidden weights in Sutskever et al. 2013, Table 4."""
 
 
 def sparse(
@@ -21,3 +23,15 @@ def sparse(
     weights = np.zeros((units, fan_in))
     np.put_along_axis(weights, chosen, scale * rng.standard_normal((units, count)), axis=1)
     return np.ascontiguousarray(weights.T)
+
+
+def recurrent(
+    rng: np.random.Generator, units: int, radius: float = RADIUS
+) -> Float[np.ndarray, "units units"]:
+    """Give each unit 15 incoming weights, rescaled to a spectral radius (Sutskever 2013, Table 4).
+
+    The spectral radius is the greatest absolute value of an eigenvalue.
+    """
+    weights = sparse(rng, units, units)
+    largest = float(np.abs(np.linalg.eigvals(weights)).max())
+    return weights * (radius / largest)

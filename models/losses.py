@@ -8,6 +8,7 @@ the output nonlinearity, positive semi-definite whatever the target
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -32,8 +33,12 @@ class MatchingLoss(ABC):
         """Return y, the outputs that match this loss."""
 
     @abstractmethod
+    def curvature_at(self, z: Z) -> Callable[[Z], Z]:
+        """Return r ↦ H_L r at z, a new tensor; what depends on z alone is computed once."""
+
     def curvature(self, z: Z, r: Z) -> Z:
-        """Return H_L r at z."""
+        """Return H_L r at z, a new tensor."""
+        return self.curvature_at(z)(r)
 
     def derivative(self, z: Z, targets: Z) -> Z:
         """Return ∂L/∂z = y − t, a new tensor."""
@@ -53,9 +58,10 @@ class LogisticCrossEntropy(MatchingLoss):
     def outputs(self, z: Z) -> Z:
         return torch.sigmoid(z)
 
-    def curvature(self, z: Z, r: Z) -> Z:
+    def curvature_at(self, z: Z) -> Callable[[Z], Z]:
         y = torch.sigmoid(z)
-        return y * (1 - y) * r
+        slope = y * (1 - y)
+        return lambda r: slope * r
 
 
 class SoftmaxCrossEntropy(MatchingLoss):
@@ -69,9 +75,9 @@ class SoftmaxCrossEntropy(MatchingLoss):
     def outputs(self, z: Z) -> Z:
         return torch.softmax(z, -1)
 
-    def curvature(self, z: Z, r: Z) -> Z:
+    def curvature_at(self, z: Z) -> Callable[[Z], Z]:
         y = torch.softmax(z, -1)
-        return y * (r - (y * r).sum(-1, keepdim=True))
+        return lambda r: y * (r - (y * r).sum(-1, keepdim=True))
 
 
 class HalfSquaredError(MatchingLoss):
@@ -85,5 +91,5 @@ class HalfSquaredError(MatchingLoss):
     def outputs(self, z: Z) -> Z:
         return z
 
-    def curvature(self, z: Z, r: Z) -> Z:
-        return r.clone()
+    def curvature_at(self, z: Z) -> Callable[[Z], Z]:
+        return torch.clone

@@ -13,3 +13,14 @@ def squared_error(loss: MatchingLoss) -> Metric:
         direction="lower",
         per_case=lambda z, targets: (loss.outputs(z) - targets).square().sum(-1),
     )
+
+
+def zero_one(loss: MatchingLoss, tolerance: float) -> Metric:
+    """Return the share of cases with an output off by more than `tolerance`."""
+    return Metric(
+        name="zero_one_loss",
+        direction="lower",
+        per_case=lambda z, targets: (
+            ((loss.outputs(z) - targets).abs() > tolerance).any(-1).to(z.dtype)
+        ),
+    )

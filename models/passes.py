@@ -28,6 +28,8 @@ class Passes(Protocol):
     """
 
     prices: Prices
+    capturable: bool
+    """Whether a product can be captured in a CUDA graph; autograd's threads cannot."""
 
     def logits(self, theta: Float[Tensor, "K P"], inputs: Tensor) -> Tensor:
         """Return the outputs' pre-activations, (K, B, T)."""
@@ -56,4 +58,10 @@ class Passes(Protocol):
         targets: Tensor,
         structural: float | None = None,
     ) -> Callable[[Float[Tensor, "K P"]], Float[Tensor, "K P"]]:
-        """Linearise once; return v ↦ mean over cases of Jᵀ H_L J v, a new tensor each time."""
+        """Linearise once; return v ↦ mean over cases of Jᵀ H_L J v.
+
+        Every product is written into the same memory, over the product before it. With
+        `structural` = s it is Jᵀ H_L J + s·J_xᵀ diag(1 − h²) J_x, where x are the hidden
+        pre-activations of all time steps and h = tanh(x) (Martens & Sutskever 2011, sec. 4.2);
+        ValueError for a network without hidden state over time.
+        """

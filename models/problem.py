@@ -20,6 +20,9 @@ from models.passes import Passes
 Preset = Literal["quick", "standard", "paper"]
 PRESETS: tuple[str, ...] = ("quick", "standard", "paper")
 
+Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
+"""(stream, cases) → inputs and targets of so many new cases."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -29,11 +32,14 @@ class Data:
     """What the data is called in every report; stand-in data says so: `curves (generated)`."""
     digest: str
     """SHA-256 of the cases that are used, in hexadecimal."""
-    train_inputs: Float[np.ndarray, "N D"]
-    test_inputs: Float[np.ndarray, "M D"]
+    train_inputs: Float[np.ndarray, "N ..."]
+    test_inputs: Float[np.ndarray, "M ..."]
     train_targets: Float[np.ndarray, "N T"]
     test_targets: Float[np.ndarray, "M T"]
     image_shape: tuple[int, int] | None = None
+    draw: Draw | None = None
+    """Where training cases are drawn anew without end, how; the arrays above are then those that
+    trials are evaluated on."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,20 @@ class Problem(ABC):
     @abstractmethod
     def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """Return the pre-activations of the outputs from views with a leading K: (K, B, T)."""
+
+    def logits_and_states(
+        self, params: Mapping[str, Tensor], inputs: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, hidden pre-activations x over time, (K, B, S), and their weights.
+
+        The weights, (K or 1, B, S) and not differentiated, are tanh'(x) = 1 − h², and 0 beyond
+        a sequence's end: structural damping is J_xᵀ diag(weights) J_x. ValueError for a network
+        without hidden state over time.
+        """
+        raise ValueError(
+            f"{self.name} has no hidden state over time, which structural damping acts on; "
+            "write structural=0."
+        )
 
     @abstractmethod
     def initialize(self, rng: np.random.Generator) -> Float[Tensor, " P"]:

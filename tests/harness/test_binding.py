@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -247,6 +248,53 @@ def test_targets_of_their_own_are_gathered_with_their_inputs() -> None:
     batch = BoundObjective(Tiny(), put, [0, 1], account).next_batch(10)
     assert torch.equal(batch.targets[..., 0], -batch.inputs[..., 0])
     assert batch.targets.shape == (2, 10, 1)
+
+
+def drawing(seeds: list[int]) -> BoundObjective:
+    """On a problem whose training cases are drawn anew; a target is the sum of its inputs."""
+    data = Tiny().data()
+
+    def draw(rng: np.random.Generator, cases: int) -> tuple[np.ndarray, np.ndarray]:
+        values = rng.random((cases, 12))
+        return values, values.sum(1, keepdims=True)
+
+    put = DeviceData.put(replace(data, draw=draw), CPU, torch.float64)
+    return BoundObjective(Tiny(), put, seeds, Account(Budget("gradients", 1.0), Clock(CPU)))
+
+
+def test_cases_drawn_anew_never_come_again() -> None:
+    objective = drawing([0, 1, 0])
+    batches = [objective.next_batch(6, stream) for stream in ("gradient", "curvature") * 3]
+    for batch in batches:
+        assert batch.inputs.shape == (3, 6, 12)
+        torch.testing.assert_close(batch.inputs.sum(2, keepdim=True), batch.targets)
+        assert torch.equal(batch.inputs[0], batch.inputs[2])
+    rows = torch.cat([batch.inputs[:2].flatten(0, 1) for batch in batches])
+    assert len(rows.unique(dim=0)) == 2 * 6 * 6
+    assert torch.equal(drawing([0]).next_batch(6).inputs[0], batches[0].inputs[0])
+
+
+def test_cases_drawn_anew_have_no_whole_set() -> None:
+    with pytest.raises(ValueError, match="tiny draws its training cases anew.*batch=1000"):
+        drawing([0]).next_batch(FULL)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_streams_are_put_back_where_they_were(fresh: bool) -> None:
+    def begin() -> BoundObjective:
+        return drawing([0, 1]) if fresh else bound([0, 1])[0]
+
+    first = begin()
+    first.next_batch(10)
+    first.next_batch(31, "curvature")
+    saved = first.positions()
+    later = [first.next_batch(7, stream).inputs for stream in ("gradient", "curvature")]
+    other = begin()
+    other.next_batch(3)
+    other.move_to(saved)
+    assert other.positions() == saved
+    again = [other.next_batch(7, stream).inputs for stream in ("gradient", "curvature")]
+    assert all(torch.equal(a, b) for a, b in zip(later, again, strict=True))
 
 
 def test_data_on_the_device_is_a_copy_in_the_type_asked_for() -> None:

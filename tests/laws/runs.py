@@ -133,8 +133,7 @@ class Run:
         read = torch.load(io.BytesIO(saved), weights_only=True)
         self.theta.copy_(read["theta"])
         self.method.load_state_dict(self.state, read["state"])
-        for stream, positions in read["positions"].items():
-            self.bound.next_batch(positions[0], stream)
+        self.bound.move_to(read["positions"])
         assert self.bound.positions() == read["positions"]
         return self
 

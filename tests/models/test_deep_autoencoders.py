@@ -22,7 +22,7 @@ def test_the_paper_preset_is_the_published_protocol() -> None:
         assert problem.metric.direction == "lower"
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", ["curves", "mnist"])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_says_what_it_is(name: str, preset: str) -> None:
     problem = PROBLEMS[name](preset)
@@ -34,7 +34,7 @@ def test_every_preset_says_what_it_is(name: str, preset: str) -> None:
     assert isinstance(problem.passes(), AutoencoderPasses)
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", ["curves", "mnist"])
 def test_passes_compute_the_plain_model(name: str) -> None:
     problem = PROBLEMS[name]("quick")
     theta = problem.initialize(np.random.default_rng(0)).repeat(2, 1)

@@ -201,8 +201,7 @@ def test_linearization_stays_as_it_was_made(setting: Setting) -> None:
     s, passes = setting, setting.passes
     v = torch.ones_like(s.theta)
     product = passes.curvature(s.theta, s.inputs, s.targets)
-    before = product(v)
-    kept = before.clone()
+    kept = product(v).clone()
     elsewhere = s.theta + 1
     second = passes.curvature(elsewhere, s.inputs, s.targets)
     other = second(v).clone()
@@ -213,8 +212,24 @@ def test_linearization_stays_as_it_was_made(setting: Setting) -> None:
     assert torch.equal(product(v), kept)
     assert torch.equal(second(v), other)
     assert not torch.equal(kept, other)
-    # Each product is a new tensor: CG keeps them.
-    assert torch.equal(before, kept)
+
+
+def test_products_write_over_the_one_before_and_may_be_added_to(setting: Setting) -> None:
+    s = setting
+    product = s.passes.curvature(s.theta, s.inputs, s.targets)
+    v, rng = torch.empty_like(s.theta), torch.Generator().manual_seed(2)
+    v.normal_(generator=rng)[:, padding(s.problem)] = 0
+    first = product(v)
+    expected = first.clone()
+    first.add_(v)
+    # The same tensor with other values, as CG's direction is, then the first values again.
+    kept = v.clone()
+    v.normal_(generator=rng)[:, padding(s.problem)] = 0
+    second = product(v)
+    assert second.data_ptr() == first.data_ptr()
+    assert not torch.equal(second, expected)
+    assert torch.equal(product(v.copy_(kept)), expected)
+    assert torch.equal(product(kept), expected)
 
 
 def test_arguments_are_left_alone(setting: Setting) -> None:

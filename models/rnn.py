@@ -1,0 +1,327 @@
+"""A recurrent network of tanh units: forward, backward and R-passes through time by hand.
+
+    h_t = tanh(x_t Wx + h_{t−1} Wh + bh),   t = 1 … S,   h_0 a parameter
+    z   = h_end Wo + bo
+
+All cases of a batch have S steps; the last channel of the inputs marks with a 1 the step
+at which a case ends and z is read. Only what depends on the step before is computed in the
+loop over time; everything else is one matrix product over all steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from models.layout import Layout
+from models.losses import MatchingLoss
+from models.passes import Prices
+from models.workspace import Workspace
+
+SAMPLE_VALUES = 2**24
+"""Per-case gradients are made for as many cases at once as fit in this many values."""
+
+
+@dataclass(frozen=True)
+class RecurrentNetwork:
+    """Numbers of input channels (the end marker left out), hidden units and outputs."""
+
+    features: int
+    units: int
+    outputs: int
+
+    def layout(self) -> Layout:
+        """Return Wx, Wh, bh, h0, Wo, bo as views of θ."""
+        return Layout(
+            {
+                "Wx": (self.features, self.units),
+                "Wh": (self.units, self.units),
+                "bh": (self.units,),
+                "h0": (self.units,),
+                "Wo": (self.units, self.outputs),
+                "bo": (self.outputs,),
+            }
+        )
+
+    def prices(self, steps: int) -> Prices:
+        """Count the matrix products of a pass over `steps` steps, in those of one gradient.
+
+        As for layers one upon the other: with F all products of the forward pass and F₁ those
+        with the inputs, a gradient costs 3F − F₁ and a Gauss–Newton product 4F − 2F₁.
+        """
+        first = steps * self.features
+        total = first + steps * self.units + self.outputs
+        gradient = 3 * total - first
+        return Prices(
+            loss=total / gradient,
+            linearization=total / gradient,
+            product=(4 * total - 2 * first) / gradient,
+        )
+
+
+class RecurrentPasses:
+    """The batch computations of a recurrent network on K rows.
+
+    Memory is laid out (K, S + 1, B, n): a step is a slice, and all steps of all cases are one
+    matrix of S·B rows without a copy. Index 0 is before the first step.
+    """
+
+    capturable = True
+
+    def __init__(self, network: RecurrentNetwork, loss: MatchingLoss, steps: int) -> None:
+        self.network = network
+        self.matching = loss
+        self.layout = network.layout()
+        self.prices = network.prices(steps)
+        self._memory = Workspace()
+
+    def logits(self, theta: Float[Tensor, "K P"], inputs: Tensor) -> Tensor:
+        """Return the outputs' pre-activations at the end of each sequence, (K, B, O)."""
+        params, cases = self.layout.views(theta), _Cases.of(inputs)
+        return _readout(params, cases.at_end(self._forward(params, cases)))
+
+    def loss(self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of every row, (K,), summed in float64."""
+        per_case = self.matching.per_case(self.logits(theta, inputs), targets)
+        return per_case.mean(1, dtype=torch.float64)
+
+    def gradient(
+        self,
+        theta: Float[Tensor, "K P"],
+        inputs: Tensor,
+        targets: Tensor,
+        out: Float[Tensor, "K P"],
+    ) -> Tensor:
+        """Write the gradient of the mean loss into `out`; return the mean loss, (K,)."""
+        params, cases = self.layout.views(theta), _Cases.of(inputs)
+        h = self._forward(params, cases)
+        z = _readout(params, cases.at_end(h))
+        slope, delta = self._memory.take("back", (h.shape, h.shape), h)
+        _slope_into(slope, h)
+        dz = self.matching.derivative(z, targets).div_(cases.count)
+        self._backward(params, cases, h, slope, dz, delta.zero_(), self.layout.views(out))
+        return self.matching.per_case(z, targets).mean(1, dtype=torch.float64)
+
+    def squared_gradient(
+        self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor
+    ) -> Float[Tensor, "K P"]:
+        """Return the mean over cases of the squared per-case gradient.
+
+        A weight is used at every step, so a case's gradient is a sum over time before it is
+        squared: hᵀδ of each case, one small matrix product a case.
+        """
+        params, cases = self.layout.views(theta), _Cases.of(inputs)
+        h = self._forward(params, cases)
+        h_end = cases.at_end(h)
+        dz = self.matching.derivative(_readout(params, h_end), targets)
+        slope, delta = self._memory.take("back", (h.shape, h.shape), h)
+        self._deltas(params, cases, _slope_into(slope, h), dz, delta.zero_())
+        out = torch.zeros_like(theta)
+        into = self.layout.views(out)
+        back = torch.matmul(delta[:, 1], params["Wh"].mT)
+        for name, squared in (
+            ("bh", delta[:, 1:].sum(1).square()),
+            ("h0", back.square()),
+            ("bo", dz.square()),
+        ):
+            torch.mean(squared, 1, out=into[name])
+        torch.bmm(h_end.square().mT, dz.square(), out=into["Wo"]).div_(cases.count)
+        some = max(1, SAMPLE_VALUES // theta.shape[1])
+        for start in range(0, cases.count, some):
+            part = slice(start, start + some)
+            # (K, B, n, S) (K, B, S, n)
+            after = delta[:, 1:, part].transpose(1, 2)
+            for name, before in (
+                ("Wh", h[:, :-1, part].permute(0, 2, 3, 1)),
+                ("Wx", cases.x[:, :, part].permute(0, 2, 3, 1)),
+            ):
+                per_case = torch.matmul(before, after)
+                into[name].add_(per_case.square_().sum(1), alpha=1 / cases.count)
+        return out
+
+    def curvature(
+        self,
+        theta: Float[Tensor, "K P"],
+        inputs: Tensor,
+        targets: Tensor,
+        structural: float | None = None,
+    ) -> Callable[[Float[Tensor, "K P"]], Float[Tensor, "K P"]]:
+        """Run forward once; return v ↦ Gv, by an R-forward and a backward pass through time.
+
+        Rx_t = x_t Vx + h_{t−1} Vh + vb + Rh_{t−1} Wh,  Rh_t = (1 − h_t²) Rx_t, then back with
+        H_L Rz in place of the loss's derivative. Structural damping adds s (1 − h_t²) Rx_t, which
+        is s Rh_t, to what comes back to x_t: one more addition a step.
+
+        Reference: Martens & Sutskever (2011), section 3 and 4; Pearlmutter (1994).
+        """
+        params = {name: view.clone() for name, view in self.layout.views(theta).items()}
+        cases = _Cases.of(inputs)
+        h, slope, r, delta = (theta.new_empty(self._shape(theta, cases)) for _ in range(4))
+        self._forward(params, cases, h)
+        h_end = cases.at_end(h)
+        _slope_into(slope, h)
+        curved = self.matching.curvature_at(_readout(params, h_end))
+        out = torch.zeros_like(theta)
+        into, steps_r, step = self.layout.views(out), _steps(r), _step_of(theta)
+        weight, slopes = _matrices(params["Wh"]), _steps(slope)
+        within = None if structural is None else cases.within().mul_(structural / cases.count)
+
+        def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
+            tangent = self.layout.views(v)
+            r[:, 0] = tangent["h0"].unsqueeze(1)
+            rx = _flat(r[:, 1:])
+            torch.baddbmm(tangent["bh"].unsqueeze(1), _flat(h[:, :-1]), tangent["Wh"], out=rx)
+            rx.baddbmm_(cases.rows(theta.shape[0]), tangent["Wx"])
+            for t in range(1, len(steps_r)):
+                step(steps_r[t], steps_r[t - 1], weight).mul_(slopes[t])
+            rz = _readout(params, cases.at_end(r)) - params["bo"].unsqueeze(1)
+            rz.baddbmm_(h_end, tangent["Wo"]).add_(tangent["bo"].unsqueeze(1))
+            if within is None:
+                delta.zero_()
+            else:
+                torch.mul(r[:, 1:], within, out=delta[:, 1:])
+            dz = curved(rz).div_(cases.count)
+            self._backward(params, cases, h, slope, dz, delta, into)
+            return out
+
+        return product
+
+    def _shape(self, theta: Float[Tensor, "K _"], cases: _Cases) -> tuple[int, ...]:
+        return len(theta), cases.steps + 1, cases.count, self.network.units
+
+    def _forward(
+        self, params: dict[str, Tensor], cases: _Cases, into: Tensor | None = None
+    ) -> Float[Tensor, "K S1 B n"]:
+        """Return h_0 … h_S, where no memory is given in such that the next pass overwrites."""
+        start, weight = params["h0"], _matrices(params["Wh"])
+        h = into
+        if h is None:
+            (h,) = self._memory.take("forward", (self._shape(start, cases),), start)
+        h[:, 0] = start.unsqueeze(1)
+        driven = _flat(h[:, 1:])
+        torch.baddbmm(params["bh"].unsqueeze(1), cases.rows(len(h)), params["Wx"], out=driven)
+        states, step = _steps(h), _step_of(start)
+        for before, after in zip(states, states[1:], strict=False):
+            step(after, before, weight).tanh_()
+        return h
+
+    def _deltas(
+        self,
+        params: dict[str, Tensor],
+        cases: _Cases,
+        slope: Tensor,
+        dz: Float[Tensor, "K B O"],
+        delta: Float[Tensor, "K S1 B n"],
+    ) -> None:
+        """Carry ∂/∂z back through time; `delta` holds what x_t gets besides, and in the end ∂/∂x_t.
+
+        Index 0 is left alone.
+        """
+        at_end = torch.bmm(dz, params["Wo"].mT).mul_(cases.at_end(slope))
+        cases.add_at_end(delta, at_end)
+        weight, slopes, deltas = _matrices(params["Wh"].mT), _steps(slope), _steps(delta)
+        back = torch.empty_like(deltas[0])
+        product = torch.mm if back.dim() == 2 else torch.bmm
+        for t in range(len(deltas) - 2, 0, -1):
+            deltas[t].addcmul_(product(deltas[t + 1], weight, out=back), slopes[t])
+
+    def _backward(
+        self,
+        params: dict[str, Tensor],
+        cases: _Cases,
+        h: Tensor,
+        slope: Tensor,
+        dz: Tensor,
+        delta: Tensor,
+        into: dict[str, Tensor],
+    ) -> None:
+        """Write Jᵀ of ∂/∂z, and of what `delta` holds at x_t, into the views `into`."""
+        rows = h.shape[0]
+        torch.bmm(cases.at_end(h).mT, dz, out=into["Wo"])
+        torch.sum(dz, 1, out=into["bo"])
+        self._deltas(params, cases, slope, dz, delta)
+        after = _flat(delta[:, 1:])
+        torch.bmm(_flat(h[:, :-1]).mT, after, out=into["Wh"])
+        torch.bmm(cases.rows(rows).mT, after, out=into["Wx"])
+        torch.sum(after, 1, out=into["bh"])
+        first = delta[:, 1].sum(1, keepdim=True)
+        torch.bmm(first, params["Wh"].mT, out=into["h0"].unsqueeze(1))
+
+
+@dataclass(frozen=True)
+class _Cases:
+    """Inputs with time before cases, and where each case ends."""
+
+    x: Float[Tensor, "R S B D"]
+    end: Int[Tensor, "R B 1"]
+    """Row of (S + 1)·B, index 0 being before the first step, that is a case's last state."""
+
+    @classmethod
+    def of(cls, inputs: Float[Tensor, "R B S D1"]) -> _Cases:
+        x = inputs[..., :-1].transpose(1, 2).contiguous()
+        count = inputs.shape[1]
+        last = inputs[..., -1].argmax(2).add_(1).mul_(count)
+        return cls(x, last.add_(torch.arange(count, device=x.device)).unsqueeze(2))
+
+    @property
+    def steps(self) -> int:
+        return self.x.shape[1]
+
+    @property
+    def count(self) -> int:
+        return self.x.shape[2]
+
+    def rows(self, rows: int) -> Float[Tensor, "K SB D"]:
+        """Return the inputs of all steps and cases; rows that share them see the same memory."""
+        flat = _flat(self.x)
+        return flat if len(flat) == rows else flat.expand(rows, -1, -1)
+
+    def at_end(self, values: Float[Tensor, "K S1 B n"]) -> Float[Tensor, "K B n"]:
+        """Return each case's values at its last step."""
+        flat = _flat(values)
+        return flat.gather(1, self.end.expand(len(flat), -1, flat.shape[2]))
+
+    def add_at_end(self, values: Float[Tensor, "K S1 B n"], more: Float[Tensor, "K B n"]) -> None:
+        """Add to each case's values at its last step."""
+        _flat(values).scatter_add_(1, self.end.expand_as(more), more)
+
+    def within(self) -> Float[Tensor, "R S B 1"]:
+        """Return 1 up to each case's last step and 0 beyond."""
+        step = torch.arange(1, self.steps + 1, device=self.x.device)[:, None, None]
+        last = self.end.div(self.count, rounding_mode="floor").unsqueeze(1)
+        return (step <= last).to(self.x)
+
+
+def _readout(params: dict[str, Tensor], h_end: Float[Tensor, "K B n"]) -> Float[Tensor, "K B O"]:
+    return torch.baddbmm(params["bo"].unsqueeze(1), h_end, params["Wo"])
+
+
+def _slope_into(out: Tensor, h: Tensor) -> Tensor:
+    """out ← tanh'(x) = 1 − h²."""
+    return torch.addcmul(h.new_ones(()), h, h, value=-1, out=out)
+
+
+def _flat(values: Float[Tensor, "K S B n"]) -> Float[Tensor, "K SB n"]:
+    """Return all steps of all cases as one matrix a row, a view."""
+    rows, steps, cases, n = values.shape
+    return values.view(rows, steps * cases, n)
+
+
+# A step of one row is a plain matrix product, which costs less to start than a batch of one.
+
+
+def _steps(values: Float[Tensor, "K S1 B n"]) -> list[Tensor]:
+    return list((values[0] if len(values) == 1 else values.transpose(0, 1)).unbind(0))
+
+
+def _matrices(weight: Float[Tensor, "K n n"]) -> Tensor:
+    return weight[0] if len(weight) == 1 else weight
+
+
+def _step_of(like: Float[Tensor, "K P"]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Return (out, a, b) → out += a b, in place."""
+    return Tensor.addmm_ if len(like) == 1 else Tensor.baddbmm_
