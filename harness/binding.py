@@ -16,6 +16,7 @@ from harness.ledger import Account
 from harness.order import Order
 from harness.seeds import generator
 from models.problem import Data, Draw, Problem, to_tensor
+from optim.hyperparameters import UsageError
 from optim.objective import FULL, Batch, Curvature, Full, Stream
 
 SLICE = 2_500
@@ -88,7 +89,7 @@ class BoundObjective:
         """Take the next `size` cases of a stream, or FULL, the whole training set."""
         if size is FULL:
             if self._data.draw is not None:
-                raise ValueError(
+                raise UsageError(
                     f"{self._problem.name} draws its training cases anew, so there is no whole "
                     "training set; give the method a batch size, as in batch=1000."
                 )
@@ -172,10 +173,15 @@ class BoundObjective:
         assert isinstance(on, Cases)
         prices, cases = self._passes.prices, on.cases
         self._account.charge(prices.linearization * cases)
-        parts = [
-            (self._passes.curvature(theta, part.inputs, part.targets, structural), share)
-            for part, share in on.slices()
-        ]
+        try:
+            parts = [
+                (self._passes.curvature(theta, part.inputs, part.targets, structural), share)
+                for part, share in on.slices()
+            ]
+        except ValueError as error:
+            if structural is None:
+                raise
+            raise UsageError(f"{error}.") from error
 
         def multiply(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
             value = parts[0][0](v)

@@ -138,7 +138,10 @@ class AutoencoderPasses:
         loss's derivative. Every product is written into the same memory.
         """
         if structural is not None:
-            raise ValueError("an autoencoder has no hidden state over time to damp structurally")
+            raise ValueError(
+                "An autoencoder has no hidden state over time, which structural damping acts on; "
+                "write structural=0"
+            )
         params = {name: view.clone() for name, view in self.layout.views(theta).items()}
         rows, cases = theta.shape[0], inputs.shape[1]
         h = self._forward(params, inputs, self._allocate(rows, cases, theta))

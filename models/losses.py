@@ -36,10 +36,6 @@ class MatchingLoss(ABC):
     def curvature_at(self, z: Z) -> Callable[[Z], Z]:
         """Return r ↦ H_L r at z, a new tensor; what depends on z alone is computed once."""
 
-    def curvature(self, z: Z, r: Z) -> Z:
-        """Return H_L r at z, a new tensor."""
-        return self.curvature_at(z)(r)
-
     def derivative(self, z: Z, targets: Z) -> Z:
         """Return ∂L/∂z = y − t, a new tensor."""
         return self.outputs(z) - targets

@@ -103,7 +103,7 @@ class Problem(ABC):
         """
         raise ValueError(
             f"{self.name} has no hidden state over time, which structural damping acts on; "
-            "write structural=0."
+            "write structural=0"
         )
 
     @abstractmethod

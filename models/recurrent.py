@@ -42,7 +42,7 @@ class Preset:
 
 
 ADD = {
-    "quick": Preset(30, 2_000, 600_000, 24, "T = 30, 6,000 updates of 100"),
+    "quick": Preset(20, 2_000, 800_000, 24, "T = 20, 8,000 updates of 100"),
     "standard": Preset(30, 10_000, 5_000_000, 40, "T = 30, 50,000 updates of 100"),
     "paper": Preset(80, 10_000, 5_000_000, 100, "as published: T = 80, 50,000 updates of 100"),
 }
@@ -79,26 +79,35 @@ class Add(Problem):
 
     def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """Return the output's pre-activation at each sequence's end, (K, B, 1)."""
-        return self.logits_and_states(params, inputs)[0]
+        return self._unrolled(params, inputs)[0]
 
     def logits_and_states(
         self, params: Mapping[str, Tensor], inputs: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return that, the pre-activations of all steps, (K, B, S·n), and tanh' there."""
-        x, ends = inputs[..., :-1], inputs[..., -1:]
+        z, before, after = self._unrolled(params, inputs)
+        # 1 up to the end and 0 beyond it.
+        within = inputs[..., -1:].flip(2).cumsum(2).flip(2)
+        weights = (1 - torch.stack(after, 2).detach().square()) * within
+        return z, torch.stack(before, 2).flatten(2), weights.flatten(2)
+
+    def _unrolled(
+        self, params: Mapping[str, Tensor], inputs: Tensor
+    ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """Return z, and pre-activations and states (K, B, n) of every step."""
+        x, ends = inputs[..., :-1], inputs[..., -1:].unbind(2)
         driven = (x @ params["Wx"].unsqueeze(1) + params["bh"][:, None, None]).unbind(2)
         h = params["h0"].unsqueeze(1).expand_as(driven[0])
         before, after = [], []
-        for each in driven:
-            before.append(each + h @ params["Wh"])
+        # Summed step by step: double backward through a stack of the states would fill as
+        # many tensors of its size with zeros as there are steps.
+        at_end = torch.zeros_like(h)
+        for each, end in zip(driven, ends, strict=True):
+            before.append(torch.baddbmm(each, h, params["Wh"]))
             h = torch.tanh(before[-1])
             after.append(h)
-        states = torch.stack(after, 2)
-        z = (states * ends).sum(2) @ params["Wo"] + params["bo"].unsqueeze(1)
-        # 1 up to the end and 0 beyond it.
-        within = ends.flip(2).cumsum(2).flip(2)
-        weights = (1 - states.detach().square()) * within
-        return z, torch.stack(before, 2).flatten(2), weights.flatten(2)
+            at_end = at_end + h * end
+        return at_end @ params["Wo"] + params["bo"].unsqueeze(1), before, after
 
     def initialize(self, rng: np.random.Generator) -> Float[Tensor, " P"]:
         """Draw the weights; the output starts at the targets' mean."""

@@ -42,7 +42,11 @@ class Curvature(Protocol):
     """v ↦ G v, linearised once at one θ on one batch and reused by every product."""
 
     def __call__(self, v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
-        """Return G v, mean over cases, without any damping; a new tensor every time."""
+        """Return G v, mean over cases, without λ or L2.
+
+        Its memory may be written over by the caller, and is by the next product, of
+        this or of any other operator of the same objective.
+        """
 
 
 class Objective(Protocol):
@@ -59,6 +63,8 @@ class Objective(Protocol):
 
         "gradient" is shuffled anew every epoch; "curvature" walks one fixed
         shuffle round and round, so equal sizes that divide it give the same chunks in turn.
+        A problem that draws its cases anew gives fresh ones every time, from either
+        stream; it has no whole training set, and refuses `FULL` with ValueError.
         """
 
     def loss(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, " K"]:
@@ -77,8 +83,9 @@ class Objective(Protocol):
     ) -> Curvature:
         """Return v ↦ G v, the Gauss–Newton matrix Jᵀ H_L J at θ on `on`.
 
-        `structural` adds μ·G_S for recurrent networks (Martens & Sutskever 2011);
-        a problem without hidden state over time refuses it with ValueError.
+        `structural` = s adds s·G_S, where G_S = mean over cases of J_xᵀ diag(1 − h²) J_x
+        over the hidden pre-activations x of all time steps, h = tanh x (Martens &
+        Sutskever 2011); a problem without hidden state over time refuses it with ValueError.
         """
 
 

@@ -8,14 +8,16 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from optim import plugins
-from optim.hessian_free.hessian_free import HessianFree
+from optim.hessian_free import HessianFree, MomentumHessianFree
 from optim.hyperparameters import UsageError, nearest
 from optim.momentum import CM, NAG, SGD
 from optim.objective import Method
 from optim.text import Written, parse
 from optim.torch_adapter import TORCH_PREFIX, adapt
 
-BUILT_IN: dict[str, Any] = {"sgd": SGD, "cm": CM, "nag": NAG, "hf": HessianFree}
+BUILT_IN: dict[str, Any] = {
+    cls.name: cls for cls in (SGD, CM, NAG, HessianFree, MomentumHessianFree)
+}
 GROUP = "bench.optimizers"
 
 OF_THE_CLASS = (

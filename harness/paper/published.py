@@ -187,6 +187,10 @@ def published_value(
     if method_name == "hf":
         settings = _HF | _HF_BY_TASK[problem]
         return row["HF*"] if _agree(hyperparameters, settings) else None
+    if method_name == "hfm":
+        # λ₀ and the preconditioner of HF† are not printed.
+        recipe = {"recipe": problem, "length": 1.0, "batch": 0}
+        return row["HF+"] if _agree(hyperparameters, recipe) else None
     if method_name == "sgd":
         return row["0"] if _agree(hyperparameters, _MOMENTUM) else None
     if method_name not in _LETTER or not _agree(hyperparameters, _MOMENTUM | _SCHEDULE):

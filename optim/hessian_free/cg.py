@@ -17,22 +17,35 @@ from optim.objective import Curvature
 FIRST_KEPT = 5
 KEPT_RATIO = 1.3
 
+CHECK_EVERY = 10
+"""Steps between two looks at CG's scalars away from the CPU. A look makes the host wait until the
+device has done all that was queued, and the device until the host queues more; what is wasted for
+it are the steps that were queued after the end, 9 at most."""
+
 Ended = Literal["progress", "limit", "solved", "no curvature", "not finite"]
 """Why CG ended: the stop rule, the step limit, residual 0, pᵀAp ≤ 0 by rounding, overflow."""
 
 
 class Vectors:
-    """The vectors of CG, each of θ's shape, allocated once and used again by every run."""
+    """The vectors of CG, each of θ's shape, allocated once and used again by every run.
 
-    def __init__(self, like: Float[Tensor, "1 P"]) -> None:
+    The iterates of the steps between two looks are held side by side, so that a look finds the
+    one at which CG ended: x_i is `ring[i % check_every]`, and `ring[0]` is `x`.
+    """
+
+    def __init__(self, like: Float[Tensor, "1 P"], check_every: int | None = None) -> None:
+        # On a CPU nothing is queued, so every step is looked at.
+        self.check_every = check_every or (1 if like.device.type == "cpu" else CHECK_EVERY)
         self.x, self.r, self.z, self.p = (torch.zeros_like(like) for _ in range(4))
+        self.ring = [self.x, *(torch.empty_like(like) for _ in range(self.check_every - 1))]
+        self.scalars = like.new_empty(self.check_every, 4)
         self.kept: list[Tensor] = []
 
-    def keep(self, index: int) -> Float[Tensor, "1 P"]:
+    def keep(self, index: int, x: Float[Tensor, "1 P"]) -> Float[Tensor, "1 P"]:
         """Return a copy of x in the `index`-th of the vectors for kept iterates."""
         if index == len(self.kept):
-            self.kept.append(torch.empty_like(self.x))
-        return self.kept[index].copy_(self.x)
+            self.kept.append(torch.empty_like(x))
+        return self.kept[index].copy_(x)
 
 
 @dataclass(frozen=True)
@@ -60,68 +73,79 @@ def conjugate_gradients(
     vectors: Vectors,
     max_steps: int,
     tolerance: float,
+    keep: bool = True,
 ) -> Solution:
     """Minimise φ(x) = ½xᵀAx + gᵀx, that is solve A x = −g, from `vectors.x`, which is overwritten.
 
     One product a step, and one for the start unless it is 0. φ costs no product: with the
-    residual r = Ax + g it is ½xᵀ(r + g).
+    residual r = Ax + g it is ½xᵀ(r + g). What is returned does not depend on how often the host
+    looks (`vectors.check_every`); products made after the end are counted, since they are made.
 
     Args:
-        product: v ↦ A v, A positive definite; a new tensor every time.
+        product: v ↦ A v, A positive definite; may return the same memory every time.
         gradient: g.
         preconditioner: the diagonal of M, or None for M = I.
-        vectors: `vectors.x` holds x₀ and, in the end, the last iterate.
+        vectors: `vectors.x` holds x₀ and, in the end, the last iterate, or 0 after an overflow.
         max_steps: CG steps at most.
         tolerance: of `should_stop`, per step.
+        keep: whether to keep the iterates at i = ⌈5·1.3^j⌉, or only the last.
 
     Reference: Martens (2010), sections 4.4, 4.6 and 4.7; Nocedal & Wright (2006), Algorithm 5.3.
     """
-    x, r, p = vectors.x, vectors.r, vectors.p
+    x, r, p, every = vectors.x, vectors.r, vectors.p, vectors.check_every
+    rows, found, models = vectors.scalars.unbind(), Solution(), list[float]()
+    grid = _kept_steps(max_steps) if keep else frozenset()
 
     def preconditioned() -> Tensor:
         return r if preconditioner is None else torch.div(r, preconditioner, out=vectors.z)
+
+    def look(last: int) -> bool:
+        """Read the scalars of the steps up to `last`; say whether CG ended in one of them."""
+        first = (last - 1) // every * every + 1
+        # The one place where the host waits for the device.
+        read: list[list[float]] = vectors.scalars.tolist()
+        for step in range(first, last + 1):
+            ended = _end(read[step % every], models, tolerance)
+            if ended or step == max_steps:
+                found.ended = ended or "limit"
+                # A step without curvature had length 0: its iterate is the one before.
+                if step % every:
+                    vectors.x.copy_(vectors.ring[step % every])
+                return True
+            if step in grid:
+                copy = vectors.keep(len(found.iterates), vectors.ring[step % every])
+                found.iterates.append(Iterate(step, copy, models[-1]))
+        return False
 
     if x.any():
         torch.add(product(x), gradient, out=r)
     else:
         r.copy_(gradient)
     z = preconditioned()
-    torch.neg(z, out=p)
+    # The search direction points uphill, p = z + βp, which takes one pass; steps are subtracted.
+    p.copy_(z)
     rz = dot(r, z)
-    found, models, due = Solution(), list[float](), float(FIRST_KEPT)
     for step in range(1, max_steps + 1):
+        slot = step % every
         ap = product(p)
         pap = dot(p, ap)
         # A step of length 0 where pᵀAp is no curvature leaves x as it was.
         alpha = torch.where(pap > 0, rz / pap, 0.0)
-        x.addcmul_(p, alpha)
-        r.addcmul_(ap, alpha)
+        x = torch.addcmul(x, p, alpha, value=-1, out=vectors.ring[slot])
+        r.addcmul_(ap, alpha, value=-1)
         z = preconditioned()
         rz_next = dot(r, z)
-        # The one place in a step where the host waits for the device.
-        scalars: list[float] = torch.stack((pap, rz_next, dot(x, r), dot(x, gradient))).tolist()
-        curvature, residual, xr, xg = scalars
-        if not all(map(math.isfinite, scalars)):
-            found.ended, found.iterates = "not finite", []
+        torch.stack((pap, rz_next, dot(x, r), dot(x, gradient)), out=rows[slot])
+        if (slot == 0 or step == max_steps) and look(step):
             break
-        if curvature <= 0:
-            found.ended = "no curvature"
-            break
-        found.steps = step
-        models.append(0.5 * (xr + xg))
-        if step == math.ceil(due):
-            found.iterates.append(Iterate(step, vectors.keep(len(found.iterates)), models[-1]))
-            due *= KEPT_RATIO
-        if should_stop(models, tolerance):
-            found.ended = "progress"
-            break
-        if residual == 0:
-            found.ended = "solved"
-            break
-        p.mul_(rz_next / rz).sub_(z)
+        torch.addcmul(z, p, rz_next / rz, out=p)
         rz = rz_next
-    if found.ended != "not finite" and found.steps and not _has_last(found):
-        found.iterates.append(Iterate(found.steps, vectors.keep(len(found.iterates)), models[-1]))
+    found.steps = len(models)
+    if found.ended == "not finite":
+        found.iterates = []
+        vectors.x.zero_()
+    elif found.steps and not _has_last(found):
+        found.iterates.append(Iterate(found.steps, vectors.x, models[-1]))
     return found
 
 
@@ -138,6 +162,27 @@ def should_stop(models: Sequence[float], tolerance: float) -> bool:
     if i <= k or models[-1] >= 0:
         return False
     return (models[-1] - models[-1 - k]) / models[-1] < k * tolerance
+
+
+def _end(scalars: Sequence[float], models: list[float], tolerance: float) -> Ended | None:
+    """Say why CG ends at this step, if it does; φ of a completed step goes into `models`."""
+    curvature, residual, xr, xg = scalars
+    if not all(map(math.isfinite, scalars)):
+        return "not finite"
+    if curvature <= 0:
+        return "no curvature"
+    models.append(0.5 * (xr + xg))
+    if should_stop(models, tolerance):
+        return "progress"
+    return "solved" if residual == 0 else None
+
+
+def _kept_steps(max_steps: int) -> frozenset[int]:
+    steps, due = set[int](), float(FIRST_KEPT)
+    while due <= max_steps:
+        steps.add(math.ceil(due))
+        due *= KEPT_RATIO
+    return frozenset(steps)
 
 
 def _has_last(found: Solution) -> bool:

@@ -1,4 +1,4 @@
-"""The regularised objective h and its damped Gauss–Newton matrix."""
+"""The regularised objective h, its damped Gauss–Newton matrix, and its quadratic model."""
 
 from __future__ import annotations
 
@@ -14,15 +14,6 @@ from optim.objective import Batch, Curvature, Objective
 def dot(a: Float[Tensor, "1 P"], b: Float[Tensor, "1 P"]) -> Float[Tensor, ""]:
     """Return a·b as a scalar that stays on the device."""
     return torch.dot(a.view(-1), b.view(-1))
-
-
-def chunk_size(cases: int, chunks: int) -> int:
-    """Return ⌈N / chunks⌉, the number of cases in a curvature batch.
-
-    >>> chunk_size(20_000, 4), chunk_size(10, 4)
-    (5000, 3)
-    """
-    return -(-cases // chunks)
 
 
 @dataclass(frozen=True)
@@ -49,11 +40,28 @@ class Regularized:
         torch.add(gradient, theta, alpha=self.l2, out=out)
         return loss.clone()
 
-    def curvature(self, theta: Float[Tensor, "1 P"], on: Batch, lam: float) -> Curvature:
-        """Return v ↦ A v = G v + (L2 + λ) v, with G linearised once at θ on `on`."""
-        product, shift = self.objective.curvature(theta, on), self.l2 + lam
+    def curvature(
+        self, theta: Float[Tensor, "1 P"], on: Batch, lam: float, structural: float | None = None
+    ) -> Curvature:
+        """Return v ↦ A v = (G + s·G_S + (L2 + λ) I) v, linearised once at θ on `on`.
+
+        s is `structural`, and there is no G_S where it is None. A v is in memory that the
+        next product writes over.
+        """
+        product, shift = self.objective.curvature(theta, on, structural), self.l2 + lam
 
         def damped(v: Float[Tensor, "1 P"]) -> Float[Tensor, "1 P"]:
             return product(v).add_(v, alpha=shift)
 
         return damped
+
+    def model(
+        self,
+        theta: Float[Tensor, "1 P"],
+        on: Batch,
+        gradient: Float[Tensor, "1 P"],
+        p: Float[Tensor, "1 P"],
+    ) -> float:
+        """Return q(p) = gᵀp + ½pᵀ(G + L2 I)p, by a linearisation and a product of their own."""
+        undamped = self.curvature(theta, on, lam=0.0)(p)
+        return dot(gradient, p).item() + 0.5 * dot(undamped, p).item()

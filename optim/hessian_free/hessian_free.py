@@ -3,12 +3,14 @@
 With h(θ) = f(θ) + ½ L2 ‖θ‖², one iteration is
 
     g     ∇h on the gradient batch (the whole training set by default)
-    A     G + L2 + λ, G the Gauss–Newton matrix on one chunk, chunks taken in turn
+    A     G + λμ G_S + L2 + λ, G the Gauss–Newton matrix on one chunk, chunks taken in turn,
+          G_S structural damping for recurrent networks (μ = 0: none)
     x₀    decay × the last CG iterate of the previous iteration
     M     (mean over cases of the squared per-case gradient + λ + L2)^exponent
     CG    on A x = −g from x₀, preconditioned by M, until φ makes too little progress
     p     the best of the kept CG iterates on h, from last to first
-    ρ     (h(θ+p) − h(θ)) / q(p) on the chunk, q(p) = gᵀp + ½pᵀ(G + L2)p
+    ρ     (h(θ+p) − h(θ)) / q(p) on the chunk, q(p) = gᵀp + ½pᵀ(G + L2)p;
+          on the gradient batch, where that is a sample
     rate  1, × 0.8 up to 60 times, until h(θ + rate·p) ≤ h(θ) + 0.01·rate·gᵀp, else 0
     λ     ρ < ¼: × 3/2;  ρ > ¾: × 2/3
     θ     += rate·p
@@ -21,7 +23,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -29,27 +30,25 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from optim.hessian_free.cg import Vectors, conjugate_gradients
-from optim.hessian_free.curvature import Regularized, chunk_size, dot
-from optim.hessian_free.damping import adapted, exhausted, reduction_ratio
+from optim.hessian_free.base import (
+    EXPONENT,
+    LAM,
+    LAM_FACTOR,
+    PRECONDITION,
+    OneTrial,
+    State,
+    reason_to_stop,
+)
+from optim.hessian_free.batches import curvature_batch, gradient_batch
+from optim.hessian_free.cg import conjugate_gradients
+from optim.hessian_free.curvature import Regularized, dot
+from optim.hessian_free.damping import MOST, reduction_ratio
 from optim.hessian_free.line_search import backtrack, search
-from optim.hessian_free.preconditioner import diagonal
-from optim.hyperparameters import Hyperparameter, UsageError, cast_all
-from optim.objective import FULL, Method, Objective
+from optim.hyperparameters import Hyperparameter
+from optim.objective import Objective
 
 
-@dataclass
-class State:
-    """λ, the last CG iterate, and the memory that every iteration uses again."""
-
-    lam: float
-    last: Float[Tensor, "1 P"]
-    vectors: Vectors
-    gradient: Float[Tensor, "1 P"]
-    point: Float[Tensor, "1 P"]
-
-
-class HessianFree:
+class HessianFree(OneTrial):
     """Truncated Newton on the damped Gauss–Newton matrix, A p = −g by preconditioned CG.
 
     A step changes θ and the state only at its very end, so a step that `BudgetSpent`
@@ -59,25 +58,33 @@ class HessianFree:
     name: ClassVar[str] = "hf"
     reference: ClassVar[str] = (
         "Martens (2010), Deep learning via Hessian-free optimization; "
-        "Martens & Sutskever (2012), Training deep and recurrent networks with "
-        "Hessian-free optimization"
+        "Martens & Sutskever (2011), Learning recurrent neural networks with "
+        "Hessian-free optimization; Martens & Sutskever (2012), Training deep and "
+        "recurrent networks with Hessian-free optimization"
     )
     space: ClassVar[tuple[Hyperparameter, ...]] = (
         Hyperparameter(
             "batch", int, 0, "cases of the gradient and the searches; 0: the whole set", low=0
         ),
         Hyperparameter(
-            "chunks", int, 4, "the curvature batch is this part of the training set", low=1,
+            "chunks", int, 4, "the curvature batch is this part of the gradient batch", low=1,
             tune=(1, 16), scale="log",
         ),
         Hyperparameter(
-            "l2", float, 2e-5, "L2: h = f + ½ L2 ‖θ‖²", low=0.0
+            "l2", float, 2e-5, "L2: h = f + ½ L2 ‖θ‖²", low=0.0, high=MOST
+        ),
+        LAM,
+        LAM_FACTOR,
+        Hyperparameter(
+            "structural", float, 0.0,
+            "μ: structural damping λμ G_S of recurrent networks (published: 1/30); 0: none",
+            low=0.0, high=1.0,
         ),
         Hyperparameter(
-            "lam", float, 45.0, "λ₀, the initial damping; 0 stays 0", low=0.0,
-            tune=(0.1, 100.0), scale="log", grid=(0.1, 1.0, 5.0, 15.0, 45.0, 100.0),
+            "structural_factor", float, 1.0,
+            "of G_S; 1: as printed, 1 − h²; 0.25: as in its authors' code",
+            low=0.0, open_low=True, high=1.0,
         ),
-        Hyperparameter("lam_factor", float, 1.5, "λ is multiplied or divided by this", low=1.0),
         Hyperparameter("cg_max", int, 250, "CG steps of an iteration, at most", low=1),
         Hyperparameter(
             "cg_tolerance", float, 5e-4, "CG stops below this relative progress a step", low=0.0
@@ -85,13 +92,17 @@ class HessianFree:
         Hyperparameter(
             "decay", float, 0.95, "CG starts from this times its last iterate", low=0.0, high=1.0
         ),
-        Hyperparameter("precondition", bool, True, "whether CG is preconditioned"),
-        Hyperparameter("exponent", float, 0.75, "the preconditioner's power", low=0.0, high=1.0),
+        PRECONDITION,
+        EXPONENT,
     )  # fmt: skip
     choices: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             "regulariser": "L2 acts on all parameters, biases included; the per-case gradients "
             "of the preconditioner leave it out.",
+            "chunks": "The curvature batch is ⌈gradient batch / chunks⌉ cases of a stream of its "
+            "own; with one chunk it is the gradient batch, and h there is computed once.",
+            "structural damping": "λμ·factor·G_S is part of A and scales with λ; the "
+            "preconditioner leaves it out.",
             "stop rule": "CG stops at step i > k if φ(x_i) < 0 and (φ(x_i) − φ(x_{i−k})) / "
             "φ(x_i) < k·cg_tolerance, k = max(10, ⌈0.1 i⌉).",
             "warm start": "CG starts from decay times the previous run's last iterate, not the "
@@ -100,41 +111,23 @@ class HessianFree:
             "which costs one more pass over it.",
             "backtracking grid": "Iterates are kept at i = ⌈5·1.3^j⌉ and at the last step, and "
             "evaluated on the gradient batch from last to first until h gets worse.",
-            "reduction ratio": "ρ's numerator is the change of h on the curvature chunk from θ to "
-            "θ+p, p the backtracked iterate at rate 1; ρ = −∞ if h rose.",
+            "reduction ratio": "ρ's numerator is the change of h from θ to θ+p, p the backtracked "
+            "iterate at rate 1, on the curvature chunk if the gradient is that of the whole set, "
+            "else on the gradient batch: on other cases the change is mostly one of cases, and λ "
+            "grows for nothing; ρ = −∞ if h rose.",
             "reduction denominator": "gᵀp + ½pᵀ(G + L2)p with G on the chunk and g on the gradient "
-            "batch, measured from θ and without λ.",
+            "batch, measured from θ and without λ and G_S; φ(p) − ½λ‖p‖² gives it without a "
+            "product, but with G_S it takes one more linearisation and product.",
             "line search": "Rate 1, × 0.8 up to 60 times, until h on the gradient batch fulfils "
             "Armijo's condition with c = 0.01; otherwise the step is rejected.",
-            "damping bounds": "λ stays within a factor of 1e10 of λ₀; a step rejected at the upper "
-            "bound ends the trial.",
+            "damping bounds": "λ stays within a factor of 1e10 of λ₀ and within 1e-30 to 1e30.",
+            "ending": "60 steps in a row that do not lower h end the trial.",
         }
     )
 
-    backends: ClassVar[tuple[str, ...]] = ("torch",)
-    cost_of_a_step: float | None = None
-    fleet_key: tuple[Any, ...] | None = None
-    hyperparameters: Mapping[str, Any]
-
-    def __init__(self, backend: str = "torch", **hyperparameters: object) -> None:
-        self.backend = backend
-        self.hyperparameters = cast_all(self.space, hyperparameters, self.name)
-
-    def join(self, others: list[Any]) -> Method:
-        """Refuse: CG runs of different trials stop at different steps."""
-        raise UsageError("hf trains one trial at a time; run each trial in a fleet of its own.")
-
     def init(self, theta: Float[Tensor, "1 P"], seed: int, budget: int | None) -> State:
         """Return λ₀ and a warm start of 0; neither `seed` nor `budget` matters to this method."""
-        if theta.shape[0] != 1:
-            raise UsageError(f"hf trains one trial at a time; it was given {theta.shape[0]} rows.")
-        return State(
-            lam=self.hyperparameters["lam"],
-            last=torch.zeros_like(theta),
-            vectors=Vectors(theta),
-            gradient=torch.zeros_like(theta),
-            point=torch.zeros_like(theta),
-        )
+        return State(**self.start(theta))
 
     def step(
         self, theta: Float[Tensor, "1 P"], objective: Objective, state: State
@@ -148,9 +141,9 @@ class HessianFree:
         """
         hp, lam, g, vectors = self.hyperparameters, state.lam, state.gradient, state.vectors
         h = Regularized(objective, hp["l2"])
-        cases = objective.next_batch(hp["batch"] or FULL)
-        size = chunk_size(objective.next_batch(FULL).cases, hp["chunks"])
-        chunk = objective.next_batch(size, "curvature")
+        cases = gradient_batch(objective, hp["batch"])
+        chunk = curvature_batch(objective, cases, hp["chunks"])
+        structural = lam * hp["structural"] * hp["structural_factor"] if hp["structural"] else None
 
         def along(p: Float[Tensor, "1 P"], rate: float = 1.0) -> Float[Tensor, "1 P"]:
             return torch.add(theta, p, alpha=rate, out=state.point)
@@ -160,24 +153,31 @@ class HessianFree:
         report = _report(loss, lam)
         if not math.isfinite(loss.item()):
             return report
-        if reason := _reason_to_stop(g):
+        if reason := reason_to_stop(before, g):
             return report | {"stop": reason}
 
-        m = None
-        if hp["precondition"]:
-            m = diagonal(objective.squared_gradient(theta, cases), lam + hp["l2"], hp["exponent"])
-        a = h.curvature(theta, chunk, lam)
+        m = self.preconditioner(theta, objective, cases, lam + hp["l2"])
+        a = h.curvature(theta, chunk, lam, structural)
         torch.mul(state.last, hp["decay"], out=vectors.x)
         cg = conjugate_gradients(a, g, m, vectors, hp["cg_max"], hp["cg_tolerance"])
         report |= {"cg_steps": cg.steps, "kept": len(cg.iterates)}
 
-        rho, rate = -math.inf, 0.0
+        rho, rate, q = -math.inf, 0.0, math.nan
         if cg.iterates:
             best = backtrack(cg.iterates, lambda x: h.loss(along(x), cases))
             p = best.iterate.x
             # φ(p) is known from CG and holds λ; q(p), the model without damping, costs no product.
+            # It is not finite where ‖p‖² is not, and such a step is of no use.
             q = best.iterate.model - 0.5 * lam * dot(p, p).item()
-            rho = reduction_ratio(h.loss(theta, chunk), h.loss(along(p), chunk), q)
+            if structural is not None and math.isfinite(q):
+                q = h.model(theta, chunk, g, p)
+        if math.isfinite(q):
+            known = hp["batch"] > 0 or chunk is cases
+            rho = reduction_ratio(
+                before if known else h.loss(theta, chunk),
+                best.value if known else h.loss(along(p), chunk),
+                q,
+            )
             found = search(
                 lambda r: h.loss(along(p, r), cases), before, dot(g, p).item(), best.value
             )
@@ -192,37 +192,13 @@ class HessianFree:
             }
 
         # Nothing below can be cut short: θ and the state change together or not at all.
-        state.lam = adapted(lam, rho, hp["lam_factor"], start=hp["lam"])
-        state.last, vectors.x = vectors.x, state.last
-        if cg.ended == "not finite":
-            state.last.zero_()
         if rate > 0:
             theta.add_(p, alpha=rate)
-        elif exhausted(state.lam, start=hp["lam"]):
-            report["stop"] = "The loss cannot be lowered further at this precision."
-        return report
-
-    def iterate(self, theta: Float[Tensor, "1 P"], state: State) -> Float[Tensor, "1 P"]:
-        """Return θ itself."""
-        return theta
-
-    def state_dict(self, state: State) -> dict[str, Any]:
-        """Return λ and the last CG iterate; everything else is made anew in every step."""
-        return {"lam": state.lam, "last": state.last.clone()}
-
-    def load_state_dict(self, state: State, saved: Mapping[str, Any]) -> None:
-        """Put λ and the last CG iterate back, exactly."""
-        state.lam = float(saved["lam"])
-        state.last.copy_(saved["last"])
+        lowered = report["decrease"] > 0
+        return report | self.conclude(state, rho, lowered, sound=math.isfinite(q))
 
 
 def _report(loss: Float[Tensor, " 1"], lam: float) -> dict[str, Any]:
     """Return the report of a step that has not moved."""
     numbers = ("rate", "model_decrease", "decrease", "cg_steps", "kept", "iterate", "evaluations")
     return {"loss": loss, "lambda": lam, "rho": -math.inf} | dict.fromkeys(numbers, 0)
-
-
-def _reason_to_stop(gradient: Float[Tensor, "1 P"]) -> str | None:
-    if not gradient.isfinite().all():
-        return "The gradient is not finite although the loss is."
-    return None if gradient.any() else "The gradient is zero: θ is a stationary point."

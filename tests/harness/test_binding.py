@@ -19,6 +19,7 @@ from harness.seeds import generator
 from harness.spec import Budget
 from models.autoencoder import AutoencoderPasses
 from models.problem import Data, Problem
+from optim.hyperparameters import UsageError
 from optim.objective import FULL, BudgetSpent
 from tests.models.tiny import ARCHITECTURE, Tiny, padding
 
@@ -275,8 +276,18 @@ def test_cases_drawn_anew_never_come_again() -> None:
 
 
 def test_cases_drawn_anew_have_no_whole_set() -> None:
-    with pytest.raises(ValueError, match="tiny draws its training cases anew.*batch=1000"):
+    with pytest.raises(UsageError, match="tiny draws its training cases anew.*batch=1000"):
         drawing([0]).next_batch(FULL)
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_structural_damping_without_hidden_state_over_time_is_refused(by_hand: bool) -> None:
+    data = DeviceData.put(Tiny().data(), CPU, torch.float64)
+    account = Account(Budget("updates", 1.0), Clock(CPU))
+    objective = BoundObjective(Tiny(by_hand=by_hand), data, [0], account)
+    theta = initial_parameters(Tiny(), [0], CPU, torch.float64)
+    with pytest.raises(UsageError, match=r"no hidden state over time.*write structural=0\.$"):
+        objective.curvature(theta, objective.next_batch(4), structural=0.1)
 
 
 @pytest.mark.parametrize("fresh", [False, True])

@@ -24,6 +24,7 @@ SETTINGS = {
     "cm": {"lr": "0.02", "mu_max": "0.9", "period": "3", "final": "4"},
     "nag": {"lr": "0.02", "mu_max": "0.9", "period": "3", "final": "4", "l2": "1e-4"},
     "hf": {"lam": "1", "chunks": "3", "cg_max": "15"},
+    "hfm": {"lam": "1", "part": "1", "chunks": "2", "cg_steps": "4", "decay": "0.8"},
     "torch.optim.AdamW": {"lr": "0.02"},
 }
 """What each method is run with; a method that is built in and not here fails every law."""

@@ -32,6 +32,7 @@ TO_THE_MINIMUM: dict[str, tuple[int, dict[str, object]]] = {
     "cm": (250, {"lr": 0.3, "batch": CASES}),
     "nag": (150, {"lr": 0.3, "batch": CASES, "l2": 0}),
     "hf": (12, {"l2": 0, "lam": 0.1, "chunks": 1}),
+    "hfm": (30, {"l2": 0, "lam": 0.1, "chunks": 1, "batch": 0}),
     "torch.optim.AdamW": (500, {"lr": 0.02, "batch": CASES, "weight_decay": 0}),
 }
 

@@ -17,6 +17,8 @@ from optim.objective import FULL, BudgetSpent, Curvature, Full, Stream
 
 Network = Callable[[Tensor, Tensor], Tensor]
 """(θ of shape (P,), inputs (B, D)) -> z of shape (B, T)."""
+Hidden = Callable[[Tensor, Tensor], Tensor]
+"""(θ of shape (P,), inputs (B, D)) -> hidden pre-activations x of shape (B, H)."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,10 @@ class Cases:
 
 
 class DenseObjective:
-    """Counts its calls; `budget` calls can be paid. K = 1."""
+    """Counts its calls; `budget` calls can be paid. K = 1.
+
+    With `hidden` it has structural curvature. `fresh`: there is no whole training set.
+    """
 
     def __init__(
         self,
@@ -38,17 +43,24 @@ class DenseObjective:
         targets: Tensor,
         loss: str = "logistic",
         budget: float = float("inf"),
+        hidden: Hidden | None = None,
+        fresh: bool = False,
     ) -> None:
         self.network, self.inputs, self.targets, self.kind = network, inputs, targets, loss
+        self.hidden, self.fresh = hidden, fresh
         self.budget = budget
         self.calls: Counter[str] = Counter()
         self.position = {"gradient": 0, "curvature": 0}
-        # The contract lets every call write over the last gradient; this one makes sure of it.
+        # The contract lets every call write over the last gradient, and every product over the
+        # last product; this one makes sure of it.
         self._gradient: Tensor | None = None
+        self._product: Tensor | None = None
 
     def next_batch(self, size: int | Full, stream: Stream = "gradient") -> Cases:
         n = len(self.inputs)
         if size is FULL:
+            if self.fresh:
+                raise ValueError("The cases are drawn anew; give the method a batch size.")
             return Cases(torch.arange(n))
         start = self.position[stream]
         self.position[stream] += size
@@ -74,16 +86,30 @@ class DenseObjective:
     def curvature(self, theta: Tensor, on: Cases, structural: float | None = None) -> Curvature:
         self._pay("linearization")
         g = self.gauss_newton(theta, on)
+        if structural is not None:
+            g = g + structural * self.structural(theta, on)
+        if self._product is None:
+            self._product = torch.empty_like(theta)
+        memory = self._product
 
         def product(v: Tensor) -> Tensor:
             self._pay("product")
-            return v @ g
+            memory.fill_(float("nan"))
+            return torch.mm(v, g, out=memory)
 
         return product
 
+    def structural(self, theta: Tensor, on: Cases) -> Tensor:
+        """The dense G_S = mean over cases of J_xᵀ diag(1 − tanh²(x)) J_x."""
+        if self.hidden is None:
+            raise ValueError("There is no hidden state over time.")
+        j = _jacobian(self.hidden, theta[0], self.inputs[on.indices])
+        h = torch.tanh(self.hidden(theta[0], self.inputs[on.indices]))
+        return torch.einsum("bhi,bh,bhj->ij", j, 1 - h.square(), j) / on.cases
+
     def gauss_newton(self, theta: Tensor, on: Cases) -> Tensor:
         """The dense G = mean over cases of Jᵀ H_L J."""
-        j = self._jacobian(theta[0], on)
+        j = _jacobian(self.network, theta[0], self.inputs[on.indices])
         z = self.network(theta[0], self.inputs[on.indices])
         y = torch.sigmoid(z)
         h = y * (1 - y) if self.kind == "logistic" else torch.ones_like(z)
@@ -103,15 +129,17 @@ class DenseObjective:
             return F.binary_cross_entropy_with_logits(z, t, reduction="none").sum(1)
         return 0.5 * (z - t).square().sum(1)
 
-    def _jacobian(self, theta: Tensor, on: Cases) -> Tensor:
-        """∂z/∂θ of every case, (B, T, P)."""
-        of_a_case = torch.func.jacrev(lambda row, x: self.network(row, x.unsqueeze(0))[0])
-        return torch.func.vmap(of_a_case, (None, 0))(theta, self.inputs[on.indices])
-
     def _per_case_gradients(self, theta: Tensor, on: Cases) -> Tensor:
         z = self.network(theta, self.inputs[on.indices])
         y = torch.sigmoid(z) if self.kind == "logistic" else z
-        return torch.einsum("bt,bti->bi", y - self.targets[on.indices], self._jacobian(theta, on))
+        j = _jacobian(self.network, theta, self.inputs[on.indices])
+        return torch.einsum("bt,bti->bi", y - self.targets[on.indices], j)
+
+
+def _jacobian(function: Network | Hidden, theta: Tensor, inputs: Tensor) -> Tensor:
+    """∂z/∂θ or ∂x/∂θ of every case, (B, T, P)."""
+    of_a_case = torch.func.jacrev(lambda row, x: function(row, x.unsqueeze(0))[0])
+    return torch.func.vmap(of_a_case, (None, 0))(theta, inputs)
 
 
 def linear(theta: Tensor, x: Tensor) -> Tensor:
@@ -150,6 +178,29 @@ def mlp(sizes: tuple[int, ...]) -> tuple[Network, int]:
         return x @ parts[-2] + parts[-1]
 
     return network, count
+
+
+def small_rnn(seed: int = 0, cases: int = 12, fresh: bool = False) -> tuple[DenseObjective, Tensor]:
+    """A network of 4 tanh units over 5 time steps of 2 inputs, one output at the end, and a θ."""
+    generator = torch.Generator().manual_seed(seed)
+    units, steps, width = 4, 5, 2
+
+    def hidden(theta: Tensor, x: Tensor) -> Tensor:
+        into, among = theta[: width * units], theta[width * units : (width + units) * units]
+        state, before = x.new_zeros(len(x), units), []
+        for at in x.unflatten(1, (steps, width)).unbind(1):
+            before.append(at @ into.view(width, units) + state @ among.view(units, units))
+            state = torch.tanh(before[-1])
+        return torch.cat(before, 1)
+
+    def network(theta: Tensor, x: Tensor) -> Tensor:
+        return torch.tanh(hidden(theta, x)[:, -units:]) @ theta[-units:].unsqueeze(1)
+
+    x = torch.randn(cases, steps * width, generator=generator, dtype=torch.float64)
+    t = x[:, ::width].mean(1, keepdim=True)
+    count = (width + units + 1) * units
+    theta = 0.5 * torch.randn(1, count, generator=generator, dtype=torch.float64)
+    return DenseObjective(network, x, t, "squared", hidden=hidden, fresh=fresh), theta
 
 
 def small_mlp(

@@ -65,7 +65,7 @@ def refusal(text: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["sgd", "cm", "nag", "hf"])
+@pytest.mark.parametrize("name", ["sgd", "cm", "nag", "hf", "hfm"])
 def test_built_in_methods_go_by_their_own_names(name: str) -> None:
     assert name in names()
     assert find(name).name == name
@@ -75,7 +75,7 @@ def test_built_in_methods_go_by_their_own_names(name: str) -> None:
 
 def test_an_unknown_method_gets_the_nearest() -> None:
     assert refusal("nga").startswith(
-        "There is no optimizer 'nga'; did you mean 'nag'? There are: sgd, cm, nag, hf"
+        "There is no optimizer 'nga'; did you mean 'nag'? There are: sgd, cm, nag, hf, hfm"
     )
     assert "'./mine.py'" in refusal("./mine.py")
     assert "./file.py:Class" in refusal("./mine.py")
@@ -146,7 +146,7 @@ def test_a_class_that_is_no_method_is_refused(mine: Path, name: str, message: st
 def test_entry_points(points: list[EntryPoint]) -> None:
     points.append(EntryPoint("theirs", "optim.momentum:NAG", registry.GROUP))
     points.append(EntryPoint("other", "optim.momentum:CM", "another.group"))
-    assert names() == ["sgd", "cm", "nag", "hf", "theirs"]
+    assert names() == ["sgd", "cm", "nag", "hf", "hfm", "theirs"]
     assert type(resolve("theirs[lr=0.5]")) is NAG
     assert "did you mean 'theirs'" in refusal("their")
     assert refusal("other").startswith("There is no optimizer 'other'")
@@ -155,7 +155,7 @@ def test_entry_points(points: list[EntryPoint]) -> None:
 def test_an_entry_point_does_not_replace_a_built_in_method(points: list[EntryPoint]) -> None:
     points.append(EntryPoint("nag", "optim.momentum:CM", registry.GROUP))
     assert type(resolve("nag")) is NAG
-    assert names() == ["sgd", "cm", "nag", "hf"]
+    assert names() == ["sgd", "cm", "nag", "hf", "hfm"]
 
 
 def test_a_broken_entry_point_is_a_sentence(points: list[EntryPoint]) -> None:

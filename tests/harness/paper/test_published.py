@@ -11,6 +11,8 @@ HF = {
     "cg_tolerance": 5e-4, "decay": 0.95, "precondition": True, "exponent": 0.75,
 }  # fmt: skip
 
+HFM = {"recipe": "curves", "length": 1.0, "batch": 0, "lam": 45.0}
+
 
 @pytest.mark.parametrize(
     ("problem", "method", "given", "value"),
@@ -22,6 +24,8 @@ HF = {
         ("faces", "sgd", {"lr": 0.1, "batch": 200, "l2": 0.0}, 36.4),
         ("curves", "hf", HF, 0.11),
         ("faces", "hf", HF | {"l2": 1e-5, "chunks": 20}, 12.0),
+        ("curves", "hfm", HFM, 0.058),
+        ("mnist", "hfm", HFM | {"recipe": "mnist"}, 0.69),
     ],
 )
 def test_rows_of_table_1(problem, method, given, value):
@@ -43,6 +47,9 @@ def test_rows_of_table_1(problem, method, given, value):
         ("curves", "paper", "hf", HF | {"lam": 1.0}),
         ("mnist", "paper", "hf", HF),
         ("curves", "paper", "hf", {}),
+        ("mnist", "paper", "hfm", HFM),
+        ("curves", "paper", "hfm", HFM | {"length": 0.1}),
+        ("curves", "paper", "hfm", HFM | {"recipe": "single"}),
     ],
 )
 def test_none_elsewhere(problem, preset, method, given):

@@ -1,9 +1,13 @@
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from optim.hessian_free import cg
 from optim.hessian_free.cg import Solution, Vectors, conjugate_gradients, should_stop
@@ -12,14 +16,16 @@ from tests.optim.dense import spectrum
 
 
 class Product:
-    """v ↦ A v for a symmetric A, with a count."""
+    """v ↦ A v for a symmetric A, into the same memory every time, with a count."""
 
     def __init__(self, a: Tensor) -> None:
         self.a, self.count = a, 0
+        self.memory = torch.empty(1, len(a), dtype=a.dtype)
 
     def __call__(self, v: Tensor) -> Tensor:
         self.count += 1
-        return v @ self.a if self.a.dim() == 2 else v * self.a
+        self.memory.fill_(math.nan)
+        return self.memory.copy_(v @ self.a if self.a.dim() == 2 else v * self.a)
 
 
 def vector(n: int, seed: int = 1) -> Tensor:
@@ -34,11 +40,13 @@ def solve(
     x0: Tensor | None = None,
     max_steps: int = 200,
     tolerance: float = 0.0,
+    check_every: int | None = None,
+    keep: bool = True,
 ) -> tuple[Solution, Tensor]:
-    vectors = Vectors(g)
+    vectors = Vectors(g, check_every)
     if x0 is not None:
         vectors.x.copy_(x0)
-    return conjugate_gradients(product, g, m, vectors, max_steps, tolerance), vectors.x
+    return conjugate_gradients(product, g, m, vectors, max_steps, tolerance, keep), vectors.x
 
 
 @pytest.fixture
@@ -95,16 +103,6 @@ def test_iterates_are_kept_on_the_grid_and_at_the_last_step() -> None:
         expected = sorted({i for i in grid if i <= steps} | {steps})
         assert [iterate.step for iterate in found.iterates] == expected
         assert torch.equal(found.iterates[-1].x, x)
-
-
-def test_vectors_are_used_again() -> None:
-    g, vectors = vector(40), Vectors(vector(40))
-    first = conjugate_gradients(Product(torch.ones(40)), g, None, vectors, 50, 0.0)
-    memory = [kept.data_ptr() for kept in vectors.kept]
-    vectors.x.zero_()
-    again = conjugate_gradients(Product(torch.ones(40)), g, None, vectors, 50, 0.0)
-    assert [kept.data_ptr() for kept in vectors.kept] == memory
-    assert [i.model for i in first.iterates] == [i.model for i in again.iterates]
 
 
 def test_a_start_of_zero_costs_no_product(matrix: Tensor) -> None:
@@ -172,7 +170,7 @@ def test_direction_without_curvature_ends_with_the_last_good_iterate() -> None:
 
 
 def test_no_curvature_at_the_first_step_keeps_nothing() -> None:
-    found, x = solve(Product(-torch.ones(3)), vector(3))
+    found, x = solve(Product(-torch.ones(3).double()), vector(3))
     assert (found.ended, found.steps, found.iterates) == ("no curvature", 0, [])
     assert not x.any()
 
@@ -184,8 +182,125 @@ def test_a_product_that_is_not_finite_discards_the_run(bad: float) -> None:
             product = super().__call__(v)
             return product if self.count < 8 else product * bad
 
-    found, _ = solve(Breaking(torch.logspace(0, -2, 40, dtype=torch.float64)), vector(40))
+    found, x = solve(Breaking(torch.logspace(0, -2, 40, dtype=torch.float64)), vector(40))
     assert (found.ended, found.steps, found.iterates) == ("not finite", 7, [])
+    assert not x.any()
+
+
+def test_only_the_last_iterate_is_kept_where_no_other_is_wanted(matrix: Tensor) -> None:
+    every, x = solve(Product(matrix), vector(40), max_steps=20)
+    last, y = solve(Product(matrix), vector(40), max_steps=20, keep=False)
+    assert (len(every.iterates), len(last.iterates)) == (7, 1)
+    assert (last.iterates[0].step, last.iterates[0].model) == (20, every.iterates[-1].model)
+    assert torch.equal(last.iterates[0].x, y) and torch.equal(x, y)
+
+
+class Spoilt(Product):
+    """Multiplies every product from the `first` on by `by`."""
+
+    def __init__(self, first: int, by: float) -> None:
+        super().__init__(torch.logspace(0, -3, 400, dtype=torch.float64))
+        self.first, self.by = first, by
+
+    def __call__(self, v: Tensor) -> Tensor:
+        product = super().__call__(v)
+        return product if self.count < self.first else product.mul_(self.by)
+
+
+def identity() -> Product:
+    return Product(torch.full((400,), 2.0, dtype=torch.float64))
+
+
+def sound() -> Product:
+    return Spoilt(10**9, 1.0)
+
+
+CASES: list[tuple[str, Callable[[], Product], dict[str, Any]]] = [
+    *(("limit", sound, {"max_steps": n}) for n in (1, 2, 9, 10, 11, 30)),
+    *(("progress", sound, {"tolerance": t}) for t in (1.0, 0.1, 0.01, 5e-4)),
+    ("solved", identity, {}),
+    *(("no curvature", lambda n=n: Spoilt(n, -1.0), {}) for n in (1, 2, 3, 9, 10, 11, 12, 13)),
+    *(("not finite", lambda n=n: Spoilt(n, math.nan), {}) for n in (1, 2, 3, 9, 10, 11, 12)),
+    ("not finite", lambda: Spoilt(6, math.inf), {}),
+    # The rule ends CG at step 11, before the products go bad.
+    ("progress", lambda: Spoilt(12, math.nan), {"tolerance": 1.0}),
+    ("progress", lambda: Spoilt(13, -1.0), {"tolerance": 1.0}),
+]
+
+
+@pytest.mark.parametrize(("ended", "product", "given"), CASES)
+@pytest.mark.parametrize("warm", [False, True])
+def test_looking_less_often_changes_no_bit(
+    ended: str, product: Callable[[], Product], given: dict[str, Any], warm: bool
+) -> None:
+    g, m = vector(400), vector(400, 2).abs() + 0.5
+    x0 = vector(400, 3) if warm else None
+    if ended == "solved":
+        g, m, x0 = torch.ones(1, 400).double(), torch.ones(1, 400).double(), None
+    results = [solve(product(), g, m, x0, check_every=k, **given) for k in (1, 3, 10)]
+    (first, x), *others = results
+    assert warm or first.ended == ended
+    assert x.isfinite().all()
+    for other, y in others:
+        assert (other.ended, other.steps) == (first.ended, first.steps)
+        assert torch.equal(x, y)
+        assert len(other.iterates) == len(first.iterates)
+        for a, b in zip(first.iterates, other.iterates, strict=True):
+            assert (a.step, a.model) == (b.step, b.model)
+            assert torch.equal(a.x, b.x)
+
+
+@contextmanager
+def counted_reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Note whenever the host reads a number from a tensor, by .item(), bool(…) or .tolist()."""
+    reads: list[str] = []
+    tolist = Tensor.tolist
+
+    class Noting(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            if function is torch.ops.aten._local_scalar_dense.default:
+                reads.append("item")
+            return function(*args, **(kwargs or {}))
+
+    with monkeypatch.context() as patch, Noting():
+        patch.setattr(Tensor, "tolist", lambda t: reads.append("tolist") or tolist(t))
+        yield reads
+
+
+@pytest.mark.parametrize("every", [1, 3, 10])
+@pytest.mark.parametrize("steps", [7, 30])
+def test_the_host_reads_only_when_it_looks(
+    every: int, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product = sound()
+    with counted_reads(monkeypatch) as reads:
+        found, _ = solve(product, vector(400), max_steps=steps, check_every=every)
+    assert found.steps == product.count == steps
+    # One more: whether the start is 0.
+    assert sorted(reads) == ["item"] + ["tolist"] * math.ceil(steps / every)
+
+
+def test_steps_after_the_end_are_fewer_than_between_two_looks() -> None:
+    for every in (1, 3, 10):
+        product = sound()
+        found, _ = solve(product, vector(400), tolerance=1.0, check_every=every)
+        assert found.steps == 11
+        assert product.count == math.ceil(11 / every) * every
+
+
+def test_memory_is_allocated_once() -> None:
+    g, vectors = vector(400), Vectors(vector(400), 3)
+
+    def addresses() -> list[int]:
+        every = (vectors.x, vectors.r, vectors.z, vectors.p, vectors.scalars)
+        return [t.data_ptr() for t in (*every, *vectors.ring, *vectors.kept)]
+
+    conjugate_gradients(sound(), g, None, vectors, 50, 0.0)
+    before = addresses()
+    conjugate_gradients(sound(), g, None, vectors, 50, 0.0)
+    assert addresses() == before
 
 
 def test_a_solved_system_ends() -> None:

@@ -1,9 +1,11 @@
+import pytest
 import torch
 
-from optim.hessian_free.curvature import Regularized, chunk_size
+from optim.hessian_free.batches import curvature_batch, gradient_batch, share
+from optim.hessian_free.curvature import Regularized
 from optim.hessian_free.preconditioner import diagonal
 from optim.objective import FULL
-from tests.optim.dense import small_mlp
+from tests.optim.dense import small_mlp, small_rnn
 
 
 def test_curvature_is_the_dense_matrix() -> None:
@@ -11,8 +13,9 @@ def test_curvature_is_the_dense_matrix() -> None:
     cases = objective.next_batch(FULL)
     product = Regularized(objective, l2=0.1).curvature(theta, cases, lam=2.0)
     n = theta.shape[1]
-    explicit = torch.cat([product(row.unsqueeze(0)) for row in torch.eye(n, dtype=torch.float64)])
-    dense = objective.gauss_newton(theta, cases) + 2.1 * torch.eye(n, dtype=torch.float64)
+    identity = torch.eye(n, dtype=torch.float64)
+    explicit = torch.cat([product(row.unsqueeze(0)).clone() for row in identity])
+    dense = objective.gauss_newton(theta, cases) + 2.1 * identity
     torch.testing.assert_close(explicit, dense, rtol=1e-14, atol=1e-14)
     assert objective.calls["linearization"] == 1
     assert objective.calls["product"] == n
@@ -39,10 +42,53 @@ def test_gradient_outlives_the_objectives_next_call() -> None:
     assert out.isfinite().all()
 
 
-def test_chunks_cover_the_training_set() -> None:
-    assert [chunk_size(20_000, c) for c in (1, 4, 8, 20)] == [20_000, 5_000, 2_500, 1_000]
-    assert chunk_size(10, 3) == 4
-    assert chunk_size(3, 8) == 1
+@pytest.mark.parametrize("structural", [None, 0.0, 0.3])
+def test_structural_curvature_is_the_dense_matrix(structural: float | None) -> None:
+    objective, theta = small_rnn()
+    cases, n = objective.next_batch(FULL), theta.shape[1]
+    product = Regularized(objective, l2=0.1).curvature(theta, cases, 2.0, structural)
+    identity = torch.eye(n, dtype=torch.float64)
+    explicit = torch.cat([product(row.unsqueeze(0)).clone() for row in identity])
+    dense = objective.gauss_newton(theta, cases) + 2.1 * identity
+    dense += (structural or 0.0) * objective.structural(theta, cases)
+    torch.testing.assert_close(explicit, dense, rtol=1e-14, atol=1e-14)
+
+
+def test_model_is_the_dense_one_and_costs_a_product() -> None:
+    objective, theta = small_rnn()
+    cases, g, p = objective.next_batch(FULL), theta.sin(), theta.cos()
+    q = Regularized(objective, l2=0.1).model(theta, cases, g, p)
+    dense = objective.gauss_newton(theta, cases) + 0.1 * torch.eye(theta.shape[1]).double()
+    assert q == pytest.approx((g @ p.T + 0.5 * p @ dense @ p.T).item(), rel=1e-14)
+    assert objective.calls == {"linearization": 1, "product": 1}
+
+
+def test_shares_cover_the_whole() -> None:
+    assert [share(20_000, c) for c in (1, 4, 8, 20)] == [20_000, 5_000, 2_500, 1_000]
+    assert share(10, 3) == 4
+    assert share(3, 8) == 1
+
+
+@pytest.mark.parametrize(
+    ("whole", "part", "chunks", "cases", "chunk"),
+    [(0, 1, 1, 24, 24), (0, 1, 5, 24, 5), (0, 16, 1, 2, 2), (10, 1, 4, 10, 3), (10, 3, 1, 4, 4)],
+)
+def test_batches(whole: int, part: int, chunks: int, cases: int, chunk: int) -> None:
+    objective, _ = small_mlp(cases=24)
+    gradient = gradient_batch(objective, whole, part)
+    curvature = curvature_batch(objective, gradient, chunks)
+    assert (gradient.cases, curvature.cases) == (cases, chunk)
+    assert (curvature is gradient) == (chunks == 1)
+    drawn = 0 if (whole, part) == (0, 1) else cases
+    assert objective.position == {"gradient": drawn, "curvature": 0 if chunks == 1 else chunk}
+
+
+def test_where_cases_are_drawn_anew_the_whole_is_a_number_or_an_error() -> None:
+    objective, _ = small_rnn(fresh=True)
+    assert gradient_batch(objective, 10, 3).cases == 4
+    for part in (1, 16):
+        with pytest.raises(ValueError, match="give the method a batch size"):
+            gradient_batch(objective, 0, part)
 
 
 def test_preconditioner_is_the_per_case_gradients_by_brute_force() -> None:

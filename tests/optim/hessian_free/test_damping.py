@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from optim.hessian_free.damping import adapted, exhausted, reduction_ratio
+from optim.hessian_free.damping import adapted, limits, reduction_ratio
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,9 @@ from optim.hessian_free.damping import adapted, exhausted, reduction_ratio
         (10.0, math.nan, -1.0, -math.inf),
         (10.0, math.inf, -1.0, -math.inf),
         (10.0, 8.0, 0.0, -math.inf),
+        (10.0, 8.0, math.nan, -math.inf),
+        (10.0, 8.0, -math.inf, -math.inf),
+        (1e300, 0.0, -1e-300, -math.inf),
     ],
 )
 def test_reduction_ratio(before: float, after: float, model: float, rho: float) -> None:
@@ -38,19 +41,18 @@ def test_damping_rule(rho: float, factor: float) -> None:
     assert adapted(45.0, rho, 1.5, 45.0) == pytest.approx(45.0 * factor, rel=1e-15)
 
 
-def test_damping_stays_in_its_range() -> None:
-    lam = 45.0
-    for _ in range(2000):
-        lam = adapted(lam, -math.inf, 1.5, 45.0)
-    assert exhausted(lam, 45.0)
-    assert lam == 45e10
-    for _ in range(4000):
-        lam = adapted(lam, 1.0, 1.5, 45.0)
-    assert not exhausted(lam, 45.0)
-    assert 0 < lam == pytest.approx(45e-10)
-    assert adapted(lam, 0.0, 1.5, 45.0) > lam
+@pytest.mark.parametrize("start", [45.0, 1.0, 5e-324, 1e-25, 1e25, 1e30])
+@pytest.mark.parametrize("factor", [1.0, 1.5, 1e300])
+def test_damping_stays_in_its_limits(start: float, factor: float) -> None:
+    low, high = limits(start)
+    assert 0 < low <= start <= high < math.inf
+    lam = start
+    for rho, limit in ((-math.inf, high), (1.0, low)):
+        for _ in range(200):
+            lam = adapted(lam, rho, factor, start)
+        assert lam == pytest.approx(start if factor == 1 else limit)
 
 
 def test_no_damping_stays_none() -> None:
-    assert adapted(0.0, -math.inf, 1.5, 0.0) == 0.0
-    assert not exhausted(0.0, 0.0)
+    assert limits(0.0) == (0.0, 0.0)
+    assert adapted(0.0, -math.inf, 1.5, 0.0) == adapted(0.0, 1.0, 1.5, 0.0) == 0.0

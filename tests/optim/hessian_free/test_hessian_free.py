@@ -10,7 +10,7 @@ from torch import Tensor
 from optim.hessian_free import HessianFree
 from optim.hyperparameters import UsageError
 from optim.objective import FULL, BudgetSpent
-from tests.optim.dense import DenseObjective, quadratic, small_mlp, spectrum
+from tests.optim.dense import DenseObjective, quadratic, small_mlp, small_rnn, spectrum
 
 EXACT: dict[str, object] = {"cg_tolerance": 0.0, "cg_max": 1000}
 NUMBERS = (
@@ -110,6 +110,47 @@ def test_reduction_ratio_is_measured_from_theta_after_a_warm_start() -> None:
     assert report["rho"] == pytest.approx(change / q, rel=1e-9)
 
 
+@pytest.mark.parametrize("factor", [1.0, 0.25])
+def test_structural_damping_is_in_the_system_and_not_in_the_model(factor: float) -> None:
+    objective, theta = small_rnn()
+    l2, lam, mu = 0.01, 2.0, 1 / 30
+    start, everything = theta.clone(), objective.next_batch(FULL)
+    identity = torch.eye(theta.shape[1], dtype=torch.float64)
+    g = objective.gradient(theta, everything)[1].clone() + l2 * theta
+    undamped = objective.gauss_newton(theta, everything) + l2 * identity
+    a = undamped + lam * identity + lam * mu * factor * objective.structural(theta, everything)
+    method = HessianFree(
+        lam=lam, l2=l2, chunks=1, precondition=False, structural=mu, structural_factor=factor,
+        **EXACT,
+    )  # fmt: skip
+    state = method.init(theta, 0, None)
+    objective.calls.clear()
+    report = method.step(theta, objective, state)
+    expected = np.linalg.solve(a.numpy(), -g[0].numpy())
+    np.testing.assert_allclose(state.last[0].numpy(), expected, rtol=1e-9, atol=1e-12)
+    p = (theta - start) / report["rate"]
+    q = (g @ p.T + 0.5 * p @ undamped @ p.T).item()
+    assert report["model_decrease"] == pytest.approx(-q, rel=1e-10)
+    assert objective.calls["linearization"] == 2
+    assert objective.calls["product"] == report["cg_steps"] + 1
+
+
+def test_no_structural_damping_asks_for_none() -> None:
+    objective, theta = small_mlp()
+    train(HessianFree(structural=0), objective, theta.clone(), 1)
+    with pytest.raises(ValueError, match="no hidden state over time"):
+        train(HessianFree(structural=1 / 30), objective, theta, 1)
+
+
+def test_cases_that_are_drawn_anew() -> None:
+    objective, theta = small_rnn(fresh=True)
+    reports = train(HessianFree(batch=9, chunks=3, lam=1.0), objective, theta, 10)
+    assert reports[-1]["loss"] < 0.5 * reports[0]["loss"]
+    assert objective.position == {"gradient": 90, "curvature": 30}
+    with pytest.raises(ValueError, match="give the method a batch size"):
+        train(HessianFree(), objective, theta, 1)
+
+
 def test_warm_start_is_the_decayed_last_iterate() -> None:
     seen: list[Tensor] = []
 
@@ -132,16 +173,35 @@ def test_warm_start_is_the_decayed_last_iterate() -> None:
             assert torch.equal(seen[0], 0.9 * last)
 
 
-def test_every_pass_is_counted_once() -> None:
+def test_rho_on_a_small_gradient_batch_is_measured_there() -> None:
+    """Between other cases than the gradient's, ρ would mostly see the change of cases."""
     objective, theta = small_mlp()
-    method = HessianFree(lam=5.0, cg_max=6)
+    start, cases = theta.clone(), objective.next_batch(12)
+    chunk = objective.next_batch(6, "curvature")
+    objective.position = {"gradient": 0, "curvature": 0}
+    method = HessianFree(lam=5.0, l2=0, batch=12, chunks=2, cg_max=5)
+    (report,) = train(method, objective, theta, 1)
+    p = (theta - start) / report["rate"]
+    g = objective.gradient(start, cases)[1].clone()
+    q = (g @ p.T + 0.5 * p @ objective.gauss_newton(start, chunk) @ p.T).item()
+    change = (objective.loss(start + p, cases) - objective.loss(start, cases)).item()
+    assert report["rho"] == pytest.approx(change / q, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("batch", "chunks", "more"), [(0, 4, 2), (0, 1, 0), (12, 4, 0), (12, 1, 0)]
+)
+def test_every_pass_is_counted_once(batch: int, chunks: int, more: int) -> None:
+    """On the gradient batch h is known at θ and at the iterates: ρ costs nothing there."""
+    objective, theta = small_mlp()
+    method = HessianFree(lam=5.0, cg_max=6, batch=batch, chunks=chunks)
     (report,) = train(method, objective, theta, 1)
     assert objective.calls == {
         "gradient": 1,
         "squared_gradient": 1,
         "linearization": 1,
         "product": report["cg_steps"],
-        "loss": report["evaluations"] + 2,
+        "loss": report["evaluations"] + more,
     }
 
 
@@ -156,10 +216,13 @@ def test_batches_and_chunks() -> None:
 
     objective.next_batch = next_batch  # type: ignore[method-assign]
     train(HessianFree(chunks=5), objective, theta.clone(), 2)
-    assert asked == [(FULL, "gradient"), (FULL, "gradient"), (5, "curvature")] * 2
+    assert asked == [(FULL, "gradient"), (5, "curvature")] * 2
     asked.clear()
-    train(HessianFree(batch=8, chunks=4), objective, theta.clone(), 1)
-    assert asked == [(8, "gradient"), (FULL, "gradient"), (6, "curvature")]
+    train(HessianFree(batch=8, chunks=3), objective, theta.clone(), 2)
+    assert asked == [(8, "gradient"), (3, "curvature")] * 2
+    asked.clear()
+    train(HessianFree(batch=8, chunks=1), objective, theta.clone(), 2)
+    assert asked == [(8, "gradient")] * 2
 
 
 def test_float32_training_lowers_the_loss() -> None:
@@ -256,8 +319,8 @@ def test_endless_rejection_ends_with_a_reason() -> None:
     objective, theta = distorted(bad_product=math.nan)
     method = HessianFree(lam=45.0)
     state = method.init(theta, 0, None)
-    reports = [method.step(theta, objective, state) for _ in range(57)]
-    assert [i for i, report in enumerate(reports) if "stop" in report] == [56]
+    reports = [method.step(theta, objective, state) for _ in range(60)]
+    assert [i for i, report in enumerate(reports) if "stop" in report] == [59]
     assert reports[-1]["stop"] == "The loss cannot be lowered further at this precision."
     assert state.lam == 45e10
 
