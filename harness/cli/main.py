@@ -21,6 +21,7 @@ COMMANDS = {
     "run": "Run one optimizer on a problem and record it.",
     "show": "Show a comparison or a trial that is recorded.",
     "list": "List problems, optimizers, comparisons or trials.",
+    "reproduce": "Make a published figure again.",
     "ui": "Show the store in MLflow's pages until Ctrl-C.",
     "db": "Upgrade the store's tables, and copy them into MLflow.",
     "data": "List, fetch and verify data sets.",

@@ -23,6 +23,19 @@ from harness.store.results import Store
 LINES = 25
 """Measurements are thinned to so many lines."""
 
+STEP = {
+    "lambda": "lambda",
+    "rho": "rho",
+    "CG": "cg_steps",
+    "chosen": "iterate",
+    "rate": "rate",
+    "model": "model_decrease",
+    "real": "decrease",
+    "evaluations": "evaluations",
+}
+"""What is shown of a Hessian-free step: its head, and its name in the report of the step. `model`
+and `real` are the decrease of h that the quadratic model promised, and the one that came."""
+
 Sections = Mapping[str, Mapping[str, str]]
 
 # What else differs follows from these, or is of no matter.
@@ -35,7 +48,11 @@ def show_trial(store: Store, trial: TrialRecord, known: Sequence[ComparisonRecor
     out = console(PAGE)
     out.print(_grid([_sections(store, trial, parts)]))
     out.print()
-    out.print(_measurements(store.measurements([trial.id])[trial.id]))
+    taken = _thinned(store.measurements([trial.id])[trial.id])
+    out.print(_measurements(taken))
+    if any("lambda" in m.diagnostics for m in taken):
+        out.print()
+        out.print(_steps(taken))
     out.print("\nRepeat with:", style="dim")
     out.print(_command(trial, parts[0]), style="cyan", soft_wrap=True)
 
@@ -135,7 +152,7 @@ def _measurements(taken: Sequence[Measurement]) -> Table:
     heads = ("updates", "gradients", "products", "seconds")
     values = ("training", "test", "training loss", "test loss")
     shown = table("", *heads, *values, right=("", *heads, *values))
-    for m in _thinned(taken):
+    for m in taken:
         spent, last = m.ledger, (m.train_metric, m.test_metric, m.train_loss, m.test_loss)
         add(
             shown,
@@ -144,6 +161,21 @@ def _measurements(taken: Sequence[Measurement]) -> Table:
             *map(figure, last),
         )
     return shown
+
+
+def _steps(taken: Sequence[Measurement]) -> Table:
+    """Return what Hessian-free reports of the last update before each measurement."""
+    shown = table("", *STEP, right=("", *STEP))
+    for m in taken:
+        if "lambda" in m.diagnostics:
+            add(shown, m.index, *(_reported(m, name) for name in STEP.values()))
+    return shown
+
+
+def _reported(measurement: Measurement, name: str) -> str:
+    # A ρ of −∞, where h rose, is no number that is recorded.
+    missing = -math.inf if name == "rho" else None
+    return figure(measurement.diagnostics.get(name, missing))
 
 
 def _thinned(taken: Sequence[Measurement]) -> list[Measurement]:

@@ -12,7 +12,8 @@ import numpy as np
 from rich.console import Console
 
 from harness.records import Measurement, TrialRecord
-from harness.report.plots import diagnostics, learning_curves, reconstructions
+from harness.report.hf_plots import diagnostics, reports_damping
+from harness.report.plots import learning_curves, reconstructions
 from harness.report.table import render
 
 WIDTH = 110
@@ -42,13 +43,9 @@ def write_files(
             rows.append((f"{trial.method}\n{error}", np.load(made)))
     if originals is not None and rows:
         reconstructions(originals, rows, folder / "reconstructions.png")
-    shown = {
-        f"{t.method} s{t.seed}": measurements[t.id]
-        for t in trials
-        if any("lambda" in m.diagnostics for m in measurements.get(t.id, ()))
-    }
-    if shown:
-        diagnostics(shown, folder / "diagnostics.png")
+    telling = [t for t in trials if reports_damping(measurements.get(t.id, ()))]
+    if telling:
+        diagnostics(telling, measurements, folder / "diagnostics.png")
 
 
 def to_json(summary: Mapping[str, Any]) -> str:

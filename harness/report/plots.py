@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from harness.records import Ledger, Measurement, TrialRecord
+from harness.report.style import DPI, color, faint_grid, markers, save
 
 Floats = NDArray[np.floating[Any]]
 
-# Okabe & Ito's palette, which colour-blind people can tell apart.
-_COLORS = {"sgd": "#e69f00", "cm": "#56b4e9", "nag": "#0072b2", "hf": "#d55e00"}
-_OTHERS = ("#009e73", "#cc79a7", "#000000", "#7f7f7f", "#8c6d31", "#6a3d9a")
-_MARKERS = ("", "o", "s", "^", "D", "v", "P")
-_DPI = 110
 _CURRENCIES: tuple[tuple[str, Callable[[Ledger], float]], ...] = (
     ("updates", lambda ledger: ledger.updates),
     ("gradient-equivalents", lambda ledger: ledger.gradients),
     ("seconds", lambda ledger: ledger.seconds),
 )
-
-
-def color(method_name: str) -> str:
-    """Return the fixed colour of a method as #rrggbb; the same on every machine."""
-    if method_name in _COLORS:
-        return _COLORS[method_name]
-    digest = hashlib.sha256(method_name.encode()).digest()
-    return _OTHERS[digest[0] % len(_OTHERS)]
 
 
 def learning_curves(
@@ -53,22 +38,21 @@ def learning_curves(
     where it ended, marked x, and counts as infinitely bad in median and band from there on.
     """
     protocol = summary["protocol"]
-    figure = Figure(figsize=(15, 5.4), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(15, 5.4), dpi=DPI, layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     worst = math.inf if protocol["direction"] == "lower" else -math.inf
-    methods = list(dict.fromkeys(trial.method for trial in trials))
+    marker_of = markers(trials)
     taken = [m for t in trials for m in measurements.get(t.id, ())]
     shown = [y for m in taken for y in (m.train_metric, m.test_metric) if math.isfinite(y)]
     log = summary["scale"] == "log" and all(y > 0 for y in shown)
     for axes, (currency, spent) in zip(panels, _CURRENCIES, strict=True):
-        for method, marker in zip(methods, _markers(trials, methods), strict=True):
+        for method, marker in marker_of.items():
             mine = [t for t in trials if t.method == method]
             _draw(axes, mine, measurements, spent, worst, log, marker)
         axes.set_xscale("log")
         axes.set_yscale("log" if log else "linear")
         axes.set_xlabel(currency)
-        axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
-        axes.set_axisbelow(True)
+        faint_grid(axes)
         for target in summary["targets"]:
             axes.axhline(target, color="#555555", linestyle=":", linewidth=1.2)
     panels[0].set_ylabel(protocol["metric"].removeprefix("train_").replace("_", " "))
@@ -78,7 +62,7 @@ def learning_curves(
     colors = {t.method: color(t.method_name) for t in trials}
     handles = [
         Line2D([], [], color=colors[m], linewidth=2.2, marker=marker, label=m)
-        for m, marker in zip(methods, _markers(trials, methods), strict=True)
+        for m, marker in marker_of.items()
     ]
     handles += [
         Line2D([], [], color="#333333", linewidth=2.2, label="training, median of seeds"),
@@ -91,7 +75,7 @@ def learning_curves(
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(len(handles), 9), frameon=False
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 def reconstructions(originals: Floats, rows: Sequence[tuple[str, Floats]], path: Path) -> None:
@@ -103,7 +87,7 @@ def reconstructions(originals: Floats, rows: Sequence[tuple[str, Floats]], path:
     margin = 0.25 + 0.1 * longest
     tile = 0.8
     size = (margin + n * tile + 0.15, len(lines) * tile * h / w + 0.3)
-    figure = Figure(figsize=size, dpi=_DPI)
+    figure = Figure(figsize=size, dpi=DPI)
     gap = max(1, w // 14)
     height = (size[1] - 0.3) / len(lines) / size[1]
     for i, (label, images) in enumerate(lines):
@@ -117,47 +101,7 @@ def reconstructions(originals: Floats, rows: Sequence[tuple[str, Floats]], path:
         axes.imshow(strip, cmap="gray", vmin=low, vmax=high, interpolation="nearest", aspect="auto")
         axes.set_axis_off()
         axes.text(-0.1 / (n * tile), 0.5, label, ha="right", va="center", transform=axes.transAxes)
-    _save(figure, path)
-
-
-def diagnostics(measurements_by_label: Mapping[str, Sequence[Measurement]], path: Path) -> None:
-    """Draw what Hessian-free reports of itself against gradient-equivalents, a line a label.
-
-    lambda is the damping, rho the reduction ratio, cg_steps those of the last update and
-    rate the line search's; a quantity that a label does not report is left out of its panel.
-    """
-    panels_of = (("lambda", "log"), ("rho", "linear"), ("cg_steps", "linear"), ("rate", "linear"))
-    figure = Figure(figsize=(11, 7), dpi=_DPI, layout="constrained")
-    panels = figure.subplots(2, 2, sharex=True).flat
-    for axes, (name, scale) in zip(panels, panels_of, strict=True):
-        for i, (label, mine) in enumerate(measurements_by_label.items()):
-            points = [
-                (m.ledger.gradients, m.diagnostics[name])
-                for m in mine
-                if m.ledger.gradients > 0 and math.isfinite(m.diagnostics.get(name, math.nan))
-            ]
-            if points:
-                axes.plot(
-                    *zip(*points, strict=True),
-                    color=f"C{i % 10}",
-                    marker=".",
-                    linewidth=1.2,
-                    label=label,
-                )
-        axes.set_title(name.replace("_", " "))
-        axes.set_xscale("log")
-        axes.set_yscale(scale)
-        if name == "rate":
-            axes.set_ylim(0, 1.05)
-        axes.grid(True, color="#dddddd", linewidth=0.7)
-        axes.set_axisbelow(True)
-    figure.supxlabel("gradient-equivalents")
-    handles = [
-        Line2D([], [], color=f"C{i % 10}", marker=".", label=label)
-        for i, label in enumerate(measurements_by_label)
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=6, frameon=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw(
@@ -228,18 +172,3 @@ def _on_grid(
 def _shown(values: Floats, log: bool) -> Floats:
     finite = np.where(np.isfinite(values), values, np.nan)
     return np.exp(finite) if log else finite
-
-
-def _markers(trials: Sequence[TrialRecord], methods: Sequence[str]) -> list[str]:
-    """Return a marker a method, which tells apart those that share a name and so a colour."""
-    names = {trial.method: trial.method_name for trial in trials}
-    count: Counter[str] = Counter()
-    markers = []
-    for method in methods:
-        markers.append(_MARKERS[count[names[method]] % len(_MARKERS)])
-        count[names[method]] += 1
-    return markers
-
-
-def _save(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure).print_png(str(path))

@@ -26,7 +26,8 @@ def test_help_shows_an_example(bench, name):
     ("group", "name"),
     [("list", n) for n in ("problems", "optimizers", "comparisons", "trials")]
     + [("db", n) for n in ("upgrade", "sync")]
-    + [("data", n) for n in ("list", "fetch", "verify")],
+    + [("data", n) for n in ("list", "fetch", "verify")]
+    + [("reproduce", n) for n in ("figure2", "figure5")],
 )
 def test_help_within_a_group_shows_an_example(bench, group, name):
     assert f"Example: bench {group} {name}" in bench(group, name, "--help").out

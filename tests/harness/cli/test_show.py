@@ -122,6 +122,39 @@ def test_trial(bench, filled):
     ]
 
 
+def test_trial_of_hessian_free(bench, filled):
+    trial = filled.trial(filled.comparison(), "hf")
+    taken = [
+        {},
+        {"lambda": 45.0, "rho": 0.813, "cg_steps": 13.0, "iterate": 11.0, "rate": 0.8,
+         "model_decrease": 208.0, "decrease": 168.0, "evaluations": 4.0},
+        # Rejected: h rose, and no rate was found. What is not finite is not recorded.
+        {"lambda": 30.0, "cg_steps": 250.0, "iterate": 5.0, "rate": 0.0,
+         "model_decrease": 1e-7, "decrease": 0.0, "evaluations": 71.0},
+    ]  # fmt: skip
+    filled.store.record(
+        [
+            (trial, Measurement(i, Ledger(i, gradients=1e9 * i), 1e-5, 1e-5, 1e-5, 1e-5, told))
+            for i, told in enumerate(taken)
+        ]
+    )
+    said = bench("show", trial)
+    assert said.code == 0, said.err
+    assert max(map(len, said.out.partition("Repeat with")[0].splitlines())) <= 100
+    shown = said.out.partition("lambda")[2].partition("Repeat")[0].splitlines()
+    assert shown[0].split() == ["rho", "CG", "chosen", "rate", "model", "real", "evaluations"]
+    assert [line.split() for line in shown[1:] if line.strip()] == [
+        ["1", "45", "0.813", "13", "11", "0.800", "208", "168", "4"],
+        ["2", "30", "-inf", "250", "5", "0", "1.00e-07", "0", "71"],
+    ]
+
+
+def test_trial_of_another_method_has_no_such_table(bench, filled):
+    trial = filled.trial(filled.comparison())
+    filled.end(trial)
+    assert "lambda" not in bench("show", trial).out
+
+
 @pytest.mark.parametrize(
     ("command", "problem"),
     [("bench", "add[T=80,hard=true]"), ("bench run --problem './my file.py:P'", "./my file.py:P")],

@@ -11,7 +11,7 @@ PROTOCOL = Protocol(
     "curves", {}, "paper", "curves (generated)", "d" * 64, "sparse", "cross-entropy",
     "train_squared_error", "lower", Budget("gradients", 750_000), "fp32", 12,
 )  # fmt: skip
-LEVEL = {"sgd": 0.48, "cm": 0.1, "nag": 0.096, "hf": 0.11}
+LEVEL = {"sgd": 0.48, "cm": 0.1, "nag": 0.096, "hf": 0.11, "hfm": 0.058}
 
 
 def _curve(level, rng, diverges):
@@ -21,7 +21,11 @@ def _curve(level, rng, diverges):
         value = level * (120 / level) ** (1 - share**2) * math.exp(rng.normal(0, 0.03))
         value = math.nan if diverges and i > 8 else value
         ledger = Ledger(int(spent), int(spent) * 200, spent, seconds=spent / 500)
-        diagnostics = {"lambda": 45 / 1.5**i, "rho": 0.5, "cg_steps": 10.0 + i, "rate": 1.0}
+        # As hf tells it; before the first update there is nothing to tell.
+        diagnostics = {
+            "lambda": 45 / 1.5**i, "rho": 0.5, "cg_steps": 10.0 + i, "iterate": 5.0, "rate": 1.0,
+            "model_decrease": value, "decrease": value / 2, "evaluations": 3.0,
+        } if i else {}  # fmt: skip
         out.append(Measurement(i, ledger, value, 1.1 * value, value, value, diagnostics))
         if math.isnan(value):
             break

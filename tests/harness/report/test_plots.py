@@ -70,17 +70,9 @@ def test_reconstructions(tmp_path):
     assert rows[1] < 0.8 * rows[0] and rows[2] == pytest.approx(rows[0], rel=0.1)
 
 
-def test_diagnostics(compared, tmp_path):
-    _, _, measurements = compared("hf", seeds=2)
-    path = tmp_path / "diagnostics.png"
-    plots.diagnostics({"hf s0": measurements[0], "hf s1": measurements[1]}, path)
-    assert pixels(path).shape == (770, 1210, 3)
-    assert len(np.unique(pixels(path).reshape(-1, 3), axis=0)) > 20
-
-
 def test_colors_are_fixed_and_told_apart():
-    known = [plots.color(name) for name in ("sgd", "cm", "nag", "hf")]
-    assert known == ["#e69f00", "#56b4e9", "#0072b2", "#d55e00"]
+    known = [plots.color(name) for name in ("sgd", "cm", "nag", "hf", "hfm")]
+    assert known == ["#e69f00", "#56b4e9", "#0072b2", "#d55e00", "#009e73"]
     other = plots.color("torch.optim.AdamW")
     assert other not in known and other == plots.color("torch.optim.AdamW")
 
@@ -90,7 +82,7 @@ def test_import_leaves_matplotlib_as_it_is():
 import sys, matplotlib
 settings = lambda: {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != "backend"}
 before = settings()
-import harness.report.plots
+import harness.report.plots, harness.report.hf_plots
 assert before == settings()
 assert not {"matplotlib.pyplot", "torch"} & sys.modules.keys()
 """

@@ -1,0 +1,104 @@
+"""The damped quadratic that Hessian-free is about to minimise, from the middle of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from harness.binding import DeviceData
+from harness.errors import Usage
+from harness.fleet import Fleet, Progress
+from harness.folders import data_source
+from harness.paper.quadratic import Quadratic
+from harness.planning import methods
+from harness.problems import resolve
+from harness.records import Measurement
+from harness.spec import Budget
+from optim.hessian_free.batches import curvature_batch, gradient_batch
+from optim.hessian_free.curvature import Regularized
+from optim.text import parse
+
+_TOLERANCE = 1e-6
+"""Relative, of the largest eigenvalue."""
+
+
+@dataclass(frozen=True)
+class Damped:
+    """φ(x) = ½ xᵀA x + gᵀx with A = G + (L2 + λ) I, G on one chunk, g on the gradient batch."""
+
+    quadratic: Quadratic
+    lam: float
+    """λ of the iteration that would come next."""
+    l2: float
+    cases: int
+    """In the chunk."""
+    error: float
+    """The training metric at θ."""
+
+
+class _Last:
+    """Keeps the last measurement of a run."""
+
+    error = float("nan")
+
+    def measured(self, row: int, measurement: Measurement) -> None:
+        """Keep the training metric."""
+        self.error = measurement.train_metric
+
+    def progressed(self, progress: Progress) -> None:
+        """Nothing to do."""
+
+    def stopping(self) -> bool:
+        """Never."""
+        return False
+
+
+@torch.no_grad()
+def damped_quadratic(
+    problem: str,
+    preset: str,
+    iterations: int,
+    seed: int,
+    method: str = "hf",
+    dtype: torch.dtype = torch.float64,
+) -> Damped:
+    """Run Hessian-free for so many iterations on the CPU; return what it would minimise next.
+
+    In float64 the trial is the one that `bench run --optimizer hf --budget updates=N --device cpu
+    --precision fp64` trains, with the problem's tuned hyperparameters. Usage where it ends before.
+    """
+    chosen, budget = resolve(problem, preset), Budget("updates", float(iterations))
+    data = DeviceData.put(chosen.data(data_source(None)), torch.device("cpu"), dtype)
+    (hf,) = methods(parse(method), chosen, budget, "cpu")
+    fleet, seen = Fleet(chosen, data, hf, [seed], budget, evaluations=2), _Last()
+    (outcome,) = fleet.run(seen)
+    if outcome.status != "budget":
+        raise Usage(
+            f"hf on {problem}/{preset} ended before iteration {iterations}: {outcome.reason} "
+            "Give fewer iterations, or another seed."
+        )
+    given, theta = hf.hyperparameters, outcome.theta[None]
+    h, lam = Regularized(fleet.objective, given["l2"]), hf.state_dict(fleet.state)["lam"]
+    cases = gradient_batch(fleet.objective, given["batch"])
+    chunk = curvature_batch(fleet.objective, cases, given["chunks"])
+    gradient = torch.empty_like(theta)
+    h.gradient(theta, cases, out=gradient)
+    quadratic = Quadratic(h.curvature(theta, chunk, lam), gradient)
+    return Damped(quadratic, lam, given["l2"], chunk.cases, seen.error)
+
+
+@torch.no_grad()
+def largest_eigenvalue(quadratic: Quadratic) -> float:
+    """Return L, the largest eigenvalue of A, by Lanczos from g."""
+    g = quadratic.linear
+
+    def product(v: np.ndarray) -> np.ndarray:
+        row = torch.from_numpy(np.ascontiguousarray(v)).to(g.dtype).reshape(1, -1)
+        return quadratic.product(row)[0].numpy().copy()
+
+    a = LinearOperator((g.shape[1],) * 2, matvec=product, dtype=g.numpy().dtype)
+    found = eigsh(a, k=1, v0=g[0].numpy(), tol=_TOLERANCE, return_eigenvectors=False)
+    return float(found[0])

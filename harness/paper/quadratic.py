@@ -1,0 +1,87 @@
+"""A quadratic as a training objective, on which methods can be looked at by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from optim.objective import Batch, Curvature, Full, Method, Stream
+
+Product = Callable[[Float[Tensor, "1 P"]], Float[Tensor, "1 P"]]
+"""v ↦ A v; its memory may be written over by the next product."""
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """A batch of a quadratic, which has no cases to draw."""
+
+    cases: int = 1
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """φ(x) = ½ xᵀA x + gᵀx as an `optim.objective.Objective`, the same in every row of x."""
+
+    product: Product
+    linear: Float[Tensor, "1 P"]
+    """g."""
+
+    @classmethod
+    def of(cls, matrix: Float[Tensor, "P P"]) -> Quadratic:
+        """Return ½ xᵀA x for a dense symmetric A."""
+        return cls(lambda v: v @ matrix, matrix.new_zeros(1, len(matrix)))
+
+    def products(self, v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
+        """Return A v of every row, a new tensor."""
+        return torch.cat([self.product(row[None]).clone() for row in v])
+
+    def at(self, x: Float[Tensor, "K P"]) -> Float[Tensor, " K"]:
+        """Return φ(x) of every row, in float64."""
+        return self._value(x, self.products(x))
+
+    def _value(self, x: Tensor, ax: Tensor) -> Tensor:
+        return (x.double() * (0.5 * ax + self.linear).double()).sum(1)
+
+    def next_batch(self, size: int | Full, stream: Stream = "gradient") -> Nothing:
+        """Return the batch of all streams."""
+        return Nothing()
+
+    def loss(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, " K"]:
+        """Return φ(θ) of every row."""
+        return self.at(theta)
+
+    def gradient(
+        self, theta: Float[Tensor, "K P"], on: Batch
+    ) -> tuple[Float[Tensor, " K"], Float[Tensor, "K P"]]:
+        """Return φ(θ) and ∇φ(θ) = Aθ + g."""
+        ax = self.products(theta)
+        return self._value(theta, ax), ax + self.linear
+
+    def squared_gradient(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, "K P"]:
+        """Return (Aθ + g)²: there is one case."""
+        return (self.products(theta) + self.linear).square()
+
+    def curvature(
+        self, theta: Float[Tensor, "K P"], on: Batch, structural: float | None = None
+    ) -> Curvature:
+        """Return v ↦ A v; ValueError where structural damping is asked for."""
+        if structural is not None:
+            raise ValueError("A quadratic has no hidden state over time; write structural=0.")
+        return self.products
+
+
+@torch.no_grad()
+def follow(
+    method: Method, quadratic: Quadratic, start: Float[Tensor, "K P"], steps: int
+) -> Iterator[Float[Tensor, "K P"]]:
+    """Yield the start and the iterate after each of `steps` updates, in memory that is reused."""
+    theta = start.clone()
+    state = method.init(theta, seed=0, budget=None)
+    yield theta
+    for _ in range(steps):
+        method.step(theta, quadratic, state)
+        yield method.iterate(theta, state)

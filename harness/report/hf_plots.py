@@ -1,0 +1,232 @@
+"""What Hessian-free reports of itself, pictured over the run.
+
+A step reports λ, ρ = (change of h) / (change of the model), the CG steps and the iterate
+that backtracking chose, the step's rate (0: rejected), both decreases, and how
+often h was evaluated (`optim.hessian_free.HessianFree.step`). With every measurement
+stand those of the last update before it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from harness.records import Measurement, TrialRecord
+from harness.report.style import DPI, color, faint_grid, markers, save
+
+RHO_SHOWN = (-0.25, 1.75)
+"""ρ is shown within these; what lies outside is marked at the edge."""
+LOW_RHO, HIGH_RHO = 1 / 4, 3 / 4
+"""Between these ρ leaves λ as it is (Martens 2010, sec. 4.1)."""
+
+_PALEST = 0.55
+"""How far the last seed's colour is mixed with white, so that seeds are told apart."""
+_BESIDE = 5
+"""At most so many measurements a line get the method's marker."""
+
+
+def reports_damping(measurements: Sequence[Measurement]) -> bool:
+    """Say whether a trial reports λ, and with it all that is pictured here."""
+    return any("lambda" in m.diagnostics for m in measurements)
+
+
+def diagnostics(
+    trials: Sequence[TrialRecord], measurements: Mapping[int, Sequence[Measurement]], path: Path
+) -> None:
+    """Draw λ, ρ, CG steps, rate, decreases and evaluations against gradient-equivalents.
+
+    A line a trial, in its method's colour, paler from seed to seed. A rejected step is
+    marked x; a value that its axis has no place for, such as ρ = −∞, is marked at the edge.
+    """
+    runs = list(_runs(trials, measurements))
+    figure = Figure(figsize=(14, 7.6), dpi=DPI, layout="constrained")
+    panels = figure.subplots(2, 3, sharex=True)
+    for axes, draw in zip(panels.flat, _PANELS, strict=True):
+        draw(axes, runs)
+        axes.set_xscale("log")
+        faint_grid(axes)
+    for axes in panels[-1]:
+        axes.set_xlabel("gradient-equivalents")
+    colors = {t.method: color(t.method_name) for t in trials}
+    handles = [
+        Line2D([], [], color=colors[m], marker=marker, markersize=5, label=m)
+        for m, marker in markers(trials).items()
+    ]
+    if any(run.rejected for run in runs):
+        handles.append(_mark("x", "step rejected (rate 0)"))
+    if any(run.hopeless or run.risen for run in runs):
+        handles.append(_mark("v", "below the axis: ρ = −∞, or no decrease"))
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(len(handles), 7), frameon=False
+    )
+    save(figure, path)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One trial's measurements after the first update, and how it is drawn."""
+
+    taken: Sequence[Measurement]
+    shade: str
+    marker: str
+
+    def points(self, name: str) -> tuple[list[float], list[float]]:
+        """Return x and y of a quantity, where it is reported."""
+        found = [m for m in self.taken if name in m.diagnostics]
+        return [m.ledger.gradients for m in found], [m.diagnostics[name] for m in found]
+
+    @property
+    def rejected(self) -> list[float]:
+        """Where a step was rejected."""
+        return [m.ledger.gradients for m in self.taken if m.diagnostics.get("rate") == 0]
+
+    @property
+    def hopeless(self) -> list[float]:
+        """Where ρ was below its panel; −∞ is no number that is recorded."""
+        return [
+            m.ledger.gradients
+            for m in self.taken
+            if m.diagnostics.get("rho", -math.inf) < RHO_SHOWN[0]
+        ]
+
+    @property
+    def risen(self) -> list[float]:
+        """Where a step was taken although h did not fall."""
+        return [
+            m.ledger.gradients
+            for m in self.taken
+            if m.diagnostics.get("decrease", 1) <= 0 and m.diagnostics.get("rate") != 0
+        ]
+
+    def plot(self, axes: Axes, name: str, linestyle: str = "-") -> None:
+        """Draw a quantity as a thin line."""
+        x, y = self.points(name)
+        # A single measurement makes no line.
+        marker = self.marker or ("o" if len(x) == 1 else "")
+        axes.plot(
+            x, y, color=self.shade, linestyle=linestyle, linewidth=1.1,
+            marker=marker, markersize=4, markevery=max(1, len(x) // _BESIDE),
+        )  # fmt: skip
+
+    def at_edge(self, axes: Axes, x: Sequence[float], marker: str, *, top: bool = False) -> None:
+        """Mark where a value lies beyond the lower edge of the axes, or beyond the upper one."""
+        axes.plot(
+            x, [0.97 if top else 0.03] * len(x), linestyle="", marker=marker, markersize=6,
+            color=self.shade, transform=axes.get_xaxis_transform(), zorder=4,
+        )  # fmt: skip
+
+
+def _runs(
+    trials: Sequence[TrialRecord], measurements: Mapping[int, Sequence[Measurement]]
+) -> Iterator[_Run]:
+    marker_of = markers(trials)
+    for trial in trials:
+        seeds = sorted(t.seed for t in trials if t.method == trial.method)
+        paleness = _PALEST * seeds.index(trial.seed) / max(1, len(seeds) - 1)
+        red, green, blue = (c + paleness * (1 - c) for c in to_rgb(color(trial.method_name)))
+        shade = to_hex((red, green, blue))
+        taken = [m for m in measurements.get(trial.id, ()) if "lambda" in m.diagnostics]
+        # A logarithmic axis has no place for work that cost nothing.
+        taken = [m for m in taken if m.ledger.gradients > 0]
+        yield _Run(taken, shade, marker_of[trial.method])
+
+
+def _damping(axes: Axes, runs: Sequence[_Run]) -> None:
+    axes.set_title("damping λ")
+    for run in runs:
+        run.plot(axes, "lambda")
+        axes.plot(
+            run.rejected,
+            [m.diagnostics["lambda"] for m in run.taken if m.diagnostics.get("rate") == 0],
+            linestyle="", marker="x", markersize=6, color=run.shade, zorder=4,
+        )  # fmt: skip
+    # λ may be 0 throughout, which is no damping.
+    _logarithmic(axes, [y for run in runs for y in run.points("lambda")[1]])
+
+
+def _ratio(axes: Axes, runs: Sequence[_Run]) -> None:
+    axes.set_title("reduction ratio ρ (λ rises below ¼, falls above ¾)")
+    low, high = RHO_SHOWN
+    axes.set_ylim(low, high)
+    axes.axhspan(LOW_RHO, HIGH_RHO, color="#f0f0f0", zorder=0)
+    for line in (LOW_RHO, HIGH_RHO):
+        axes.axhline(line, color="#555555", linestyle=":", linewidth=1.2)
+    for run in runs:
+        run.plot(axes, "rho")
+        x, y = run.points("rho")
+        run.at_edge(axes, run.hopeless, "v")
+        run.at_edge(axes, [a for a, rho in zip(x, y, strict=True) if rho > high], "^", top=True)
+
+
+def _cg_steps(axes: Axes, runs: Sequence[_Run]) -> None:
+    axes.set_title("CG steps (line) and chosen iterate (dots)")
+    for run in runs:
+        run.plot(axes, "cg_steps")
+        axes.plot(
+            *run.points("iterate"), linestyle="", marker="o", markersize=3.5,
+            markerfacecolor="white", color=run.shade, zorder=3,
+        )  # fmt: skip
+    _counted(axes)
+
+
+def _rate(axes: Axes, runs: Sequence[_Run]) -> None:
+    axes.set_title("rate of the step")
+    axes.set_ylim(-0.06, 1.06)
+    for run in runs:
+        run.plot(axes, "rate")
+        axes.plot(
+            run.rejected, [0.0] * len(run.rejected),
+            linestyle="", marker="x", markersize=6, color=run.shade, zorder=4,
+        )  # fmt: skip
+
+
+def _decreases(axes: Axes, runs: Sequence[_Run]) -> None:
+    axes.set_title("decrease of h: real (solid), by the model (dashed)")
+    for run in runs:
+        run.plot(axes, "model_decrease", linestyle="--")
+        run.plot(axes, "decrease")
+        run.at_edge(axes, run.risen, "v")
+        run.at_edge(axes, run.rejected, "x")
+    both = ("decrease", "model_decrease")
+    _logarithmic(axes, [y for run in runs for name in both for y in run.points(name)[1]])
+
+
+def _evaluations(axes: Axes, runs: Sequence[_Run]) -> None:
+    axes.set_title("evaluations of h in an update")
+    for run in runs:
+        run.plot(axes, "evaluations")
+    _counted(axes)
+
+
+_PANELS: tuple[Callable[[Axes, Sequence[_Run]], None], ...] = (
+    _damping,
+    _ratio,
+    _cg_steps,
+    _decreases,
+    _rate,
+    _evaluations,
+)
+
+
+def _logarithmic(axes: Axes, values: Sequence[float]) -> None:
+    """Make the vertical axis logarithmic where it has anything to show."""
+    if any(value > 0 and math.isfinite(value) for value in values):
+        axes.set_yscale("log", nonpositive="mask")
+
+
+def _counted(axes: Axes) -> None:
+    """Begin the vertical axis at 0, with whole numbers on it."""
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+
+
+def _mark(marker: str, label: str) -> Line2D:
+    return Line2D([], [], color="#333333", linestyle="", marker=marker, label=label)

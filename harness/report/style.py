@@ -1,0 +1,51 @@
+"""What all pictures share: a colour a method, markers that tell its variants apart, the file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from harness.records import TrialRecord
+
+DPI = 110
+
+# Okabe & Ito's palette, which colour-blind people can tell apart.
+_COLORS = {"sgd": "#e69f00", "cm": "#56b4e9", "nag": "#0072b2", "hf": "#d55e00", "hfm": "#009e73"}
+_OTHERS = ("#009e73", "#cc79a7", "#000000", "#7f7f7f", "#8c6d31", "#6a3d9a")
+_MARKERS = ("", "o", "s", "^", "D", "v", "P")
+
+
+def color(method_name: str) -> str:
+    """Return the fixed colour of a method as #rrggbb; the same on every machine."""
+    if method_name in _COLORS:
+        return _COLORS[method_name]
+    digest = hashlib.sha256(method_name.encode()).digest()
+    return _OTHERS[digest[0] % len(_OTHERS)]
+
+
+def markers(trials: Iterable[TrialRecord]) -> dict[str, str]:
+    """Return a marker a method, which tells apart those that share a name and so a colour."""
+    names = {trial.method: trial.method_name for trial in trials}
+    count: Counter[str] = Counter()
+    chosen = {}
+    for method, name in names.items():
+        chosen[method] = _MARKERS[count[name] % len(_MARKERS)]
+        count[name] += 1
+    return chosen
+
+
+def faint_grid(axes: Axes) -> None:
+    """Draw a faint grid behind everything else."""
+    axes.grid(True, which="major", color="#dddddd", linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG."""
+    FigureCanvasAgg(figure).print_png(str(path))
