@@ -12,6 +12,7 @@ from benchmarks.plain import cross_entropy, sequential
 from models.autodiff import AutodiffPasses
 from models.deep_autoencoders import DeepAutoencoder
 from models.passes import Passes
+from models.problem import Problem
 
 Product = Callable[[], Tensor | Sequence[Tensor]]
 Linearize = Callable[[], Product]
@@ -22,18 +23,28 @@ BACKPACK = "BackPACK"
 CURVLINOPS = "curvlinops"
 
 
+def ours(
+    problem: Problem, theta: Tensor, inputs: Tensor, targets: Tensor, v: Tensor
+) -> dict[str, Linearize]:
+    """Return how to linearise by our own means.
+
+    `theta` and `v` are (K, P), inputs and targets (K or 1, B, …); the product is G v, (K, P).
+    """
+    return {
+        OURS: _by(problem.passes(), theta, inputs, targets, v),
+        CACHED: _by(AutodiffPasses(problem), theta, inputs, targets, v),
+    }
+
+
 def products(
     problem: DeepAutoencoder, theta: Tensor, inputs: Tensor, v: Tensor
 ) -> dict[str, Linearize]:
-    """Return how to linearise by every means that is installed; the product is G v.
+    """Return how to linearise an autoencoder by every means that is installed.
 
     `theta` and `v` are (1, P), `inputs` (B, D). Every means has its own form of v and G v, and
     curvlinops multiplies by B: what it sums, the others average over cases.
     """
-    found = {
-        OURS: _ours(problem.passes(), theta, inputs, v),
-        CACHED: _ours(AutodiffPasses(problem), theta, inputs, v),
-    }
+    found = ours(problem, theta, inputs[None], inputs[None], v)
     model = sequential(problem, theta)
     tangent = [each.detach() for each in sequential(problem, v).parameters()]
     if find_spec("backpack"):
@@ -43,9 +54,9 @@ def products(
     return found
 
 
-def _ours(passes: Passes, theta: Tensor, inputs: Tensor, v: Tensor) -> Linearize:
+def _by(passes: Passes, theta: Tensor, inputs: Tensor, targets: Tensor, v: Tensor) -> Linearize:
     def linearize() -> Product:
-        product = passes.curvature(theta, inputs[None], inputs[None])
+        product = passes.curvature(theta, inputs, targets)
         return lambda: product(v)
 
     return linearize

@@ -2,78 +2,184 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks import plain_rnn
 from benchmarks.figures import NOT_INSTALLED, Figure, Part, figure, installed, thread_counts
 from benchmarks.fleets import load
-from benchmarks.gauss_newton import OURS, products
+from benchmarks.gauss_newton import CACHED, OURS, Linearize, ours, products
 from benchmarks.plain import cross_entropy, sequential
 from benchmarks.ratios import Timed, interleaved
 from harness.binding import initial_parameters
 from models.deep_autoencoders import DeepAutoencoder
+from models.problem import Problem
+from models.recurrent import Add
+from optim.hessian_free.cg import Vectors, conjugate_gradients
 
 SPREAD_OVER = 30
-GRADIENT = "autograd gradient of nn.Sequential"
+SEQUENTIAL = "autograd gradient of nn.Sequential"
+LOOP = "autograd gradient of a loop over time"
+MODULE = "autograd gradient of torch.nn.RNN"
+CG_STEP = "a CG step without its product"
 PEERS = ("backpack-for-pytorch", "curvlinops-for-pytorch")
-GOAL_AT, GOAL = 1000, 1.25
+CASES = 1000, 100
+SEQUENCES = 100, 4
+GOALS = {
+    ("curves", OURS): {1000: 1.25, 100: 1.25},
+    ("curves", CACHED): {1000: 1.4, 100: 1.4},
+    ("add", OURS): {100: 0.95, 4: 0.55},
+    ("add", CACHED): {100: 1.4},
+}
+"""(Problem, means) → batch size → the ratio is to be at most this."""
 
 
 def measure(smoke: bool, device: torch.device) -> Part:
-    """Time set-up, product and gradient at each batch size."""
-    preset, sizes, rounds = ("quick", (100,), 3) if smoke else ("paper", (1000, 100), 25)
-    problem, data = load(preset, device)
-    theta = initial_parameters(problem, [0], device, torch.float32)
+    """Time set-up, product and gradient of both kinds of networks at each batch size."""
+    preset, length, rounds = ("quick", 20, 3) if smoke else ("paper", 80, 40)
+    cases, sequences = (CASES[1:], SEQUENCES[1:]) if smoke else (CASES, SEQUENCES)
+    autoencoder, data = load(preset, device)
     figures = []
     for threads in thread_counts(smoke, device):
         torch.set_num_threads(threads)
-        for batch in sizes:
-            figures += _at(problem, theta, data.train.inputs[0, :batch], rounds)
+        for batch in cases:
+            figures += _autoencoder(autoencoder, data.train.inputs[0, :batch], rounds)
+        for batch in sequences:
+            figures += _recurrent(Add(preset, T=length), batch, device, rounds)
     missing = [name for name in PEERS if installed(name) == NOT_INSTALLED]
     return Part(
         "A Gauss–Newton product",
         figures,
         (
             f"Seconds are those of one product plus 1/{SPREAD_OVER} of the linearisation at θ, "
-            "which a CG run makes once; the unit is one forward and backward pass of "
-            "nn.Sequential through autograd on the same cases. A round is one linearisation, "
-            "3 products and 2 gradients.",
+            "which a CG run makes once; the unit is one forward and backward pass of the same "
+            "network through autograd on the same cases, as a PyTorch user writes it. A round is "
+            "one linearisation, 3 products and 2 gradients.",
+            "The recurrent network has 100 tanh units. Its loop over time is plain: two "
+            "products, a sum and tanh a step, and each sequence's last state is gathered.",
+            f"For {CG_STEP}: CG for {SPREAD_OVER} steps on a diagonal matrix, "
+            "preconditioned, iterates kept; the multiplication by the diagonal is counted.",
             *(f"{name}: {NOT_INSTALLED}." for name in missing),
         ),
         PEERS,
     )
 
 
-def _at(problem: DeepAutoencoder, theta: Tensor, inputs: Tensor, rounds: int) -> list[Figure]:
-    v = torch.zeros_like(theta)
-    for view in problem.layout.views(v).values():
-        view.normal_(generator=torch.Generator(theta.device).manual_seed(0))
+def _autoencoder(problem: DeepAutoencoder, inputs: Tensor, rounds: int) -> list[Figure]:
+    theta, v = _start_and_direction(problem, inputs.device)
     model = sequential(problem, theta)
     parameters = list(model.parameters())
 
     def gradient() -> object:
         return torch.autograd.grad(cross_entropy(model(inputs), inputs), parameters)
 
-    means = products(problem, theta, inputs, v)
-    candidates = {GRADIENT: Timed(gradient, 2)}
+    return _figures(
+        problem,
+        len(inputs),
+        products(problem, theta, inputs, v),
+        {SEQUENTIAL: gradient},
+        {CG_STEP: _cg_run(v)},
+        rounds,
+        inputs.device,
+    )
+
+
+def _recurrent(problem: Add, batch: int, device: torch.device, rounds: int) -> list[Figure]:
+    theta, v = _start_and_direction(problem, device)
+    drawn = problem.task.draw(np.random.default_rng(0), batch)
+    inputs, targets = (torch.from_numpy(each).to(device) for each in drawn)
+
+    def gradient(network: plain_rnn.Network) -> Callable[[], object]:
+        forward, named = network(problem, theta)
+        parameters = list(named.values())
+        return lambda: torch.autograd.grad(
+            plain_rnn.half_squared_error(forward(inputs), targets), parameters
+        )
+
+    return _figures(
+        problem,
+        batch,
+        ours(problem, theta, inputs[None], targets[None], v),
+        {LOOP: gradient(plain_rnn.loop), MODULE: gradient(plain_rnn.module)},
+        {},
+        rounds,
+        device,
+    )
+
+
+def _figures(
+    problem: Problem,
+    batch: int,
+    means: Mapping[str, Linearize],
+    gradients: Mapping[str, Callable[[], object]],
+    cg: Mapping[str, Callable[[], object]],
+    rounds: int,
+    device: torch.device,
+) -> list[Figure]:
+    """Time everything in turns; the unit is the first of the gradients."""
+    candidates = {name: Timed(call, 2) for name, call in gradients.items()}
+    candidates |= {name: Timed(call) for name, call in cg.items()}
     for name, linearize in means.items():
         candidates[f"set-up: {name}"] = Timed(linearize)
         candidates[name] = Timed(linearize(), 3)
-    seconds = interleaved(candidates, rounds, theta.device)
-    return [
-        figure(
-            f"{problem.name}/{problem.preset}, B = {len(inputs)}",
-            (
-                name,
-                [
-                    product + setup / SPREAD_OVER
-                    for product, setup in zip(
-                        seconds[name], seconds[f"set-up: {name}"], strict=True
-                    )
-                ],
-            ),
-            (GRADIENT, seconds[GRADIENT]),
-            goal=GOAL if name == OURS and len(inputs) == GOAL_AT else None,
-        )
+    seconds = interleaved(candidates, rounds, device)
+    unit, *others = gradients
+    parameters = "".join(f", {k} = {v}" for k, v in problem.parameters.items())
+    case = f"{problem.name}/{problem.preset}{parameters}, B = {batch}"
+    spread = {
+        name: [
+            product + setup / SPREAD_OVER
+            for product, setup in zip(seconds[name], seconds[f"set-up: {name}"], strict=True)
+        ]
         for name in means
+    }
+    return [
+        *(
+            figure(
+                case,
+                (name, spread[name]),
+                (unit, seconds[unit]),
+                goal=GOALS.get((problem.name, name), {}).get(batch),
+            )
+            for name in means
+        ),
+        *(figure(case, (name, seconds[name]), (unit, seconds[unit])) for name in others),
+        *(
+            figure(
+                case, (name, [each / SPREAD_OVER for each in seconds[name]]), (OURS, spread[OURS])
+            )
+            for name in cg
+        ),
     ]
+
+
+def _start_and_direction(problem: Problem, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the initial θ and a random v, both (1, P)."""
+    theta = initial_parameters(problem, [0], device, torch.float32)
+    v = torch.zeros_like(theta)
+    for view in problem.layout.views(v).values():
+        view.normal_(generator=torch.Generator(device).manual_seed(0))
+    return theta, v
+
+
+def _cg_run(gradient: Tensor) -> Callable[[], object]:
+    """Return CG for SPREAD_OVER steps with a product that costs next to nothing."""
+    vectors, out = Vectors(gradient), torch.empty_like(gradient)
+    diagonal = torch.linspace(1, 1e4, gradient.shape[1], device=gradient.device)[None]
+    preconditioner = torch.ones_like(diagonal)
+
+    def run() -> object:
+        vectors.x.zero_()
+        return conjugate_gradients(
+            lambda v: torch.mul(v, diagonal, out=out),
+            gradient,
+            preconditioner,
+            vectors,
+            SPREAD_OVER,
+            0.0,
+        )
+
+    return run

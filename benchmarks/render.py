@@ -92,7 +92,7 @@ def _seconds(seconds: float) -> str:
 def _goal(figure: Mapping[str, Any]) -> str:
     if figure["goal"] is not None:
         met = figure["ratio"]["median"] <= figure["goal"]
-        return f"≤ {figure['goal']:g}: {'yes' if met else 'no'}"
+        return f"≤ {figure['goal']:.3g}: {'yes' if met else 'no'}"
     if figure["goal_seconds"] is not None:
         met = figure["seconds"] < figure["goal_seconds"]
         return f"< {_seconds(figure['goal_seconds'])}: {'yes' if met else 'no'}"
@@ -102,12 +102,15 @@ def _goal(figure: Mapping[str, Any]) -> str:
 SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "update": section,
     "hf": section,
+    "whole": section,
     "rows": section,
+    "hf_rows": section,
     "recording": section,
     "start": section,
     "update_cuda": section,
     "hf_cuda": section,
     "rows_cuda": section,
+    "hf_rows_cuda": section,
     "martens_log": martens,
     "nag_curves_paper": nag,
 }

@@ -3,7 +3,7 @@
 python -m benchmarks.run                  everything, some minutes on 2 cores
 python -m benchmarks.run update hf        some parts
 python -m benchmarks.run --smoke          tiny, writes nothing
-python -m benchmarks.run --gpu            update, hf and rows on a CUDA device
+python -m benchmarks.run --gpu            update, hf, rows and hf_rows on a CUDA device
 """
 
 from __future__ import annotations
@@ -18,12 +18,21 @@ import torch
 from benchmarks import render
 from benchmarks.figures import Part
 
-PARTS = ("update", "hf", "rows", "recording", "start")
-ON_GPU = ("update", "hf", "rows")
+PARTS = {
+    "update": "update",
+    "hf": "hf",
+    "whole": "whole_runs",
+    "rows": "rows",
+    "hf_rows": "hf_rows",
+    "recording": "recording",
+    "start": "start",
+}
+"""What a part is called → its module."""
+ON_GPU = ("update", "hf", "rows", "hf_rows")
 
 
 @click.command()
-@click.argument("parts", nargs=-1, type=click.Choice(PARTS))
+@click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
 @click.option("--smoke", is_flag=True, help="Tiny sizes, in under a minute; writes nothing.")
 @click.option("--gpu", is_flag=True, help="On a CUDA device; without one, say so.")
 def main(parts: tuple[str, ...], smoke: bool, gpu: bool) -> None:
@@ -39,7 +48,7 @@ def main(parts: tuple[str, ...], smoke: bool, gpu: bool) -> None:
     for name in parts or (ON_GPU if gpu else PARTS):
         load = os.getloadavg()[0]
         click.echo(f"{name} …", err=True)
-        part: Part = import_module(f"benchmarks.{name}").measure(smoke, device)
+        part: Part = import_module(f"benchmarks.{PARTS[name]}").measure(smoke, device)
         command = f"python -m benchmarks.run{' --gpu' if gpu else ''} {name}"
         content = part.as_json(command, load)
         if gpu:

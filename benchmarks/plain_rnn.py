@@ -1,0 +1,62 @@
+"""The same recurrent network as a PyTorch user writes it: a Python loop over time, or nn.RNN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from models.recurrent import Add
+
+Forward = Callable[[Tensor], Tensor]
+Network = Callable[[Add, Tensor], tuple[Forward, dict[str, nn.Parameter]]]
+
+
+def loop(problem: Add, theta: Tensor) -> tuple[Forward, dict[str, nn.Parameter]]:
+    """Return inputs (B, S, D + 1) ↦ z (B, O) by one step after another, and its parameters."""
+    p = _parameters(problem, theta)
+
+    def forward(inputs: Tensor) -> Tensor:
+        h = p["h0"].expand(len(inputs), -1)
+        states = []
+        for x in inputs[..., :-1].unbind(1):
+            h = torch.tanh(x @ p["Wx"] + h @ p["Wh"] + p["bh"])
+            states.append(h)
+        return _at_end(torch.stack(states), inputs) @ p["Wo"] + p["bo"]
+
+    return forward, p
+
+
+def module(problem: Add, theta: Tensor) -> tuple[Forward, dict[str, nn.Parameter]]:
+    """Return the same by torch.nn.RNN, whose second bias is 0 and is not trained."""
+    p = _parameters(problem, theta)
+    rnn = nn.RNN(problem.network.features, problem.network.units).to(theta)
+    *_, second = rnn.parameters()
+    with torch.no_grad():
+        for mine, name in zip(rnn.parameters(), ("Wx", "Wh", "bh"), strict=False):
+            mine.copy_(p.pop(name).t())
+        second.zero_().requires_grad_(False)
+
+    def forward(inputs: Tensor) -> Tensor:
+        start = p["h0"].expand(1, len(inputs), -1).contiguous()
+        states, _ = rnn(inputs[..., :-1].transpose(0, 1), start)
+        return _at_end(states, inputs) @ p["Wo"] + p["bo"]
+
+    own = dict(zip(("Wx", "Wh", "bh"), rnn.parameters(), strict=False))
+    return forward, {**own, **p}
+
+
+def half_squared_error(z: Tensor, targets: Tensor) -> Tensor:
+    """Return ½ ‖z − t‖², mean over cases."""
+    return (z - targets).square().sum() / (2 * len(z))
+
+
+def _parameters(problem: Add, theta: Tensor) -> dict[str, nn.Parameter]:
+    views: Mapping[str, Tensor] = problem.layout.views(theta[0])
+    return {name: nn.Parameter(view.clone()) for name, view in views.items()}
+
+
+def _at_end(states: Tensor, inputs: Tensor) -> Tensor:
+    """Return the state (S, B, n) at the step that the inputs' last channel marks, (B, n)."""
+    return states[inputs[..., -1].argmax(1), torch.arange(len(inputs), device=inputs.device)]

@@ -1,0 +1,57 @@
+"""What a PyTorch user writes computes what our recurrent passes compute."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from benchmarks.gauss_newton import ours
+from benchmarks.plain_rnn import Network, half_squared_error, loop, module
+from models.recurrent import Add
+
+
+@pytest.fixture(scope="module")
+def problem() -> Add:
+    return Add("quick", T=20)
+
+
+@pytest.fixture
+def theta(problem: Add) -> Tensor:
+    return problem.initialize(np.random.default_rng(1))[None]
+
+
+@pytest.fixture
+def cases(problem: Add) -> tuple[Tensor, Tensor]:
+    inputs, targets = problem.task.draw(np.random.default_rng(2), 6)
+    return torch.from_numpy(inputs).double(), torch.from_numpy(targets).double()
+
+
+@pytest.mark.parametrize("network", [loop, module])
+def test_plain_network_has_our_loss_and_gradient(
+    problem: Add, theta: Tensor, cases: tuple[Tensor, Tensor], network: Network
+) -> None:
+    inputs, targets = cases
+    expected = torch.zeros_like(theta)
+    value = problem.passes().gradient(theta, inputs[None], targets[None], expected)
+    forward, named = network(problem, theta)
+    loss = half_squared_error(forward(inputs), targets)
+    torch.testing.assert_close(loss.detach(), value[0])
+    views = problem.layout.views(expected[0])
+    assert set(named) == set(views)
+    gradients = torch.autograd.grad(loss, list(named.values()))
+    for name, gradient in zip(named, gradients, strict=True):
+        # nn.RNN has its weights the other way round.
+        turned = network is module and name in ("Wx", "Wh")
+        torch.testing.assert_close(gradient.t() if turned else gradient, views[name])
+
+
+def test_both_means_give_the_same_gauss_newton_product(
+    problem: Add, theta: Tensor, cases: tuple[Tensor, Tensor]
+) -> None:
+    inputs, targets = (each[None] for each in cases)
+    v = problem.initialize(np.random.default_rng(3))[None]
+    by_hand, cached = (each()() for each in ours(problem, theta, inputs, targets, v).values())
+    assert isinstance(by_hand, Tensor) and bool(by_hand.any())
+    torch.testing.assert_close(cached, by_hand)
