@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks import adding
 from benchmarks.long_sections import martens, nag
 
 RESULTS = Path(__file__).parent / "results"
@@ -112,6 +113,7 @@ SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "rows_cuda": section,
     "hf_rows_cuda": section,
     "martens_log": martens,
+    "adding": adding.section,
     "nag_curves_paper": nag,
 }
 """File → how its section is made, in the order of the page."""

@@ -136,8 +136,10 @@ class Fleet:
         if self._work() != self._measured_at:
             self._evaluate(observer)
         observer.progressed(self._progress())
-        stop = self._report.get("stop")
-        return self._finish("failed" if stop else "budget", stop)
+        reason = self._report.get("stop")
+        if not self.account.updates:
+            reason = "The budget does not pay for one update."
+        return self._finish("budget", reason)
 
     def _step(self) -> bool:
         """Make one update; False where the budget could not pay for it and θ is as before."""

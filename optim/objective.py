@@ -137,7 +137,8 @@ class Method(Protocol):
 
         The report has "loss", shape (K,), the objective at the point where the
         gradient was taken. Other entries are scalars, shown as diagnostics; the
-        entry "stop", a sentence, ends the trial as failed for that reason.
+        entry "stop", a sentence, ends the trial for that reason before its budget does;
+        where it stands is its result.
         """
 
     def iterate(self, theta: Float[Tensor, "K P"], state: Any) -> Float[Tensor, "K P"]:

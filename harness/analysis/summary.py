@@ -190,6 +190,9 @@ def _notes(by_method: Mapping[str, Sequence[TrialRecord]], one_context: bool) ->
                 f"{method}: {open_} of {len(trials)} trials have no outcome ({which}) "
                 "and are left out."
             )
+        for reason, stopped in Counter(t.reason for t in trials if t.status == "budget").items():
+            if reason:
+                notes.append(f"{method}: {stopped} of {len(trials)} trials ended early: {reason}")
         if len({t.source_digest for t in trials}) > 1:
             notes.append(f"{method}: its trials ran from different sources of method or problem.")
     if not one_context:

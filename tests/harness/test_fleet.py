@@ -416,7 +416,7 @@ def test_an_interruption_before_the_first_update() -> None:
     assert seen.updates() == [0]
 
 
-def test_a_method_that_stops_has_failed_for_its_reason() -> None:
+def test_a_method_that_stops_has_its_result_and_its_reason() -> None:
     class Stopping(Scripted):
         def step(self, *given: Any) -> Mapping[str, Any]:
             report = super().step(*given)
@@ -424,9 +424,17 @@ def test_a_method_that_stops_has_failed_for_its_reason() -> None:
 
     made = fleet(Stopping(), budget=Budget("updates", 40))
     outcomes, seen = run(made)
-    assert (outcomes[0].status, outcomes[0].reason) == ("failed", "It is enough.")
+    assert (outcomes[0].status, outcomes[0].reason) == ("budget", "It is enough.")
     assert outcomes[0].ledger.updates == 5
     assert seen.updates()[-1] == 5
+
+
+def test_a_budget_below_one_update_says_so() -> None:
+    made = fleet(HessianFree(chunks=3), budget=Budget("gradients", 1.0))
+    outcomes, seen = run(made)
+    assert outcomes[0].status == "budget"
+    assert outcomes[0].reason == "The budget does not pay for one update."
+    assert set(seen.updates()) == {0}
 
 
 # Rows and repetitions

@@ -187,10 +187,10 @@ def test_a_method_that_raises(runs, store):
 
 def test_a_method_that_cannot_go_on(runs):
     (trial,) = runs.execute(f"{OWN}Stopping")
-    assert (trial.status, trial.reason) == ("failed", "it has had enough")
+    assert (trial.status, trial.reason) == ("budget", "it has had enough")
     assert trial.ledger.updates == 10
-    # Not an outcome: it is not taken over.
-    assert runs.execute(f"{OWN}Stopping")[0].attempt == 2
+    # Where it stands is its outcome, which is taken over.
+    assert runs.execute(f"{OWN}Stopping")[0].id == trial.id
 
 
 def test_a_row_that_diverges_leaves_its_mates(runs):

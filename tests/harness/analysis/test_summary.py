@@ -120,6 +120,14 @@ def test_diverged_trials_leave_no_mean():
     assert any("1 of 6 trials diverged" in note for note in plain["notes"])
 
 
+def test_trials_that_stopped_of_themselves_count_and_are_said():
+    trials = two_methods()
+    trials[5] = replace(trials[5], reason="The gradient is zero.")
+    plain = summary(trials)
+    assert plain["methods"][0]["n"] == 6
+    assert "nag: 1 of 6 trials ended early: The gradient is zero." in plain["notes"]
+
+
 def test_trials_without_an_outcome_are_left_out_and_said():
     trials = two_methods()
     trials[5] = replace(trials[5], status="interrupted")
