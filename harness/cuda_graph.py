@@ -19,6 +19,8 @@ class Replayed:
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], like: Tensor) -> None:
+        # A replay reads and writes whatever memory the function had, which must not be given back.
+        self._function = function
         self._argument = torch.zeros_like(like)
         # Libraries set themselves up at their first use, which must not be captured.
         side = torch.cuda.Stream(like.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -86,6 +87,22 @@ def test_every_call_replays_on_its_own_argument() -> None:
         assert got.data_ptr() == result.data_ptr()
     assert doubled._graph.replays == 2
     assert len(doubled._graph.calls) == 1
+
+
+@pytest.mark.usefixtures("played")
+def test_memory_that_a_replay_reads_is_kept() -> None:
+    def scaled() -> tuple[cuda_graph.Replayed, weakref.ref[Tensor]]:
+        factor, result = torch.full((1, 4), 3.0), torch.zeros(1, 4)
+
+        def function(v: Tensor) -> Tensor:
+            return torch.mul(v, factor, out=result)
+
+        return cuda_graph.Replayed(function, result), weakref.ref(factor)
+
+    replayed, factor = scaled()
+    assert factor() is not None
+    del replayed
+    assert factor() is None
 
 
 @pytest.mark.parametrize("name", ["curves", "add"])

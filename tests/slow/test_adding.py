@@ -37,15 +37,18 @@ class UntilSolved:
 
 
 def test_the_adding_problem_is_solved_on_three_of_four_seeds() -> None:
-    """T = 30, with structural damping: under 1 % of 10,000 fresh sequences wrong."""
-    problem = PROBLEMS["add"]("standard")
-    assert problem.parameters == {"T": 30}
+    """T = 30, with structural damping: under 1 % of 2,000 fresh sequences wrong.
+
+    benchmarks/RESULTS.md has it on 10,000, and without structural damping beside it.
+    """
+    problem = PROBLEMS["add"]("quick", T=30)
     data = DeviceData.put(problem.data(DataSource(())), torch.device("cpu"), torch.float32)
-    assert data.test.cases == 10_000
-    settings = tuned("add", "standard", "hf")
+    settings = tuned("add", "quick", "hf")
     assert settings["structural"] > 0
-    solved = []
+    solved: list[bool] = []
     for seed in range(4):
+        if sum(solved) == 3:
+            break
         method = optim.resolve(f"hf[{','.join(f'{k}={v}' for k, v in settings.items())}]")
         seen = UntilSolved()
         Fleet(problem, data, method, [seed], Budget("gradients", BUDGET), EVALUATIONS).run(seen)
