@@ -22,18 +22,23 @@ class Replayed:
         # A replay reads and writes whatever memory the function had, which must not be given back.
         self._function = function
         self._argument = torch.zeros_like(like)
-        # Libraries set themselves up at their first use, which must not be captured.
-        side = torch.cuda.Stream(like.device)
-        side.wait_stream(torch.cuda.current_stream(like.device))
-        with torch.cuda.stream(side):
-            function(self._argument)
-        torch.cuda.current_stream(like.device).wait_stream(side)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._result = function(self._argument)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._result: Tensor | None = None
 
     def __call__(self, v: Tensor) -> Tensor:
-        """Return f(v), in memory that the next call writes over."""
+        """Return f(v), in memory that the next call writes over.
+
+        The first call runs f: libraries set themselves up at their first use, which must not be
+        captured, and a function that is called once is not worth a graph. The second captures.
+        """
+        if self._result is None:
+            self._result = self._function(v)
+            return self._result
         self._argument.copy_(v)
+        if self._graph is None:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self._result = self._function(self._argument)
+            self._graph = graph
         self._graph.replay()
         return self._result

@@ -96,6 +96,7 @@ def prepare(request: Request) -> Prepared:
         data = problem.data(data_source(request.data_dir))
     except DataError as error:
         raise Infrastructure(str(error)) from error
+    _check_possible(every, problem, data)
     protocol = protocol_of(problem, data, budget, request.precision)
     return Prepared(problem, data, protocol, machine, points, written, seeds)
 
@@ -222,6 +223,24 @@ def _check_effort(written: Sequence[Written], points: Sequence[Sequence[Any]]) -
             f"Every method gets the same number of tuning trials; these would differ: {efforts}. "
             "Write grids of the same size, or use --tune N."
         )
+
+
+def _check_possible(candidates: Sequence[Candidate], problem: Problem, data: Data) -> None:
+    """Refuse now what the objective would refuse later, when other methods have trained."""
+    has_states = type(problem).logits_and_states is not Problem.logits_and_states
+    for candidate in candidates:
+        given = candidate.method.hyperparameters
+        if data.draw is not None and given.get("batch") == 0:
+            raise Usage(
+                f"--optimizers {candidate.label}: {problem.name} draws its training cases anew, so "
+                "there is no whole training set; give a batch size, as in "
+                f"{candidate.method.name}[batch=1000]."
+            )
+        if given.get("structural") and not has_states:
+            raise Usage(
+                f"--optimizers {candidate.label}: {problem.name} has no hidden state over time, "
+                "which structural damping acts on; write structural=0."
+            )
 
 
 def _check_updates(candidates: Sequence[Candidate], budget: Budget) -> None:

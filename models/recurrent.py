@@ -42,8 +42,8 @@ class Preset:
 
 
 ADD = {
-    "quick": Preset(20, 2_000, 800_000, 24, "T = 20, 8,000 updates of 100"),
-    "standard": Preset(30, 10_000, 5_000_000, 40, "T = 30, 50,000 updates of 100"),
+    "quick": Preset(20, 2_000, 800_000, 24, "T = 20, 100 units, cases drawn anew"),
+    "standard": Preset(30, 10_000, 5_000_000, 40, "T = 30, 100 units, cases drawn anew"),
     "paper": Preset(80, 10_000, 5_000_000, 100, "as published: T = 80, 50,000 updates of 100"),
 }
 

@@ -45,7 +45,7 @@ class Curvature(Protocol):
         """Return G v, mean over cases, without λ or L2.
 
         Its memory may be written over by the caller, and is by the next product, of
-        this or of any other operator of the same objective.
+        this or of any other operator of the same objective; so v must not be in it.
         """
 
 

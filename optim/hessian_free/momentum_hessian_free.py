@@ -52,6 +52,7 @@ class MomentumState(State):
 
     updates: int = 0
     cg_steps: int = 0
+    """Those that the updates so far were allowed."""
 
 
 class MomentumHessianFree(OneTrial):
@@ -102,8 +103,10 @@ class MomentumHessianFree(OneTrial):
     choices: ClassVar[Mapping[str, str]] = MappingProxyType(
         {
             "batches": "Gradient and curvature of an update see the same cases where chunks = 1.",
-            "phases": "Their lengths are counted in CG steps that were completed; the rate "
-            "a/(t − b) counts the updates of the whole run from 0, and is at most 1.",
+            "phases": "Their lengths are counted in the CG steps that updates are allowed, also "
+            "where CG ended before, so that phases and the rate a/(t − b), which counts the "
+            "updates of the whole run from 0 and is at most 1, keep in step; the hyperparameters "
+            "recorded with a recipe are those of its first phase.",
             "CG steps": "Their number is fixed; CG ends before only where rounding leaves nothing "
             "to gain.",
             "warm start": "CG starts from decay times the previous iterate at rate 1, whatever "
@@ -114,7 +117,9 @@ class MomentumHessianFree(OneTrial):
             "of the whole set, else on the gradient batch; at θ+p whatever the rate, since at a "
             "small rate any model agrees with h, and λ would fall without end.",
             "rejection": "A step is taken even if h rises; it is rejected only where p or h(θ+p) "
-            "is not finite.",
+            "is not finite. Where ρ is measured on the very cases that p was fitted to, as with "
+            "chunks=1, a batch of too few cases confirms itself and λ falls too far: take larger "
+            "parts.",
             "damping bounds": "λ stays within a factor of 1e10 of λ₀ and within 1e-30 to 1e30.",
             "ending": "60 steps in a row that are rejected or do not lower h end the trial; a "
             "rise that the model foretold, to a factor of 4, is not counted.",
@@ -124,20 +129,22 @@ class MomentumHessianFree(OneTrial):
     def __init__(self, backend: str = "torch", **hyperparameters: object) -> None:
         super().__init__(backend, **hyperparameters)
         self.phases = self._phases()
+        first = {h.name: getattr(self.phases[0], h.name) for h in self.of_a_phase}
+        self.hyperparameters = {**self.hyperparameters, **first}
 
     def _phases(self) -> Sequence[Phase]:
         hp = self.hyperparameters
         given = {h.name: hp[h.name] for h in self.of_a_phase}
         if hp["recipe"] == SINGLE:
             return (Phase(**given),)
+        recipe = RECIPES[hp["recipe"]]
         for h in self.of_a_phase:
-            if given[h.name] != h.default:
+            if given[h.name] not in (h.default, getattr(recipe[0], h.name)):
                 raise UsageError(
                     f"{self.name}: {h.name}={given[h.name]:g}: the recipe {hp['recipe']} has its "
-                    f"own for every phase; leave it out ({h.name}={h.default:g} says the same), "
-                    f"or write recipe={SINGLE}."
+                    f"own for every phase; leave it out, or write recipe={SINGLE}."
                 )
-        return RECIPES[hp["recipe"]]
+        return recipe
 
     def init(self, theta: Float[Tensor, "1 P"], seed: int, budget: int | None) -> MomentumState:
         """Return λ₀ and a warm start of 0; neither `seed` nor `budget` matters to this method."""
@@ -192,7 +199,7 @@ class MomentumHessianFree(OneTrial):
         if sound:
             theta.add_(p, alpha=rate)
         state.updates += 1
-        state.cg_steps += cg.steps
+        state.cg_steps += phase.cg_steps
         # Momentum may carry θ uphill, and then the model says so.
         lowered = sound and (decrease > 0 or LOW_RATIO * -decrease < q)
         return report | self.conclude(state, rho, lowered, sound)

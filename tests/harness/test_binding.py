@@ -155,7 +155,7 @@ def test_slices_equal_one_piece(
             gradient,
             objective.loss(theta, batch),
             objective.squared_gradient(theta, batch),
-            product(v),
+            product(v).clone(),
             product(2 * v),
             torch.tensor([account.gradients, account.examples, account.products]),
         ]

@@ -342,3 +342,21 @@ def test_a_timed_comparison_is_run_alone(store, store_url):
     assert [t.method for t in store.trials()] == ["nag", "sgd", "nag", "sgd"]
     assert summary["methods"][0]["ledger"]["seconds_are"] == "alone"
     assert summary["reproduce"].endswith("--precision fp32 --timed --device cpu --threads 1")
+
+
+@pytest.mark.parametrize(
+    ("problem", "optimizers", "message"),
+    [
+        ("add", "nag,hf[batch=0]", r"--optimizers hf: add draws its.*as in hf\[batch=1000\]"),
+        ("curves", "nag,hf[structural=0.1]", r"--optimizers hf: curves has no hidden state"),
+    ],
+)
+def test_what_a_problem_cannot_do_is_refused_before_anything_trains(
+    problem, optimizers, message, store_url
+):
+    with pytest.raises(Usage, match=message):
+        prepare(replace(request(store_url), optimizers=optimizers, problem=problem))
+
+
+def test_every_method_runs_on_sequences_by_its_defaults(store_url):
+    prepare(replace(request(store_url), optimizers="nag,hf,hfm", problem="add"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -41,23 +41,9 @@ def played_capture(graph: PlayedGraph) -> Iterator[None]:
     PlayedGraph.capturing = None
 
 
-class Stream:
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def wait_stream(self, other: object) -> None:
-        pass
-
-
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, fake in {
-        "CUDAGraph": PlayedGraph,
-        "graph": played_capture,
-        "Stream": Stream,
-        "current_stream": Stream,
-        "stream": lambda _: nullcontext(),
-    }.items():
+    for name, fake in {"CUDAGraph": PlayedGraph, "graph": played_capture}.items():
         monkeypatch.setattr(cuda_graph.torch.cuda, name, fake)
 
 
@@ -80,7 +66,7 @@ def doubling(result: Tensor) -> Callable[[Tensor], Tensor]:
 def test_every_call_replays_on_its_own_argument() -> None:
     result = torch.zeros(1, 4)
     doubled = cuda_graph.Replayed(doubling(result), result)
-    for value in (1.0, -3.0):
+    for value in (1.0, -3.0, 0.5):
         v = torch.full((1, 4), value)
         got = doubled(v)
         assert torch.equal(got, 2 * v)
@@ -97,7 +83,10 @@ def test_memory_that_a_replay_reads_is_kept() -> None:
         def function(v: Tensor) -> Tensor:
             return torch.mul(v, factor, out=result)
 
-        return cuda_graph.Replayed(function, result), weakref.ref(factor)
+        made = cuda_graph.Replayed(function, result)
+        made(result)
+        made(result)
+        return made, weakref.ref(factor)
 
     replayed, factor = scaled()
     assert factor() is not None
@@ -116,6 +105,8 @@ def test_a_captured_product_is_the_product(name: str) -> None:
     batch = objective.next_batch(100, "curvature")
     product = objective.curvature(theta, batch)
     plain = problem.passes().curvature(theta, batch.inputs, batch.targets)
-    for scale in (1.0, 0.5):
+    # What the linearisation left behind must not be what the graph reads.
+    torch.full((64, *theta.shape), torch.nan, dtype=theta.dtype, device=device)
+    for scale in (1.0, 0.5, -2.0):
         v = scale * theta
         assert torch.equal(product(v), plain(v))
