@@ -24,7 +24,9 @@ NAME = "PyTorchHessianFree, ρ mended"
 NOTES = (
     "PyTorchHessianFree as published, but that ρ is measured from θ instead of from CG's warm "
     "start, without which λ grows for ever. It has neither L2 nor, since its helper for it "
-    "returns nothing, a preconditioner; the curvature chunks go through its own `acc_step`.",
+    "returns nothing, a preconditioner; the curvature chunks go through its own `acc_step`. "
+    "It is on no package index; what was measured is a copy of its published source, statements "
+    "kept.",
 )
 
 P = TypeVar("P")
