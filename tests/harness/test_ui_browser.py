@@ -109,9 +109,11 @@ def test_runs_and_curves_are_on_the_page(recorded: str, chromium: str, tmp_path:
             failures: list[str] = []
             page.on("pageerror", lambda error: failures.append(str(error)))
             page.goto(address)
-            # The legends of three charts against updates, gradients and seconds.
+            # Three charts, against updates, gradients and seconds: their legends, then their axes.
             page.wait_for_function(
-                "document.body.innerText.split('nag (train_squared_error)').length > 3",
+                "document.body.innerText.split('nag (train_squared_error)').length > 3 && "
+                "['Step', 'gradients', 'seconds', 'Group: sgd']"
+                ".every(words => document.body.innerText.includes(words))",
                 timeout=90_000,
             )
             page.screenshot(path=tmp_path / "curves.png")
