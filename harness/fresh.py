@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import numpy as np
 
 from harness.seeds import generator
@@ -11,30 +13,41 @@ BLOCK = 1_000
 """Cases are drawn in blocks of so many, each from a stream of its own: which cases a batch holds
 depends on its position alone, however many were taken at a time."""
 
+Block = tuple[np.ndarray, np.ndarray]
+
 
 class Fresh:
-    """An endless sequence of new cases; where it stands is one integer."""
+    """An endless sequence of new cases; where it stands is one integer.
+
+    While the cases of a block are used, the next blocks, as many as the last batch began, are
+    drawn in a thread. A block is a function of seed, stream and number, so who draws it when does
+    not matter.
+    """
+
+    # One for all sequences of a process: what trains is not to wait, but not to be held up either.
+    _background = ThreadPoolExecutor(1, "cases")
 
     def __init__(self, draw: Draw, seed: int, stream: str) -> None:
         self.position = 0
         self._draw, self._seed, self._stream = draw, seed, stream
-        self._block = -1
-        self._drawn: tuple[np.ndarray, np.ndarray] = (np.empty(0), np.empty(0))
+        self._blocks: dict[int, Future[Block]] = {}
 
-    def take(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+    def take(self, size: int) -> Block:
         """Return inputs and targets of the next `size` cases."""
+        first, last = self.position // BLOCK, (self.position + size - 1) // BLOCK
+        wanted = range(first, 2 * last - first + 2)
+        self._blocks = {number: self._of(number) for number in wanted}
         parts = []
-        while size > 0:
-            block, start = divmod(self.position, BLOCK)
-            part = tuple(each[start : start + size] for each in self._of(block))
-            parts.append(part)
-            self.position += len(part[0])
-            size -= len(part[0])
+        for number in range(first, last + 1):
+            start = max(self.position - number * BLOCK, 0)
+            end = self.position + size - number * BLOCK
+            parts.append(tuple(each[start:end] for each in self._blocks[number].result()))
+        self.position += size
         inputs, targets = (np.concatenate(each) for each in zip(*parts, strict=True))
         return inputs, targets
 
-    def _of(self, block: int) -> tuple[np.ndarray, np.ndarray]:
-        if block != self._block:
-            rng = generator(self._seed, "cases", self._stream, block)
-            self._drawn, self._block = self._draw(rng, BLOCK), block
-        return self._drawn
+    def _of(self, number: int) -> Future[Block]:
+        if number in self._blocks:
+            return self._blocks[number]
+        rng = generator(self._seed, "cases", self._stream, number)
+        return self._background.submit(self._draw, rng, BLOCK)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -41,3 +43,39 @@ def test_it_goes_on_from_a_position() -> None:
 @pytest.mark.parametrize("other", [(1, "gradient"), (0, "curvature")])
 def test_seeds_and_streams_are_their_own(other: tuple[int, str]) -> None:
     assert not np.isin(taken([100], *other), taken([100])).any()
+
+
+def test_the_next_block_is_drawn_in_the_background() -> None:
+    """Before anybody asks for it, by another thread, and only once."""
+    drawn, threads, again = [], set(), threading.Event()
+
+    def noted(rng: np.random.Generator, cases: int) -> tuple[np.ndarray, np.ndarray]:
+        threads.add(threading.get_ident())
+        drawn.append(cases)
+        if len(drawn) == 2:
+            again.set()
+        return draw(rng, cases)
+
+    fresh = Fresh(noted, 0, "gradient")
+    first = fresh.take(10)[0]
+    assert again.wait(60)
+    assert threading.get_ident() not in threads
+    rest = fresh.take(BLOCK)[0]
+    assert np.array_equal(np.concatenate([first, rest]), taken([BLOCK + 10]))
+    fresh.take(BLOCK - 10)
+    assert len(drawn) <= 4
+
+
+def test_what_goes_wrong_in_drawing_is_told_to_who_takes() -> None:
+    def broken(rng: np.random.Generator, cases: int) -> tuple[np.ndarray, np.ndarray]:
+        raise ValueError("no such cases")
+
+    with pytest.raises(ValueError, match="no such cases"):
+        Fresh(broken, 0, "gradient").take(1)
+
+
+def test_rows_side_by_side_are_as_alone() -> None:
+    rows = [Fresh(draw, seed, "gradient") for seed in range(3)]
+    got = [[row.take(700)[0] for row in rows] for _ in range(4)]
+    for seed, parts in enumerate(zip(*got, strict=True)):
+        assert np.array_equal(np.concatenate(parts), taken([2_800], seed))
