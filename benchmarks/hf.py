@@ -17,7 +17,7 @@ from benchmarks.ratios import Timed, interleaved
 from harness.binding import initial_parameters
 from models.deep_autoencoders import DeepAutoencoder
 from models.problem import Problem
-from models.recurrent import Add
+from models.recurrent import SequenceProblem
 from optim.hessian_free.cg import Vectors, conjugate_gradients
 
 SPREAD_OVER = 30
@@ -48,7 +48,7 @@ def measure(smoke: bool, device: torch.device) -> Part:
         for batch in cases:
             figures += _autoencoder(autoencoder, data.train.inputs[0, :batch], rounds)
         for batch in sequences:
-            figures += _recurrent(Add(preset, T=length), batch, device, rounds)
+            figures += _recurrent(SequenceProblem("add", preset, T=length), batch, device, rounds)
     missing = [name for name in PEERS if installed(name) == NOT_INSTALLED]
     return Part(
         "A Gauss–Newton product",
@@ -87,7 +87,9 @@ def _autoencoder(problem: DeepAutoencoder, inputs: Tensor, rounds: int) -> list[
     )
 
 
-def _recurrent(problem: Add, batch: int, device: torch.device, rounds: int) -> list[Figure]:
+def _recurrent(
+    problem: SequenceProblem, batch: int, device: torch.device, rounds: int
+) -> list[Figure]:
     theta, v = _start_and_direction(problem, device)
     drawn = problem.task.draw(np.random.default_rng(0), batch)
     inputs, targets = (torch.from_numpy(each).to(device) for each in drawn)

@@ -19,7 +19,7 @@ from harness.binding import DeviceData, initial_parameters
 from harness.defaults import tuned
 from harness.fleet import Fleet
 from models.problem import Problem
-from models.recurrent import Add
+from models.recurrent import SequenceProblem
 from optim.hessian_free.batches import share
 
 NEEDED = 1.3
@@ -35,7 +35,7 @@ def measure(smoke: bool, device: torch.device) -> Part:
     rounds, iterations, seeds = (3, 2, 4) if smoke else (40, 40, SEEDS)
     problem, data = load("quick", device)
     settings = tuned(problem.name, problem.preset, "hf")
-    recurrent = Add("quick")
+    recurrent = SequenceProblem("add", "quick")
     drawn = recurrent.task.draw(np.random.default_rng(0), SEQUENCES * max(ROWS))
     x, t = (torch.from_numpy(each).to(device) for each in drawn)
     chunk = share(data.train.cases, settings["chunks"])

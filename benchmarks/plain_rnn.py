@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from models.recurrent import Add
+from models.recurrent import SequenceProblem
 
 Forward = Callable[[Tensor], Tensor]
-Network = Callable[[Add, Tensor], tuple[Forward, dict[str, nn.Parameter]]]
+Network = Callable[[SequenceProblem, Tensor], tuple[Forward, dict[str, nn.Parameter]]]
 
 
-def loop(problem: Add, theta: Tensor) -> tuple[Forward, dict[str, nn.Parameter]]:
+def loop(problem: SequenceProblem, theta: Tensor) -> tuple[Forward, dict[str, nn.Parameter]]:
     """Return inputs (B, S, D + 1) ↦ z (B, O) by one step after another, and its parameters."""
     p = _parameters(problem, theta)
 
@@ -28,7 +28,7 @@ def loop(problem: Add, theta: Tensor) -> tuple[Forward, dict[str, nn.Parameter]]
     return forward, p
 
 
-def module(problem: Add, theta: Tensor) -> tuple[Forward, dict[str, nn.Parameter]]:
+def module(problem: SequenceProblem, theta: Tensor) -> tuple[Forward, dict[str, nn.Parameter]]:
     """Return the same by torch.nn.RNN, whose second bias is 0 and is not trained."""
     p = _parameters(problem, theta)
     rnn = nn.RNN(problem.network.features, problem.network.units).to(theta)
@@ -52,7 +52,7 @@ def half_squared_error(z: Tensor, targets: Tensor) -> Tensor:
     return (z - targets).square().sum() / (2 * len(z))
 
 
-def _parameters(problem: Add, theta: Tensor) -> dict[str, nn.Parameter]:
+def _parameters(problem: SequenceProblem, theta: Tensor) -> dict[str, nn.Parameter]:
     views: Mapping[str, Tensor] = problem.layout.views(theta[0])
     return {name: nn.Parameter(view.clone()) for name, view in views.items()}
 

@@ -33,6 +33,10 @@ class MatchingLoss(ABC):
         """Return y, the outputs that match this loss."""
 
     @abstractmethod
+    def link(self, y: Z) -> Z:
+        """Return a z whose outputs are y, infinite where no finite one is."""
+
+    @abstractmethod
     def curvature_at(self, z: Z) -> Callable[[Z], Z]:
         """Return r ↦ H_L r at z, a new tensor; what depends on z alone is computed once."""
 
@@ -54,6 +58,9 @@ class LogisticCrossEntropy(MatchingLoss):
     def outputs(self, z: Z) -> Z:
         return torch.sigmoid(z)
 
+    def link(self, y: Z) -> Z:
+        return torch.logit(y)
+
     def curvature_at(self, z: Z) -> Callable[[Z], Z]:
         y = torch.sigmoid(z)
         slope = y * (1 - y)
@@ -71,9 +78,23 @@ class SoftmaxCrossEntropy(MatchingLoss):
     def outputs(self, z: Z) -> Z:
         return torch.softmax(z, -1)
 
+    def link(self, y: Z) -> Z:
+        return y.log()
+
     def curvature_at(self, z: Z) -> Callable[[Z], Z]:
         y = torch.softmax(z, -1)
         return lambda r: y * (r - (y * r).sum(-1, keepdim=True))
+
+
+class SteppedSoftmaxCrossEntropy(SoftmaxCrossEntropy):
+    """Softmax outputs at each of S steps, z (…, S, T); L is summed over the steps too."""
+
+    name = "softmax cross-entropy, summed over steps, mean over cases"
+
+    def per_case(
+        self, z: Float[Tensor, "*B S T"], targets: Float[Tensor, "*B S T"]
+    ) -> Float[Tensor, "*B"]:
+        return super().per_case(z, targets).sum(-1)
 
 
 class HalfSquaredError(MatchingLoss):
@@ -86,6 +107,9 @@ class HalfSquaredError(MatchingLoss):
 
     def outputs(self, z: Z) -> Z:
         return z
+
+    def link(self, y: Z) -> Z:
+        return y
 
     def curvature_at(self, z: Z) -> Callable[[Z], Z]:
         return torch.clone

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from models.losses import MatchingLoss
 from models.problem import Metric
 
@@ -24,3 +26,22 @@ def zero_one(loss: MatchingLoss, tolerance: float) -> Metric:
             ((loss.outputs(z) - targets).abs() > tolerance).any(-1).to(z.dtype)
         ),
     )
+
+
+def misclassified() -> Metric:
+    """Return the share of cases whose greatest output is not the target's class."""
+    return Metric(
+        name="zero_one_loss",
+        direction="lower",
+        per_case=lambda z, targets: (z.argmax(-1) != targets.argmax(-1)).to(z.dtype),
+    )
+
+
+def wrong_symbols(count: int) -> Metric:
+    """Return how many of the last `count` steps have a greatest output that is not the target's."""
+
+    def per_case(z: Tensor, targets: Tensor) -> Tensor:
+        given, asked = (each[..., -count:, :].argmax(-1) for each in (z, targets))
+        return (given != asked).sum(-1).to(z.dtype)
+
+    return Metric(name="wrong_symbols", direction="lower", per_case=per_case)

@@ -21,7 +21,7 @@ Preset = Literal["quick", "standard", "paper"]
 PRESETS: tuple[str, ...] = ("quick", "standard", "paper")
 
 Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
-"""(stream, cases) → inputs and targets of so many new cases."""
+"""(stream, cases) → inputs and targets of so many new cases; called in another thread."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class Data:
     """SHA-256 of the cases that are used, in hexadecimal."""
     train_inputs: Float[np.ndarray, "N ..."]
     test_inputs: Float[np.ndarray, "M ..."]
-    train_targets: Float[np.ndarray, "N T"]
-    test_targets: Float[np.ndarray, "M T"]
+    train_targets: Float[np.ndarray, "N ..."]
+    test_targets: Float[np.ndarray, "M ..."]
     image_shape: tuple[int, int] | None = None
     draw: Draw | None = None
     """Where training cases are drawn anew without end, how; the arrays above are then those that
@@ -59,7 +59,7 @@ class Metric:
     name: str
     direction: Literal["lower", "higher"]
     per_case: Callable[[Tensor, Tensor], Tensor]
-    """(logits (K, B, T), targets (K or 1, B, T)) -> (K, B)."""
+    """(logits (K, B, T), targets (K or 1, B, T)) -> (K, B); (K, B, S, T) where there are steps."""
 
 
 @dataclass
@@ -90,7 +90,11 @@ class Problem(ABC):
 
     @abstractmethod
     def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        """Return the pre-activations of the outputs from views with a leading K: (K, B, T)."""
+        """Return the pre-activations of the outputs from views with a leading K: (K, B, T).
+
+        They have the targets' shape: (K, B, S, T) where one is asked for at each of S steps, and
+        a loss then sums over those too, to one number a case.
+        """
 
     def logits_and_states(
         self, params: Mapping[str, Tensor], inputs: Tensor

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from models.deep_autoencoders import curves, mnist
 from models.problem import Problem
-from models.recurrent import Add
+from models.recurrent import SequenceProblem
+from models.recurrent_tasks import KINDS
 
-PROBLEMS: dict[str, Callable[..., Problem]] = {"curves": curves, "mnist": mnist, "add": Add}
+PROBLEMS: dict[str, Callable[..., Problem]] = {
+    "curves": curves,
+    "mnist": mnist,
+    **{name: partial(SequenceProblem, name) for name in KINDS},
+}
 """name → (preset, and by keyword what the brackets set → problem)."""

@@ -1,84 +1,66 @@
-"""The recurrent problems of Sutskever et al. 2013, sec. 4: sequences with long dependencies."""
+"""Recurrent networks on sequences with long dependencies (Sutskever et al. 2013, sec. 4)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.data.sequences import Adding
 from models.data.sequences import data as sequences
-from models.initialization import RADIUS, recurrent
-from models.losses import HalfSquaredError
-from models.metrics import zero_one
-from models.problem import Data, DataSource, Problem
+from models.initialization import FAN_IN, recurrent
+from models.problem import Data, DataSource, Problem, to_tensor
+from models.recurrent_settings import Settings
+from models.recurrent_tasks import KINDS
 from models.rnn import RecurrentNetwork, RecurrentPasses
 
 UNITS = 100
-FEATURES = 2
-INPUT_SCALE = 0.001
 OUTPUT_SCALE = 0.1
-TOLERANCE = 0.04
-"""A case whose output is off by more is wrong."""
-MEAN_TARGET = 0.5
 SOLVED = 0.01
-LENGTHS = (20, 1_000)
+"""A task counts as solved when the share of new sequences that are wrong is less."""
 
 
-@dataclass(frozen=True)
-class Preset:
-    """What a preset of a sequence problem fixes."""
+class SequenceProblem(Problem):
+    """A task on sequences, for a network of 100 tanh units with the published initialisation.
 
-    length: int
-    cases: int
-    """Training and test sequences that a trial is evaluated on."""
-    budget: int
-    evaluations: int
-    notes: str
+    Centred outputs are an output bias that starts where the constant output is the average
+    target; for linear outputs that is to take the average from the targets. Otherwise it
+    starts at 0.
 
+    By keyword: T; radius, the hidden weights' spectral radius; input_scale; centred_inputs and
+    centred_outputs, true or false; and what else the task has. ValueError for any other.
+    """
 
-ADD = {
-    "quick": Preset(20, 2_000, 800_000, 24, "T = 20, 100 units, cases drawn anew"),
-    "standard": Preset(30, 10_000, 5_000_000, 40, "T = 30, 100 units, cases drawn anew"),
-    "paper": Preset(80, 10_000, 5_000_000, 100, "as published: T = 80, 50,000 updates of 100"),
-}
-
-
-class Add(Problem):
-    """The adding problem on a network of 100 tanh units."""
-
-    def __init__(self, preset: str, T: str | int | None = None) -> None:
-        setting = ADD[preset]
-        self.task = Adding(_length(T, setting.length))
-        self._cases = setting.cases
-        self.network = RecurrentNetwork(FEATURES, UNITS, 1)
-        loss = HalfSquaredError()
+    def __init__(self, name: str, preset: str, **given: object) -> None:
+        kind = KINDS[name]
+        self._settings = Settings.read(name, preset, kind, given)
+        self.task = kind.task(
+            self._settings.length, self._settings.centred_inputs, self._settings.alphabet
+        )
+        self._kind, self._cases = kind, kind.presets[preset].cases
+        self.network = RecurrentNetwork(
+            self.task.features, UNITS, self.task.outputs, self.task.every_step
+        )
         super().__init__(
-            name="add",
+            name=name,
             preset=preset,
             layout=self.network.layout(),
-            loss=loss,
-            metric=zero_one(loss, TOLERANCE),
-            initialization=(
-                f"hidden: sparse, 15 incoming weights a unit, spectral radius {RADIUS:g}; inputs "
-                f"{INPUT_SCALE:g}·N(0, 1), outputs {OUTPUT_SCALE:g}·N(0, 1), output bias "
-                f"{MEAN_TARGET:g}, hidden bias and initial state 0"
-            ),
-            budget=setting.budget,
-            evaluations=setting.evaluations,
-            targets=(0.5, 0.1, SOLVED),
-            margin=0.01,
+            loss=kind.loss,
+            metric=kind.metric,
+            initialization=self._initialization(),
+            budget=kind.presets[preset].budget,
+            evaluations=kind.presets[preset].evaluations,
+            targets=kind.targets,
+            margin=kind.margin,
             log_scale=False,
-            parameters={"T": self.task.length},
-            notes=setting.notes,
+            parameters=self._settings.parameters,
+            notes=kind.presets[preset].notes,
         )
 
     def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-        """Return the output's pre-activation at each sequence's end, (K, B, 1)."""
+        """Return the outputs' pre-activations, (K, B, O) or (K, B, S, O)."""
         return self._unrolled(params, inputs)[0]
 
     def logits_and_states(
@@ -86,54 +68,74 @@ class Add(Problem):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return that, the pre-activations of all steps, (K, B, S·n), and tanh' there."""
         z, before, after = self._unrolled(params, inputs)
-        # 1 up to the end and 0 beyond it.
-        within = inputs[..., -1:].flip(2).cumsum(2).flip(2)
-        weights = (1 - torch.stack(after, 2).detach().square()) * within
+        weights = 1 - torch.stack(after, 2).detach().square()
+        if not self.network.every_step:
+            # 1 up to the end and 0 beyond it.
+            weights = weights * inputs[..., -1:].flip(2).cumsum(2).flip(2)
         return z, torch.stack(before, 2).flatten(2), weights.flatten(2)
 
     def _unrolled(
         self, params: Mapping[str, Tensor], inputs: Tensor
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Return z, and pre-activations and states (K, B, n) of every step."""
-        x, ends = inputs[..., :-1], inputs[..., -1:].unbind(2)
+        x = inputs if self.network.every_step else inputs[..., :-1]
         driven = (x @ params["Wx"].unsqueeze(1) + params["bh"][:, None, None]).unbind(2)
         h = params["h0"].unsqueeze(1).expand_as(driven[0])
         before, after = [], []
-        # Summed step by step: double backward through a stack of the states would fill as
-        # many tensors of its size with zeros as there are steps.
-        at_end = torch.zeros_like(h)
-        for each, end in zip(driven, ends, strict=True):
+        for each in driven:
             before.append(torch.baddbmm(each, h, params["Wh"]))
             h = torch.tanh(before[-1])
             after.append(h)
+        bias = params["bo"].unsqueeze(1)
+        if self.network.every_step:
+            z = torch.stack([torch.baddbmm(bias, h, params["Wo"]) for h in after], 2)
+            return z, before, after
+        # Summed step by step: double backward through a stack of the states would fill as
+        # many tensors of its size with zeros as there are steps.
+        at_end = torch.zeros_like(h)
+        for h, end in zip(after, inputs[..., -1:].unbind(2), strict=True):
             at_end = at_end + h * end
-        return at_end @ params["Wo"] + params["bo"].unsqueeze(1), before, after
+        return at_end @ params["Wo"] + bias, before, after
 
     def initialize(self, rng: np.random.Generator) -> Float[Tensor, " P"]:
-        """Draw the weights; the output starts at the targets' mean."""
+        """Draw the weights; hidden bias and initial state are 0."""
         theta = torch.zeros(self.layout.size, dtype=torch.float64)
-        views = self.layout.views(theta)
-        views["Wh"].copy_(torch.from_numpy(recurrent(rng, UNITS)))
-        views["Wx"].copy_(torch.from_numpy(INPUT_SCALE * rng.standard_normal((FEATURES, UNITS))))
-        views["Wo"].copy_(torch.from_numpy(OUTPUT_SCALE * rng.standard_normal((UNITS, 1))))
-        views["bo"].fill_(MEAN_TARGET)
+        views, settings = self.layout.views(theta), self._settings
+        inputs, outputs = views["Wx"].shape, views["Wo"].shape
+        views["Wh"].copy_(torch.from_numpy(recurrent(rng, UNITS, settings.radius)))
+        views["Wx"].copy_(torch.from_numpy(settings.input_scale * rng.standard_normal(inputs)))
+        views["Wo"].copy_(torch.from_numpy(OUTPUT_SCALE * rng.standard_normal(outputs)))
+        if settings.centred_outputs:
+            views["bo"].copy_(self.loss.link(torch.from_numpy(self.task.mean_target)))
         return theta
+
+    def _initialization(self) -> str:
+        settings = self._settings
+        return (
+            f"hidden: sparse, {FAN_IN} incoming weights a unit, spectral radius "
+            f"{settings.radius:g}; inputs {settings.input_scale:g}·N(0, 1), "
+            f"{'' if settings.centred_inputs else 'not '}centred; outputs "
+            f"{OUTPUT_SCALE:g}·N(0, 1), output bias "
+            f"{'at the average target' if settings.centred_outputs else '0'}; hidden bias and "
+            "initial state 0"
+        )
 
     def data(self, source: DataSource) -> Data:
         """Draw sequences on the fly."""
-        return sequences("adding problem (generated)", self.task, self._cases)
+        return sequences(f"{self._kind.title} (generated)", self.task, self._cases)
 
     def passes(self) -> RecurrentPasses:
         """Return the hand-written passes."""
-        return RecurrentPasses(self.network, self.loss, self.task.longest)
+        return RecurrentPasses(self.network, self.loss, self.task.steps)
 
 
-def _length(given: str | int | None, default: int) -> int:
-    low, high = LENGTHS
-    try:
-        length = default if given is None else int(given)
-    except ValueError:
-        length = -1
-    if not low <= length <= high:
-        raise ValueError(f"T={given}: a whole number from {low} to {high:,} is allowed")
-    return length
+def biases_only(problem: SequenceProblem, data: Data) -> float:
+    """Return the metric of the best output that does not see the inputs, on the test sequences.
+
+    It is the average training target at each step that is asked for, which is where the loss is
+    least: column `biases` of Sutskever et al. (2013), Table 5.
+    """
+    average = to_tensor(data.train_targets, torch.float64).mean(0)
+    targets = to_tensor(data.test_targets, torch.float64)[None]
+    z = problem.loss.link(average).expand_as(targets)
+    return float(problem.metric.per_case(z, targets).mean())

@@ -1,11 +1,12 @@
 """A recurrent network of tanh units: forward, backward and R-passes through time by hand.
 
     h_t = tanh(x_t Wx + h_{t−1} Wh + bh),   t = 1 … S,   h_0 a parameter
-    z   = h_end Wo + bo
+    z_t = h_t Wo + bo
 
-All cases of a batch have S steps; the last channel of the inputs marks with a 1 the step
-at which a case ends and z is read. Only what depends on the step before is computed in the
-loop over time; everything else is one matrix product over all steps.
+z is read at each sequence's end, which the last channel of the inputs marks with a 1, or at
+every step of sequences of equal length, whose inputs have no such channel. Only what depends on
+the step before is computed in the loop over time; everything else is one matrix product over
+all steps.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from models.layout import Layout
 from models.losses import MatchingLoss
 from models.passes import Prices
+from models.unrolled import ReadAtEnd, ReadAtEveryStep, Sequences, flat
 from models.workspace import Workspace
 
 SAMPLE_VALUES = 2**24
@@ -33,6 +35,12 @@ class RecurrentNetwork:
     features: int
     units: int
     outputs: int
+    every_step: bool = False
+    """z is read at every step, (K, B, S, O), and not at the end, (K, B, O)."""
+
+    def sequences(self, inputs: Tensor) -> Sequences:
+        """Return a batch of inputs, ready to be passed over."""
+        return (ReadAtEveryStep if self.every_step else ReadAtEnd).of(inputs)
 
     def layout(self) -> Layout:
         """Return Wx, Wh, bh, h0, Wo, bo as views of θ."""
@@ -54,7 +62,7 @@ class RecurrentNetwork:
         with the inputs, a gradient costs 3F − F₁ and a Gauss–Newton product 4F − 2F₁.
         """
         first = steps * self.features
-        total = first + steps * self.units + self.outputs
+        total = first + steps * self.units + (steps if self.every_step else 1) * self.outputs
         gradient = 3 * total - first
         return Prices(
             loss=total / gradient,
@@ -80,9 +88,9 @@ class RecurrentPasses:
         self._memory = Workspace()
 
     def logits(self, theta: Float[Tensor, "K P"], inputs: Tensor) -> Tensor:
-        """Return the outputs' pre-activations at the end of each sequence, (K, B, O)."""
-        params, cases = self.layout.views(theta), _Cases.of(inputs)
-        return _readout(params, cases.at_end(self._forward(params, cases)))
+        """Return the outputs' pre-activations, (K, B, O) or (K, B, S, O)."""
+        params, cases = self.layout.views(theta), self.network.sequences(inputs)
+        return cases.shaped(_readout(params, cases.read(self._forward(params, cases))))
 
     def loss(self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of every row, (K,), summed in float64."""
@@ -97,12 +105,12 @@ class RecurrentPasses:
         out: Float[Tensor, "K P"],
     ) -> Tensor:
         """Write the gradient of the mean loss into `out`; return the mean loss, (K,)."""
-        params, cases = self.layout.views(theta), _Cases.of(inputs)
+        params, cases = self.layout.views(theta), self.network.sequences(inputs)
         h = self._forward(params, cases)
-        z = _readout(params, cases.at_end(h))
+        z = cases.shaped(_readout(params, cases.read(h)))
         slope, delta = self._memory.take("back", (h.shape, h.shape), h)
         _slope_into(slope, h)
-        dz = self.matching.derivative(z, targets).div_(cases.count)
+        dz = cases.unshaped(self.matching.derivative(z, targets).div_(cases.count))
         self._backward(params, cases, h, slope, dz, delta.zero_(), self.layout.views(out))
         return self.matching.per_case(z, targets).mean(1, dtype=torch.float64)
 
@@ -114,10 +122,11 @@ class RecurrentPasses:
         A weight is used at every step, so a case's gradient is a sum over time before it is
         squared: hᵀδ of each case, one small matrix product a case.
         """
-        params, cases = self.layout.views(theta), _Cases.of(inputs)
+        params, cases = self.layout.views(theta), self.network.sequences(inputs)
         h = self._forward(params, cases)
-        h_end = cases.at_end(h)
-        dz = self.matching.derivative(_readout(params, h_end), targets)
+        read = cases.read(h)
+        z = cases.shaped(_readout(params, read))
+        dz = cases.unshaped(self.matching.derivative(z, targets))
         slope, delta = self._memory.take("back", (h.shape, h.shape), h)
         self._deltas(params, cases, _slope_into(slope, h), dz, delta.zero_())
         out = torch.zeros_like(theta)
@@ -126,20 +135,21 @@ class RecurrentPasses:
         for name, squared in (
             ("bh", delta[:, 1:].sum(1).square()),
             ("h0", back.square()),
-            ("bo", dz.square()),
+            ("bo", cases.each_case(dz).sum(2).square()),
         ):
             torch.mean(squared, 1, out=into[name])
-        torch.bmm(h_end.square().mT, dz.square(), out=into["Wo"]).div_(cases.count)
+        # (K, B, n, S) (K, B, S, m)
+        after = delta[:, 1:].transpose(1, 2)
+        pairs = (
+            ("Wh", h[:, :-1].permute(0, 2, 3, 1), after),
+            ("Wx", cases.x.permute(0, 2, 3, 1), after),
+            ("Wo", cases.each_case(read).mT, cases.each_case(dz)),
+        )
         some = max(1, SAMPLE_VALUES // theta.shape[1])
         for start in range(0, cases.count, some):
             part = slice(start, start + some)
-            # (K, B, n, S) (K, B, S, n)
-            after = delta[:, 1:, part].transpose(1, 2)
-            for name, before in (
-                ("Wh", h[:, :-1, part].permute(0, 2, 3, 1)),
-                ("Wx", cases.x[:, :, part].permute(0, 2, 3, 1)),
-            ):
-                per_case = torch.matmul(before, after)
+            for name, left, right in pairs:
+                per_case = torch.matmul(left[:, part], right[:, part])
                 into[name].add_(per_case.square_().sum(1), alpha=1 / cases.count)
         return out
 
@@ -159,12 +169,12 @@ class RecurrentPasses:
         Reference: Martens & Sutskever (2011), section 3 and 4; Pearlmutter (1994).
         """
         params = {name: view.clone() for name, view in self.layout.views(theta).items()}
-        cases = _Cases.of(inputs)
+        cases = self.network.sequences(inputs)
         h, slope, r, delta = (theta.new_empty(self._shape(theta, cases)) for _ in range(4))
         self._forward(params, cases, h)
-        h_end = cases.at_end(h)
+        read = cases.read(h)
         _slope_into(slope, h)
-        curved = self.matching.curvature_at(_readout(params, h_end))
+        curved = self.matching.curvature_at(cases.shaped(_readout(params, read)))
         out = torch.zeros_like(theta)
         into, steps_r, step = self.layout.views(out), _steps(r), _step_of(theta)
         weight, slopes = _matrices(params["Wh"]), _steps(slope)
@@ -173,28 +183,28 @@ class RecurrentPasses:
         def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
             tangent = self.layout.views(v)
             r[:, 0] = tangent["h0"].unsqueeze(1)
-            rx = _flat(r[:, 1:])
-            torch.baddbmm(tangent["bh"].unsqueeze(1), _flat(h[:, :-1]), tangent["Wh"], out=rx)
+            rx = flat(r[:, 1:])
+            torch.baddbmm(tangent["bh"].unsqueeze(1), flat(h[:, :-1]), tangent["Wh"], out=rx)
             rx.baddbmm_(cases.rows(theta.shape[0]), tangent["Wx"])
             for t in range(1, len(steps_r)):
                 step(steps_r[t], steps_r[t - 1], weight).mul_(slopes[t])
-            rz = _readout(params, cases.at_end(r)) - params["bo"].unsqueeze(1)
-            rz.baddbmm_(h_end, tangent["Wo"]).add_(tangent["bo"].unsqueeze(1))
+            rz = _readout(params, cases.read(r)) - params["bo"].unsqueeze(1)
+            rz.baddbmm_(read, tangent["Wo"]).add_(tangent["bo"].unsqueeze(1))
             if within is None:
                 delta.zero_()
             else:
                 torch.mul(r[:, 1:], within, out=delta[:, 1:])
-            dz = curved(rz).div_(cases.count)
+            dz = cases.unshaped(curved(cases.shaped(rz)).div_(cases.count))
             self._backward(params, cases, h, slope, dz, delta, into)
             return out
 
         return product
 
-    def _shape(self, theta: Float[Tensor, "K _"], cases: _Cases) -> tuple[int, ...]:
+    def _shape(self, theta: Float[Tensor, "K _"], cases: Sequences) -> tuple[int, ...]:
         return len(theta), cases.steps + 1, cases.count, self.network.units
 
     def _forward(
-        self, params: dict[str, Tensor], cases: _Cases, into: Tensor | None = None
+        self, params: dict[str, Tensor], cases: Sequences, into: Tensor | None = None
     ) -> Float[Tensor, "K S1 B n"]:
         """Return h_0 … h_S, where no memory is given in such that the next pass overwrites."""
         start, weight = params["h0"], _matrices(params["Wh"])
@@ -202,7 +212,7 @@ class RecurrentPasses:
         if h is None:
             (h,) = self._memory.take("forward", (self._shape(start, cases),), start)
         h[:, 0] = start.unsqueeze(1)
-        driven = _flat(h[:, 1:])
+        driven = flat(h[:, 1:])
         torch.baddbmm(params["bh"].unsqueeze(1), cases.rows(len(h)), params["Wx"], out=driven)
         states, step = _steps(h), _step_of(start)
         for before, after in zip(states, states[1:], strict=False):
@@ -212,17 +222,16 @@ class RecurrentPasses:
     def _deltas(
         self,
         params: dict[str, Tensor],
-        cases: _Cases,
+        cases: Sequences,
         slope: Tensor,
-        dz: Float[Tensor, "K B O"],
+        dz: Float[Tensor, "K R O"],
         delta: Float[Tensor, "K S1 B n"],
     ) -> None:
         """Carry ∂/∂z back through time; `delta` holds what x_t gets besides, and in the end ∂/∂x_t.
 
         Index 0 is left alone.
         """
-        at_end = torch.bmm(dz, params["Wo"].mT).mul_(cases.at_end(slope))
-        cases.add_at_end(delta, at_end)
+        cases.add(delta, torch.bmm(dz, params["Wo"].mT).mul_(cases.read(slope)))
         weight, slopes, deltas = _matrices(params["Wh"].mT), _steps(slope), _steps(delta)
         back = torch.empty_like(deltas[0])
         product = torch.mm if back.dim() == 2 else torch.bmm
@@ -232,7 +241,7 @@ class RecurrentPasses:
     def _backward(
         self,
         params: dict[str, Tensor],
-        cases: _Cases,
+        cases: Sequences,
         h: Tensor,
         slope: Tensor,
         dz: Tensor,
@@ -241,74 +250,24 @@ class RecurrentPasses:
     ) -> None:
         """Write Jᵀ of ∂/∂z, and of what `delta` holds at x_t, into the views `into`."""
         rows = h.shape[0]
-        torch.bmm(cases.at_end(h).mT, dz, out=into["Wo"])
+        torch.bmm(cases.read(h).mT, dz, out=into["Wo"])
         torch.sum(dz, 1, out=into["bo"])
         self._deltas(params, cases, slope, dz, delta)
-        after = _flat(delta[:, 1:])
-        torch.bmm(_flat(h[:, :-1]).mT, after, out=into["Wh"])
+        after = flat(delta[:, 1:])
+        torch.bmm(flat(h[:, :-1]).mT, after, out=into["Wh"])
         torch.bmm(cases.rows(rows).mT, after, out=into["Wx"])
         torch.sum(after, 1, out=into["bh"])
         first = delta[:, 1].sum(1, keepdim=True)
         torch.bmm(first, params["Wh"].mT, out=into["h0"].unsqueeze(1))
 
 
-@dataclass(frozen=True)
-class _Cases:
-    """Inputs with time before cases, and where each case ends."""
-
-    x: Float[Tensor, "R S B D"]
-    end: Int[Tensor, "R B 1"]
-    """Row of (S + 1)·B, index 0 being before the first step, that is a case's last state."""
-
-    @classmethod
-    def of(cls, inputs: Float[Tensor, "R B S D1"]) -> _Cases:
-        x = inputs[..., :-1].transpose(1, 2).contiguous()
-        count = inputs.shape[1]
-        last = inputs[..., -1].argmax(2).add_(1).mul_(count)
-        return cls(x, last.add_(torch.arange(count, device=x.device)).unsqueeze(2))
-
-    @property
-    def steps(self) -> int:
-        return self.x.shape[1]
-
-    @property
-    def count(self) -> int:
-        return self.x.shape[2]
-
-    def rows(self, rows: int) -> Float[Tensor, "K SB D"]:
-        """Return the inputs of all steps and cases; rows that share them see the same memory."""
-        flat = _flat(self.x)
-        return flat if len(flat) == rows else flat.expand(rows, -1, -1)
-
-    def at_end(self, values: Float[Tensor, "K S1 B n"]) -> Float[Tensor, "K B n"]:
-        """Return each case's values at its last step."""
-        flat = _flat(values)
-        return flat.gather(1, self.end.expand(len(flat), -1, flat.shape[2]))
-
-    def add_at_end(self, values: Float[Tensor, "K S1 B n"], more: Float[Tensor, "K B n"]) -> None:
-        """Add to each case's values at its last step."""
-        _flat(values).scatter_add_(1, self.end.expand_as(more), more)
-
-    def within(self) -> Float[Tensor, "R S B 1"]:
-        """Return 1 up to each case's last step and 0 beyond."""
-        step = torch.arange(1, self.steps + 1, device=self.x.device)[:, None, None]
-        last = self.end.div(self.count, rounding_mode="floor").unsqueeze(1)
-        return (step <= last).to(self.x)
-
-
-def _readout(params: dict[str, Tensor], h_end: Float[Tensor, "K B n"]) -> Float[Tensor, "K B O"]:
-    return torch.baddbmm(params["bo"].unsqueeze(1), h_end, params["Wo"])
+def _readout(params: dict[str, Tensor], read: Float[Tensor, "K R n"]) -> Float[Tensor, "K R O"]:
+    return torch.baddbmm(params["bo"].unsqueeze(1), read, params["Wo"])
 
 
 def _slope_into(out: Tensor, h: Tensor) -> Tensor:
     """out ← tanh'(x) = 1 − h²."""
     return torch.addcmul(h.new_ones(()), h, h, value=-1, out=out)
-
-
-def _flat(values: Float[Tensor, "K S B n"]) -> Float[Tensor, "K SB n"]:
-    """Return all steps of all cases as one matrix a row, a view."""
-    rows, steps, cases, n = values.shape
-    return values.view(rows, steps * cases, n)
 
 
 # A step of one row is a plain matrix product, which costs less to start than a batch of one.

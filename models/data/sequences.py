@@ -1,12 +1,13 @@
-"""Sequences with long dependencies (Hochreiter & Schmidhuber 1997), drawn on the fly."""
+"""Sequences with long dependencies, drawn on the fly: what all tasks have in common."""
 
 from __future__ import annotations
 
-import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 from models.problem import Data, digest_of
 
@@ -15,50 +16,93 @@ RESOLUTION = 2**16
 RECIPE = 1
 """Rises when the same stream gives other sequences."""
 EVALUATION_SEED = 0
+LONGEST = 1_000
+"""T may be as great as this."""
 
 
 @dataclass(frozen=True)
-class Adding:
-    """Two of many numbers are marked; the target is half their sum, asked for at the end.
+class Task(ABC):
+    """What is shown to a network step by step, and what it is asked for.
 
-    A sequence has T' steps, T' uniform in [T, 1.1 T], each with a value from U[0, 1) and a marker.
-    Marked are one of its first T'//10 steps and one of those from there to T'//2. Inputs are
-    centred: less ½, and less 2 over the mean length.
+    A task is asked for one target (B, O) at each sequence's end, which the last input channel
+    then marks with a 1, or for one at every step, (B, S, O), of sequences of equal length.
     """
+
+    every_step: ClassVar[bool] = False
+    shortest: ClassVar[int] = 1
+    """The least T whose windows hold what they must."""
 
     length: int
     """T."""
+    centred: bool
+    """Whether each input channel's mean over all steps is taken from it."""
 
     @property
-    def longest(self) -> int:
-        """Steps of the longest sequence, ⌊1.1 T⌋."""
-        return self.length + self.length // 10
+    @abstractmethod
+    def steps(self) -> int:
+        """Steps of the longest sequence, S."""
 
+    @property
+    @abstractmethod
+    def features(self) -> int:
+        """Input channels, the end marker left out."""
+
+    @property
+    @abstractmethod
+    def mean_target(self) -> Float64[np.ndarray, " O"]:
+        """The expected target, over all steps that are asked for."""
+
+    @abstractmethod
     def draw(
         self, rng: np.random.Generator, cases: int
-    ) -> tuple[Float32[np.ndarray, "B S 3"], Float32[np.ndarray, "B 1"]]:
-        """Return inputs and targets of `cases` sequences, all of S = ⌊1.1 T⌋ steps.
+    ) -> tuple[Float32[np.ndarray, "B S _"], Float32[np.ndarray, "B ..."]]:
+        """Return inputs and targets of `cases` new sequences.
 
-        The last of the three input channels is 1 at the last step of the sequence and 0
-        elsewhere; after it there is nothing but zeros.
+        After a sequence's end there is nothing but zeros.
         """
-        lengths = rng.integers(self.length, self.longest, cases, endpoint=True)
-        values = rng.integers(0, RESOLUTION, (cases, self.longest)) / RESOLUTION
-        first = rng.integers(0, lengths // 10)
-        second = rng.integers(lengths // 10, lengths // 2)
-        each = np.arange(cases)
-        inputs = np.zeros((cases, self.longest, 3))
-        inputs[..., 0] = values - 0.5
-        inputs[each, first, 1] = inputs[each, second, 1] = 1
-        mean = 4 / (self.length + self.longest)
-        inputs[..., 1] -= math.floor(mean * RESOLUTION) / RESOLUTION
-        inputs[np.arange(self.longest) >= lengths[:, None]] = 0
-        inputs[each, lengths - 1, 2] = 1
-        targets = (values[each, first] + values[each, second])[:, None] / 2
-        return inputs.astype(np.float32), targets.astype(np.float32)
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that are asked for at once, O."""
+        return len(self.mean_target)
 
 
-def data(name: str, task: Adding, cases: int) -> Data:
+@dataclass(frozen=True)
+class VaryingTask(Task):
+    """A task whose sequences have T' steps, T' uniform in [T, 1.1 T]."""
+
+    @property
+    def steps(self) -> int:
+        """⌊1.1 T⌋."""
+        return self.length + self.length // 10
+
+    @property
+    def mean_length(self) -> float:
+        """The mean of T'."""
+        return (self.length + self.steps) / 2
+
+    def lengths(self, rng: np.random.Generator, cases: int) -> np.ndarray:
+        """Draw T' for each case."""
+        return rng.integers(self.length, self.steps, cases, endpoint=True)
+
+
+def exact(values: np.ndarray) -> np.ndarray:
+    """Round down to a multiple of 2⁻¹⁶, which float32 differences of such values keep exactly."""
+    rounded: np.ndarray = np.floor(values * RESOLUTION) / RESOLUTION
+    return rounded
+
+
+def marked_ends(inputs: np.ndarray, lengths: np.ndarray) -> Float32[np.ndarray, "B S D1"]:
+    """Set inputs (B, S, D) to zero after each end, and append the channel that marks it."""
+    cases, steps, features = inputs.shape
+    out = np.zeros((cases, steps, features + 1), np.float32)
+    out[..., :-1] = inputs
+    out[np.arange(steps) >= lengths[:, None]] = 0
+    out[np.arange(cases), lengths - 1, -1] = 1
+    return out
+
+
+def data(name: str, task: Task, cases: int) -> Data:
     """Return sequences drawn without end, and `cases` + `cases` that trials are evaluated on."""
     rng = np.random.Generator(np.random.PCG64([EVALUATION_SEED, RECIPE]))
     train, test = task.draw(rng, cases), task.draw(rng, cases)

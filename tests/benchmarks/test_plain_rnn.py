@@ -9,28 +9,28 @@ from torch import Tensor
 
 from benchmarks.gauss_newton import ours
 from benchmarks.plain_rnn import Network, half_squared_error, loop, module
-from models.recurrent import Add
+from models.recurrent import SequenceProblem
 
 
 @pytest.fixture(scope="module")
-def problem() -> Add:
-    return Add("quick", T=20)
+def problem() -> SequenceProblem:
+    return SequenceProblem("add", "quick", T=20)
 
 
 @pytest.fixture
-def theta(problem: Add) -> Tensor:
+def theta(problem: SequenceProblem) -> Tensor:
     return problem.initialize(np.random.default_rng(1))[None]
 
 
 @pytest.fixture
-def cases(problem: Add) -> tuple[Tensor, Tensor]:
+def cases(problem: SequenceProblem) -> tuple[Tensor, Tensor]:
     inputs, targets = problem.task.draw(np.random.default_rng(2), 6)
     return torch.from_numpy(inputs).double(), torch.from_numpy(targets).double()
 
 
 @pytest.mark.parametrize("network", [loop, module])
 def test_plain_network_has_our_loss_and_gradient(
-    problem: Add, theta: Tensor, cases: tuple[Tensor, Tensor], network: Network
+    problem: SequenceProblem, theta: Tensor, cases: tuple[Tensor, Tensor], network: Network
 ) -> None:
     inputs, targets = cases
     expected = torch.zeros_like(theta)
@@ -48,7 +48,7 @@ def test_plain_network_has_our_loss_and_gradient(
 
 
 def test_both_means_give_the_same_gauss_newton_product(
-    problem: Add, theta: Tensor, cases: tuple[Tensor, Tensor]
+    problem: SequenceProblem, theta: Tensor, cases: tuple[Tensor, Tensor]
 ) -> None:
     inputs, targets = (each[None] for each in cases)
     v = problem.initialize(np.random.default_rng(3))[None]

@@ -94,7 +94,7 @@ def test_memory_that_a_replay_reads_is_kept() -> None:
     assert factor() is None
 
 
-@pytest.mark.parametrize("name", ["curves", "add"])
+@pytest.mark.parametrize("name", ["curves", "add", "mem5"])
 def test_a_captured_product_is_the_product(name: str) -> None:
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")

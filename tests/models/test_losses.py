@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.losses import HalfSquaredError, LogisticCrossEntropy, MatchingLoss, SoftmaxCrossEntropy
+from models.losses import (
+    HalfSquaredError,
+    LogisticCrossEntropy,
+    MatchingLoss,
+    SoftmaxCrossEntropy,
+    SteppedSoftmaxCrossEntropy,
+)
 
 LOSSES = [LogisticCrossEntropy(), SoftmaxCrossEntropy(), HalfSquaredError()]
 EXTREME = [0.0, 1.0, 6.0, 21.0, 39.9, 40.1, 50.0, 1e3]
@@ -30,6 +36,19 @@ def test_derivative_is_that_of_the_loss(loss: MatchingLoss) -> None:
     at = z.requires_grad_()
     (expected,) = torch.autograd.grad(loss.per_case(at, t), at)
     torch.testing.assert_close(loss.derivative(z, t), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_the_link_undoes_the_outputs(loss: MatchingLoss) -> None:
+    _, y, _ = case(loss)
+    torch.testing.assert_close(loss.outputs(loss.link(y)), y, rtol=1e-13, atol=0)
+    certain = torch.eye(7, dtype=torch.float64)[2]
+    assert torch.equal(loss.outputs(loss.link(certain)), certain)
+
+
+def test_a_loss_at_every_step_is_summed_over_steps() -> None:
+    z, t = (torch.stack([case(LOSSES[1], seed)[i] for seed in range(6)]) for i in range(2))
+    stepped = SteppedSoftmaxCrossEntropy().per_case(z.view(2, 3, 7), t.view(2, 3, 7))
+    torch.testing.assert_close(stepped, LOSSES[1].per_case(z, t).view(2, 3).sum(1))
 
 
 def test_curvature_is_the_hessian_at_the_outputs(loss: MatchingLoss) -> None:

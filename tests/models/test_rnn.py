@@ -9,17 +9,27 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.losses import HalfSquaredError, LogisticCrossEntropy, MatchingLoss, SoftmaxCrossEntropy
+from models.losses import (
+    HalfSquaredError,
+    LogisticCrossEntropy,
+    MatchingLoss,
+    SoftmaxCrossEntropy,
+    SteppedSoftmaxCrossEntropy,
+)
 from models.rnn import RecurrentNetwork, RecurrentPasses
 
 LOSSES = [LogisticCrossEntropy(), SoftmaxCrossEntropy(), HalfSquaredError()]
+STEPPED = SteppedSoftmaxCrossEntropy()
 NETWORK = RecurrentNetwork(features=2, units=4, outputs=3)
+AT_EVERY_STEP = RecurrentNetwork(features=2, units=4, outputs=3, every_step=True)
 STEPS, CASES = 6, 5
 WITHIN = 1e-10
 
 
 def plain_loss(kind: MatchingLoss, z: Tensor, t: Tensor) -> Tensor:
     """The loss of one case in torch's own words."""
+    if kind is STEPPED:
+        return F.cross_entropy(z, t, reduction="sum")
     if isinstance(kind, LogisticCrossEntropy):
         return F.binary_cross_entropy_with_logits(z, t, reduction="sum")
     if isinstance(kind, SoftmaxCrossEntropy):
@@ -28,14 +38,19 @@ def plain_loss(kind: MatchingLoss, z: Tensor, t: Tensor) -> Tensor:
 
 
 def run(row: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """One case, step by step and no further than its end: z, and the pre-activations (S', n)."""
+    """One case, step by step and no further than its end: z, and the pre-activations (S', n).
+
+    Without an end marker, z is (S, O).
+    """
     p = NETWORK.layout().views(row)
-    end = int(x[:, -1].argmax())
-    h, before = p["h0"], []
+    every_step = x.shape[1] == 2
+    end = len(x) - 1 if every_step else int(x[:, -1].argmax())
+    h, before, z = p["h0"], [], []
     for t in range(end + 1):
-        before.append(x[t, :-1] @ p["Wx"] + h @ p["Wh"] + p["bh"])
+        before.append(x[t, :2] @ p["Wx"] + h @ p["Wh"] + p["bh"])
         h = torch.tanh(before[-1])
-    return h @ p["Wo"] + p["bo"], torch.stack(before)
+        z.append(h @ p["Wo"] + p["bo"])
+    return torch.stack(z) if every_step else z[-1], torch.stack(before)
 
 
 @dataclass
@@ -62,12 +77,16 @@ class Setting:
         inputs = draw(batches, CASES, STEPS, 3)
         ends = torch.tensor([5, 3, 0, 4, 5]).roll(1, 0)
         inputs[..., -1] = F.one_hot(ends, STEPS)
+        if loss is STEPPED:
+            targets = torch.softmax(draw(batches, CASES, STEPS, 3), -1)
+            return cls(loss, theta, inputs[..., :-1], targets)
         targets = torch.softmax(draw(batches, CASES, 3), -1)
         return cls(loss, theta, inputs, targets)
 
     @property
     def passes(self) -> RecurrentPasses:
-        return RecurrentPasses(NETWORK, self.loss, STEPS)
+        every_step = self.inputs.shape[-1] == 2
+        return RecurrentPasses(AT_EVERY_STEP if every_step else NETWORK, self.loss, STEPS)
 
     def cases(self, k: int) -> list[tuple[Tensor, Tensor]]:
         k %= len(self.inputs)
@@ -90,13 +109,14 @@ class Setting:
 
     def gauss_newton(self, k: int, structural: float) -> Tensor:
         """Mean over cases of Jᵀ H_L J + s J_xᵀ diag(1 − h²) J_x, dense: (P, P)."""
-        row, size = self.theta[k], self.theta.shape[1]
-        total = torch.zeros(size, size, dtype=torch.float64)
+        row, width = self.theta[k], self.theta.shape[1]
+        total = torch.zeros(width, width, dtype=torch.float64)
         for x, t in self.cases(k):
             z, before = run(row, x)
-            j = torch.func.jacrev(lambda r, x=x: run(r, x)[0])(row)
+            j = torch.func.jacrev(lambda r, x=x: run(r, x)[0].flatten())(row)
             slope = torch.func.grad(lambda z, t=t: plain_loss(self.loss, z, t))
-            h_l = torch.func.jacrev(slope)(z)
+            size = z.numel()
+            h_l = torch.func.jacrev(slope)(z).reshape(size, size)
             jx = torch.func.jacrev(lambda r, x=x: run(r, x)[1].flatten())(row)
             weights = 1 - torch.tanh(before.flatten()).square()
             total += j.T @ h_l @ j + structural * jx.T @ (weights[:, None] * jx)
@@ -108,7 +128,7 @@ def shape(request: pytest.FixtureRequest) -> tuple[int, bool]:
     return request.param
 
 
-@pytest.fixture(params=LOSSES, ids=lambda loss: type(loss).__name__)
+@pytest.fixture(params=[*LOSSES, STEPPED], ids=lambda loss: type(loss).__name__)
 def setting(request: pytest.FixtureRequest, shape: tuple[int, bool]) -> Setting:
     return Setting.make(request.param, *shape)
 
@@ -125,7 +145,7 @@ def padding() -> Tensor:
     return unused.bool()
 
 
-def test_logits_are_read_at_the_end_of_each_case(setting: Setting) -> None:
+def test_logits_are_read_at_the_end_of_each_case_or_at_every_step(setting: Setting) -> None:
     s = setting
     expected = [
         torch.stack([run(row, x)[0] for x, _ in s.cases(k)]) for k, row in enumerate(s.theta)
@@ -133,8 +153,12 @@ def test_logits_are_read_at_the_end_of_each_case(setting: Setting) -> None:
     close(s.passes.logits(s.theta, s.inputs), torch.stack(expected))
 
 
-def test_what_comes_after_the_end_has_no_influence(setting: Setting) -> None:
-    s, changed = setting, setting.inputs.clone()
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
+def test_what_comes_after_the_end_has_no_influence(
+    loss: MatchingLoss, shape: tuple[int, bool]
+) -> None:
+    s = Setting.make(loss, *shape)
+    changed = s.inputs.clone()
     changed[:, 2, 3:, :-1] = 1e3
     ends = s.inputs[:, 2, :, -1].argmax(-1)
     assert (ends < 4).all()
@@ -193,6 +217,7 @@ def test_product_equals_the_dense_matrix(setting: Setting, structural: float | N
 def test_r_pass_is_forward_mode(setting: Setting) -> None:
     """With H_L = I, vᵀGv is the mean over cases of ‖Jv‖², Jv by torch's forward mode."""
     s = Setting(HalfSquaredError(), setting.theta, setting.inputs, setting.targets)
+    assert s.passes.logits(s.theta, s.inputs).shape[1:] == s.targets.shape[1:]
     v = torch.randn(s.theta.shape, generator=torch.Generator().manual_seed(0)).double()
     v[:, padding()] = 0
     got = (v * s.passes.curvature(s.theta, s.inputs, s.targets)(v)).sum(1)
@@ -218,8 +243,9 @@ def test_linearised_once_whatever_happens_to_theta_and_to_other_passes(setting: 
     assert product(v).data_ptr() == again.data_ptr()
 
 
-def test_rows_are_independent() -> None:
-    s = Setting.make(HalfSquaredError(), 3, shared=False)
+@pytest.mark.parametrize("loss", [HalfSquaredError(), STEPPED], ids=["end", "every step"])
+def test_rows_are_independent(loss: MatchingLoss) -> None:
+    s = Setting.make(loss, 3, shared=False)
     v = torch.where(padding(), 0.0, torch.ones_like(s.theta))
     together = s.passes.curvature(s.theta, s.inputs, s.targets, 0.2)(v)
     for k in range(3):
@@ -229,7 +255,11 @@ def test_rows_are_independent() -> None:
 
 
 def test_prices_are_counted_from_the_network() -> None:
-    """n = 4, D = 2, O = 3 over 6 steps: F = 6·(2 + 4)·4 + 4·3 = 156, F₁ = 6·2·4 = 48."""
+    """n = 4, D = 2, O = 3 over 6 steps: F = 6·(2 + 4)·4 + 4·3 = 156, F₁ = 6·2·4 = 48.
+
+    Read at every step, F = 6·(2 + 4)·4 + 6·4·3 = 216.
+    """
     prices = NETWORK.prices(STEPS)
     assert prices.loss == prices.linearization == pytest.approx(156 / (3 * 156 - 48))
     assert prices.product == pytest.approx((4 * 156 - 2 * 48) / (3 * 156 - 48))
+    assert AT_EVERY_STEP.prices(STEPS).loss == pytest.approx(216 / (3 * 216 - 48))

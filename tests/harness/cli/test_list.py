@@ -15,7 +15,7 @@ def test_problems_in_a_pipe(bench):
     assert {(line[0], line[1]) for line in lines if line} >= {
         (name, preset) for name in ("curves", "mnist") for preset in ("quick", "standard", "paper")
     }
-    (row,) = (line for line in said.out.splitlines() if line.startswith("curves   paper"))
+    (row,) = (line for line in said.out.splitlines() if line.split()[:2] == ["curves", "paper"])
     assert "784-400-200-100-50-25-6, 20,000 cases" in row
     assert "842,340  150,000,000  squared error  ≤ 1, 0.5, 0.2, 0.1" in row
 
@@ -46,10 +46,10 @@ def test_an_entry_point_that_fails_hides_no_other(bench, workdir, monkeypatch):
     assert "No module named 'not_there'" in line
     assert "nag  backends" in said.out
     said = bench("list", "problems")
-    (line,) = (line for line in said.out.splitlines() if line.startswith("gone     quick "))
+    (line,) = (line for line in said.out.splitlines() if line.split()[:2] == ["gone", "quick"])
     assert "cannot be used: " in line
     assert "No module named 'not_there'" in line
-    assert "curves   quick     16×16" in said.out
+    assert any(line.split()[:2] == ["curves", "quick"] for line in said.out.splitlines())
 
 
 def test_comparisons(bench, filled):

@@ -1,0 +1,162 @@
+"""The tasks on sequences by name: data, loss, score, and what each preset fixes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from models.data.marked import Adding, Marked, Multiplying, Xor
+from models.data.sequences import Task
+from models.data.symbols import Memory, Permutation, TemporalOrder
+from models.losses import (
+    HalfSquaredError,
+    LogisticCrossEntropy,
+    MatchingLoss,
+    SoftmaxCrossEntropy,
+    SteppedSoftmaxCrossEntropy,
+)
+from models.metrics import misclassified, wrong_symbols, zero_one
+from models.problem import Metric
+
+TOLERANCE = 0.04
+"""A case whose output is off by more is wrong."""
+WINDOWS = {
+    2: ((10, 20), (50, 60)),
+    3: ((10, 20), (33, 43), (66, 76)),
+}
+"""Relevant symbols → where they are, in hundredths of T."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a preset of a sequence problem fixes."""
+
+    length: int
+    cases: int
+    """Training and test sequences that a trial is evaluated on."""
+    budget: int
+    evaluations: int
+    notes: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A task with its loss and score, whatever the preset."""
+
+    title: str
+    task: Callable[[int, bool, int], Task]
+    """(T, whether inputs are centred, alphabet) → task."""
+    shortest: int
+    loss: MatchingLoss
+    metric: Metric
+    input_scale: float
+    presets: Mapping[str, Preset]
+    targets: tuple[float, ...] = (0.25, 0.1, 0.01)
+    margin: float = 0.01
+    alphabet: int = 0
+    """The published one; 0: there is none."""
+    smallest_alphabet: int = 2
+
+
+def _presets(
+    quick: int, updates: int, standard: int, paper: int, published: str, paper_cases: int = 10_000
+) -> dict[str, Preset]:
+    """Return presets of three T, of `updates` updates at quick and of 50,000 above."""
+    return {
+        "quick": Preset(
+            quick, 2_000, 100 * updates, 24, f"T = {quick}, {updates:,} updates of 100"
+        ),
+        "standard": Preset(
+            standard, paper_cases, 5_000_000, 40, f"T = {standard}, 50,000 updates of 100"
+        ),
+        "paper": Preset(
+            paper, paper_cases, 5_000_000, 100, f"{published}: T = {paper}, 50,000 updates of 100"
+        ),
+    }
+
+
+PUBLISHED = "as published"
+OF_THE_FAMILY = "the published protocol on a task that it leaves out"
+
+
+def _marked(
+    title: str, of: type[Marked], loss: MatchingLoss, tolerance: float, presets: dict[str, Preset]
+) -> Kind:
+    return Kind(
+        title=title,
+        task=lambda length, centred, _: of(length, centred),
+        shortest=of.shortest,
+        loss=loss,
+        metric=zero_one(loss, tolerance),
+        input_scale=0.001,
+        presets=presets,
+        targets=(0.5, 0.1, 0.01) if tolerance == TOLERANCE else (0.25, 0.1, 0.01),
+    )
+
+
+def _memory(count: int, alphabet: int, presets: dict[str, Preset]) -> Kind:
+    return Kind(
+        title=f"memory of {count} symbols",
+        task=lambda length, centred, alphabet: Memory(length, centred, count, alphabet),
+        shortest=Memory.shortest,
+        loss=SteppedSoftmaxCrossEntropy(),
+        metric=wrong_symbols(count),
+        input_scale=0.1,
+        presets=presets,
+        targets=(0.2 * count, 0.1 * count, 0.01 * count),
+        margin=0.01 * count,
+        alphabet=alphabet,
+    )
+
+
+def _order(relevant: int, presets: dict[str, Preset]) -> Kind:
+    return Kind(
+        title=f"temporal order of {relevant} symbols",
+        task=lambda length, centred, _: TemporalOrder(length, centred, WINDOWS[relevant]),
+        shortest=TemporalOrder.shortest,
+        loss=SoftmaxCrossEntropy(),
+        metric=misclassified(),
+        input_scale=0.1,
+        presets=presets,
+    )
+
+
+KINDS: dict[str, Kind] = {
+    "add": _marked(
+        "adding problem",
+        Adding,
+        HalfSquaredError(),
+        TOLERANCE,
+        _presets(20, 8_000, 30, 80, PUBLISHED),
+    ),
+    "mul": _marked(
+        "multiplication problem",
+        Multiplying,
+        HalfSquaredError(),
+        TOLERANCE,
+        _presets(20, 8_000, 30, 80, PUBLISHED),
+    ),
+    "xor": _marked(
+        "xor problem",
+        Xor,
+        LogisticCrossEntropy(),
+        0.5,
+        _presets(20, 8_000, 30, 100, OF_THE_FAMILY),
+    ),
+    "mem5": _memory(5, 2, _presets(20, 8_000, 50, 200, PUBLISHED)),
+    "mem20": _memory(10, 5, _presets(10, 8_000, 30, 80, PUBLISHED)),
+    "order2": _order(2, _presets(20, 8_000, 50, 100, OF_THE_FAMILY)),
+    "order3": _order(3, _presets(20, 8_000, 50, 100, OF_THE_FAMILY)),
+    "permutation": Kind(
+        title="random permutation",
+        task=Permutation,
+        shortest=Permutation.shortest,
+        loss=SoftmaxCrossEntropy(),
+        metric=misclassified(),
+        input_scale=0.1,
+        # Its inputs have a hundred channels: 10,000 sequences would take half a gigabyte.
+        presets=_presets(20, 8_000, 50, 100, OF_THE_FAMILY, paper_cases=2_000),
+        alphabet=100,
+        smallest_alphabet=4,
+    ),
+}
