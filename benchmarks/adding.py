@@ -61,7 +61,7 @@ def main(threads: int, path: Path) -> None:
     content: dict[str, Any] = {
         "machine": machine(),
         "preset": PRESET,
-        "T": problem.parameters["T"],
+        "T": problem.task.length,
         "sequences": data.test.cases,
         "budget": problem.budget,
         "runs": [],
