@@ -88,7 +88,8 @@ def _marked(
         shortest=of.shortest,
         loss=loss,
         metric=zero_one(loss, tolerance),
-        input_scale=0.001,
+        # Xor is not in the published table; from 0.001 it is not learned at T = 20.
+        input_scale=0.001 if tolerance == TOLERANCE else 0.1,
         presets=presets,
         targets=(0.5, 0.1, 0.01) if tolerance == TOLERANCE else (0.25, 0.1, 0.01),
     )
