@@ -130,7 +130,9 @@ class Run:
         return found.id
 
     def _source(self, trial: Trial) -> str:
-        return source_digest(type(trial.candidate.method), type(self.problem))
+        made_by = self.problem.made_by
+        parts = [type(self.problem)] if made_by is None else [type(self.problem), made_by]
+        return source_digest(type(trial.candidate.method), *parts)
 
     def _train(self, group: Sequence[Trial], recorder: Recorder) -> list[int]:
         first, *others = (trial.candidate.method for trial in group)

@@ -46,6 +46,7 @@ def resolve(text: str, preset: str) -> Problem:
         ) from error
     if not isinstance(problem, Problem):
         raise Usage(f"--problem {text} gave a {type(problem).__name__}, not a Problem.")
+    problem.made_by = make
     return problem
 
 

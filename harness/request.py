@@ -96,6 +96,8 @@ def prepare(request: Request) -> Prepared:
         data = problem.data(data_source(request.data_dir))
     except DataError as error:
         raise Infrastructure(str(error)) from error
+    except ValueError as error:  # A network that its data do not fit.
+        raise Usage(f"--problem {request.problem}: {str(error).rstrip('.')}.") from error
     _check_possible(every, problem, data)
     protocol = protocol_of(problem, data, budget, request.precision)
     return Prepared(problem, data, protocol, machine, points, written, seeds)

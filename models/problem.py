@@ -87,6 +87,8 @@ class Problem(ABC):
     """What `name[key=value]` set, cast."""
     notes: str = ""
     """How this preset differs from the published protocol, in words."""
+    made_by: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
+    """The function that made it, where there is one: its source counts as the problem's too."""
 
     @abstractmethod
     def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:

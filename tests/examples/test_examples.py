@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 HEAVY_BALL = f"{ROOT}/examples/heavy_ball.py:HeavyBall"
 TWO_MOONS = f"{ROOT}/examples/two_moons.py:make"
+OWN_MODULE = "./examples/own_module.py:make"
 
 
 @pytest.fixture
@@ -25,11 +26,12 @@ def bench(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("harness.comparing.write_files", lambda *given: None)
 
     def run(*arguments):
+        running = ("--no-mlflow", "--threads", "1") if arguments[0] in ("compare", "run") else ()
         with pytest.raises(SystemExit) as ended:
-            main([*arguments, "--no-mlflow", "--threads", "1"])
+            main([*arguments, *running])
         out, err = capsys.readouterr()
         assert ended.value.code == 0, err
-        return json.loads(out) if out else None
+        return json.loads(out) if out.startswith("{") else out
 
     return run
 
@@ -74,3 +76,29 @@ def test_a_problem_of_ones_own(bench):
         assert row["status"] == {"budget": 2}
         # Guessing is log 2.
         assert all(value < 0.35 for value in row["final"]["values"])
+
+
+def test_a_module_of_ones_own_is_short():
+    assert len((ROOT / "examples" / "own_module.py").read_text().splitlines()) < 40
+
+
+def test_a_module_of_ones_own(bench):
+    summary = bench(
+        "compare", "--optimizers", f"nag[lr=0.05,batch=50],{QUICK_HF}",
+        "--problem", f"{OWN_MODULE}[width=12]", "--budget", "gradients=4e4",
+        "--seeds", "2", "--json", "-",
+    )  # fmt: skip
+    assert summary["protocol"]["problem"] == "spirals"
+    assert summary["protocol"]["parameters"] == {"width": 12}
+    for row in summary["methods"]:
+        assert row["status"] == {"budget": 2}
+        # Guessing is log 3.
+        assert all(value < 1.05 for value in row["final"]["values"])
+    run = bench(
+        "run", "--optimizer", "nag[batch=50]", "--problem", OWN_MODULE,
+        "--budget", "updates=20", "--json", "-",
+    )  # fmt: skip
+    assert run["methods"][0]["ledger"]["updates"] == 20
+    assert "spirals" in bench("show", summary["comparison"])
+    assert "spirals-quick" in bench("list", "comparisons")
+    assert bench("list", "trials").count("budget") == 5

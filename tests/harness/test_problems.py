@@ -4,6 +4,7 @@ import pytest
 
 from harness.errors import Usage
 from harness.problems import names, resolve
+from harness.store.context import source_digest
 from models.problems import PROBLEMS
 from tests.harness.small import PROBLEM
 
@@ -80,3 +81,15 @@ def test_what_is_no_problem(own, text, preset, told):
         resolve(text.format(own=own), preset)
     assert told in str(caught.value)
     assert str(caught.value).startswith(("--problem ", "--preset "))
+
+
+def test_the_function_that_made_a_problem_is_part_of_its_source(tmp_path):
+    digests = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "own.py").write_text(f"{OWN}\nnumber = {number}\n")
+        problem = resolve(f"{folder / 'own.py'}:make", "quick")
+        assert problem.made_by is not None
+        digests.append(source_digest(type(problem), problem.made_by))
+    assert digests[0] != digests[1] != source_digest(type(problem))

@@ -34,6 +34,18 @@ def test_one_trial_and_the_command_that_repeats_it(bench):
         assert len(store.trials()) == 1
 
 
+def test_a_problem_of_ones_own_that_is_edited_is_run_again(bench, workdir):
+    own = workdir / "own.py"
+    own.write_text("from tests.harness.small import make as small\n\nmake = lambda p: small(p)\n")
+    command = ("run", "--problem", "./own.py:make", "--optimizer", "nag[batch=20]", *RUN[3:])
+    assert bench(*command).code == 0
+    assert "1 of 1 trials are on record" in bench(*command).err
+    own.write_text(own.read_text() + "# edited\n")
+    assert "on record" not in bench(*command).err
+    with Store.open(STORE) as store:
+        assert len(store.trials()) == 2
+
+
 def test_a_table(bench):
     said = bench(*RUN, "--optimizer", "sgd[batch=20]")
     assert said.code == 0, said.err
