@@ -23,6 +23,7 @@ COMMANDS = {
     "list": "List problems, optimizers, comparisons or trials.",
     "reproduce": "Make a published figure again.",
     "ui": "Show the store in MLflow's pages until Ctrl-C.",
+    "check": "Try the laws on a problem or an optimizer of your own.",
     "db": "Upgrade the store's tables, and copy them into MLflow.",
     "data": "List, fetch and verify data sets.",
     "doctor": "Say what this machine has, and what is missing.",

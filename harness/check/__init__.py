@@ -1,0 +1,1 @@
+"""What every problem and every optimizer must satisfy, law by law: `bench check`."""

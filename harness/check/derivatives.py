@@ -1,0 +1,184 @@
+"""A problem's gradient and curvature against differences of its loss, in float64.
+
+A central difference has a rounding error that grows and a truncation error that shrinks as
+the step h gets smaller, and nobody knows a good h for every network. A derivative is right if
+*one* of several steps agrees with it to `AGREEMENT`; a wrong one agrees with none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.check.laws import Broken, expect, near
+from harness.seeds import generator
+from models.problem import Problem
+
+STEPS = (1e-3, 1e-4, 1e-5, 1e-6)
+AGREEMENT = 1e-5
+ROUNDING = 1e-6
+"""A slope is looked at down to so much of the loss."""
+VECTORS = 8
+OFF = 0.1
+
+
+@dataclass
+class Point:
+    """θ a little off its start, and a few real cases, in float64."""
+
+    problem: Problem
+    theta: Tensor
+    inputs: Tensor
+    targets: Tensor
+
+    def __post_init__(self) -> None:
+        self.passes = self.problem.passes()
+
+    def logits(self, theta: Tensor) -> Tensor:
+        """Return pre-activations as a tensor of their own: passes may reuse memory."""
+        return self.passes.logits(theta, self.inputs).clone()
+
+    def gradient(self) -> Tensor:
+        """Return ∇f."""
+        out = torch.zeros_like(self.theta)
+        self.passes.gradient(self.theta, self.inputs, self.targets, out)
+        return out
+
+
+def directions(problem: Problem, seed: int) -> Iterator[tuple[str, Tensor]]:
+    """Yield a normal direction in each parameter's subspace."""
+    normal = torch.Generator().manual_seed(seed)
+    for name, shape in problem.layout.shapes.items():
+        direction = torch.zeros(1, problem.layout.size, dtype=torch.float64)
+        view = problem.layout.views(direction)[name][0]
+        view.copy_(torch.randn(shape, generator=normal, dtype=torch.float64))
+        yield name, direction
+
+
+def everywhere(problem: Problem, seed: int) -> Tensor:
+    """Return a normal direction in all parameters at once; padding is 0."""
+    start = torch.zeros(1, problem.layout.size, dtype=torch.float64)
+    return sum((direction for _, direction in directions(problem, seed)), start)
+
+
+def moved(problem: Problem, seed: int) -> Tensor:
+    """Return a row of initial parameters and OFF of a normal direction beside it.
+
+    Divided by the root of a parameter's width, it changes no unit's input by more than OFF: a
+    recurrent network that was sound is not made chaotic.
+    """
+    theta = problem.initialize(generator(seed, "initialization"))[None].double()
+    for name, direction in directions(problem, 100 + seed):
+        theta = theta + OFF / max(problem.layout.shapes[name], default=1) ** 0.5 * direction
+    return theta
+
+
+def check_gradient(point: Point) -> str:
+    """∇f · v = df(θ + hv)/dh for a v in each parameter, and f is the mean of its cases' losses."""
+    passes, theta = point.passes, point.theta
+    x, t = point.inputs, point.targets
+    per_case = point.problem.loss.per_case(point.logits(theta), t)
+    loss = passes.loss(theta, x, t)
+    near("loss, the mean over cases", loss, per_case.mean(1))
+    out = torch.zeros_like(theta)
+    near("the loss that comes with the gradient", passes.gradient(theta, x, t, out), loss)
+    worst = 0.0
+    for name, v in directions(point.problem, 2):
+        found = float((out * v).sum())
+        worst = max(
+            worst,
+            _agree(
+                f"slope along {name}",
+                found,
+                lambda h, v=v: float(  # type: ignore[misc]
+                    _central(lambda s: passes.loss(theta + s * v, x, t), h)
+                ),
+                ROUNDING * abs(float(loss)),
+            ),
+        )
+    return f"relative error {worst:.1e}, {len(point.problem.layout.shapes)} directions"
+
+
+def check_curvature(point: Point) -> str:
+    """uᵀGv = mean over cases of (Ju)ᵀ H_L (Jv), J and H_L by differences."""
+    problem, theta, cases = point.problem, point.theta, point.inputs.shape[1]
+    product = point.passes.curvature(theta, point.inputs, point.targets)
+    z = point.logits(theta)
+
+    def along(v: Tensor, h: float) -> Tensor:
+        return _central(lambda s: point.logits(theta + s * v), h)
+
+    def slope(at: Tensor) -> Tensor:
+        leaf = at.detach().requires_grad_()
+        with torch.enable_grad():
+            value = problem.loss.per_case(leaf, point.targets).sum()
+        return torch.autograd.grad(value, leaf)[0]
+
+    def curved(ju: Tensor, jv: Tensor, h: float) -> float:
+        hjv = _central(lambda s: slope(z + s * jv), h)
+        return float((ju * hjv).sum()) / cases
+
+    u = everywhere(problem, 3)
+    worst = 0.0
+    for name, v in directions(problem, 2):
+        # By Cauchy and Schwarz |uᵀGv| is at most this.
+        ju, jv = along(u, 1e-5), along(v, 1e-5)
+        bound = abs(curved(ju, ju, 1e-5) * curved(jv, jv, 1e-5)) ** 0.5
+        found = float((u * product(v)).sum())
+        worst = max(
+            worst,
+            _agree(
+                f"uᵀGv, v in {name}",
+                found,
+                lambda h, v=v: curved(along(u, h), along(v, h), h),  # type: ignore[misc]
+                bound,
+            ),
+        )
+    return f"relative error {worst:.1e}, {len(problem.layout.shapes)} directions"
+
+
+def check_semidefinite(point: Point) -> str:
+    """uᵀGv = vᵀGu and vᵀGv ≥ 0 for random vectors."""
+    product = point.passes.curvature(point.theta, point.inputs, point.targets)
+    v = torch.cat([everywhere(point.problem, 10 + i) for i in range(VECTORS)])
+    gv = torch.cat([product(row[None]).clone() for row in v])
+    forms = v @ gv.T
+    near("uᵀGv against vᵀGu", forms, forms.T)
+    least, most = float(forms.diagonal().min()), float(forms.diagonal().abs().max())
+    expect(least >= -1e-12 * most, "vᵀGv ≥ 0", f"{least:.6g} where others are up to {most:.6g}")
+    off = float((forms - forms.T).abs().max()) / most if most else 0.0
+    return f"{VECTORS} vectors: asymmetry {off:.1e}, least vᵀGv {least:.3g}"
+
+
+def check_squared_gradient(point: Point) -> str:
+    """Mean over cases of the squared per-case gradient, against gradients of one case each."""
+    passes, theta, expected = point.passes, point.theta, torch.zeros_like(point.theta)
+    cases = point.inputs.shape[1]
+    for case in range(cases):
+        some, one = slice(case, case + 1), torch.zeros_like(theta)
+        passes.gradient(theta, point.inputs[:, some], point.targets[:, some], one)
+        expected += one.square() / cases
+    found = passes.squared_gradient(theta, point.inputs, point.targets)
+    off = near("squared gradient", found, expected, 1e-10)
+    return f"relative error {off:.1e}, {cases} cases one by one"
+
+
+def _central(function: Callable[[float], Tensor], h: float) -> Tensor:
+    return (function(h) - function(-h)) / (2 * h)
+
+
+def _agree(what: str, found: float, difference: Callable[[float], float], least: float) -> float:
+    """Return the least relative error over the steps; Broken where none agrees."""
+    expected = [difference(h) for h in STEPS]
+    errors = [abs(found - each) / (max(abs(found), abs(each), least) or 1.0) for each in expected]
+    # NaN compares as no error is less than it; it must not win.
+    best = min(range(len(STEPS)), key=lambda i: errors[i] if errors[i] == errors[i] else torch.inf)
+    if not errors[best] <= AGREEMENT:
+        raise Broken(
+            f"{what}: expected {expected[best]:.9g} by differences with h = {STEPS[best]:g}; "
+            f"found {found:.9g}, off by {errors[best]:.2g} where {AGREEMENT:g} is allowed"
+        )
+    return errors[best]

@@ -1,0 +1,215 @@
+"""Problems and optimizers that are each wrong in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from harness.check.small import Network
+from models.autodiff import AutodiffPasses
+from models.problem import Data, digest_of
+
+
+class Passes(AutodiffPasses):
+    """Autodiff, with what `wrong` names spoilt."""
+
+    def __init__(self, problem, wrong):
+        super().__init__(problem)
+        self.wrong = wrong
+
+    def gradient(self, theta, inputs, targets, out):
+        loss = super().gradient(theta, inputs, targets, out)
+        view = self.layout.views(out)["b1"]
+        if self.wrong == "gradient":
+            view.mul_(1.001)
+        if self.wrong == "NaN":
+            view.fill_(torch.nan)
+        if self.wrong == "padding":
+            out[:, -1] = 1e-30
+        if self.wrong == "rows" and len(theta) > 1:
+            out.copy_(out.roll(1, 0))
+        return loss
+
+    def squared_gradient(self, theta, inputs, targets):
+        value = super().squared_gradient(theta, inputs, targets)
+        return value * 2 if self.wrong == "squared" else value
+
+    def curvature(self, theta, inputs, targets, structural=None):
+        product = super().curvature(theta, inputs, targets, structural)
+        if self.wrong == "curvature":
+            return lambda v: product(v) * 1.001
+        if self.wrong == "asymmetric":
+            return lambda v: product(v) + 1e-3 * v.roll(1, 1)
+        if self.wrong == "negative":
+            return lambda v: -product(v)
+        return product
+
+
+class Wrong(Network):
+    def __init__(self, wrong):
+        super().__init__()
+        self.wrong, self.count = wrong, 0
+        if wrong == "metric":
+            per_case = self.metric.per_case
+            self.metric = dataclasses.replace(
+                self.metric, per_case=lambda z, t: per_case(z, t) + 1e-6
+            )
+        if wrong == "higher":
+            self.metric = dataclasses.replace(self.metric, direction="higher")
+
+    def passes(self):
+        return Passes(self, self.wrong)
+
+    def logits(self, params, inputs):
+        z = super().logits(params, inputs)
+        if self.wrong == "company":
+            z = z - z.mean(1, keepdim=True)
+        if self.wrong == "chance":
+            z = z + 1e-3 * torch.randn(())
+        return z
+
+    def initialize(self, rng):
+        if self.wrong == "global":
+            return super().initialize(np.random)
+        if self.wrong == "counted":
+            self.count += 1
+            return super().initialize(rng) * self.count
+        if self.wrong == "one":
+            rng.random()
+            return super().initialize(np.random.default_rng(0))
+        return super().initialize(rng)
+
+    def data(self, source):
+        data = super().data(source)
+        parts = {
+            name: getattr(data, name)
+            for name in ("train_inputs", "test_inputs", "train_targets", "test_targets")
+        }
+        if self.wrong == "digest":
+            return dataclasses.replace(data, digest="0" * 64)
+        if self.wrong == "inputs":
+            return dataclasses.replace(data, digest=digest_of(data.train_inputs, data.test_inputs))
+        if self.wrong == "drift":
+            parts["train_inputs"] = parts["train_inputs"] + torch.rand(()).item()
+        if self.wrong == "holes":
+            parts["test_targets"] = np.full_like(parts["test_targets"], np.nan)
+        if self.wrong == "count":
+            parts["train_targets"] = parts["train_targets"][1:]
+        draw = None
+        if self.wrong == "hidden":
+            draw = Drawn().draw
+        if self.wrong == "drawn":
+            draw = drawn
+        return Data("noise", digest_of(*parts.values()), *parts.values(), draw=draw)
+
+
+def drawn(rng, cases):
+    return rng.standard_normal((cases, 7)), rng.random((cases, 3))
+
+
+class Drawn:
+    """Draws from a stream of its own."""
+
+    def __init__(self):
+        self.rng = np.random.default_rng(0)
+
+    def draw(self, rng, cases):
+        return drawn(self.rng, cases)
+
+
+def make(preset, wrong="nothing"):
+    return Wrong(wrong)
+
+
+class Forgetful:
+    """Momentum; subclasses are each wrong in one place."""
+
+    name = "forgetful"
+    reference = "a test"
+    backends = ("torch",)
+    fleet_key = None
+    space = ()
+    sign, stated, batch = -1.0, 8.0, 8
+
+    def __init__(self, backend="torch"):
+        self.backend, self.hyperparameters = backend, {}
+        self.cost_of_a_step = self.stated
+
+    def init(self, theta, seed, budget):
+        return {"v": torch.zeros_like(theta)}
+
+    def step(self, theta, objective, state):
+        loss, gradient = objective.gradient(theta, on=objective.next_batch(self.batch))
+        state["v"].mul_(0.9).add_(gradient, alpha=self.sign * 0.05)
+        theta.add_(state["v"])
+        return self.report(loss)
+
+    def report(self, loss):
+        return {"loss": loss}
+
+    def iterate(self, theta, state):
+        return theta
+
+    def state_dict(self, state):
+        return {"v": state["v"].clone()}
+
+    def load_state_dict(self, state, saved):
+        pass
+
+
+class Sound(Forgetful):
+    def load_state_dict(self, state, saved):
+        state["v"].copy_(saved["v"])
+
+
+class Empty(Forgetful):
+    """Saves nothing, so that there is nothing to compare."""
+
+    def state_dict(self, state):
+        return {}
+
+
+class Shared(Sound):
+    def state_dict(self, state):
+        return {"v": state["v"]}
+
+
+class Uphill(Sound):
+    sign = 1.0
+
+
+class Cheap(Sound):
+    stated = 4.0
+
+
+class Silent(Sound):
+    def report(self, loss):
+        return {}
+
+
+class Flattering(Sound):
+    def report(self, loss):
+        return {"loss": loss / 2}
+
+
+class Noisy(Sound):
+    def step(self, theta, objective, state):
+        report = super().step(theta, objective, state)
+        theta.add_(torch.rand(()) * 1e-9)
+        return report
+
+
+class Padded(Sound):
+    def step(self, theta, objective, state):
+        report = super().step(theta, objective, state)
+        theta.add_(1e-9)
+        return report
+
+
+class Joined(Sound):
+    fleet_key = ("joined",)
+
+    def join(self, others):
+        return Uphill()
