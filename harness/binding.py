@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from models.problem import Data, Draw, Problem, to_tensor
 from optim.hyperparameters import UsageError
 from optim.objective import FULL, Batch, Curvature, Full, Stream
 
+OBSERVED = 100
+"""Test cases on which a network is asked what it shows of itself."""
 SLICE = 2_500
 """Larger batches are computed in slices of so many cases, to bound memory."""
 
@@ -235,3 +238,15 @@ def evaluate(
         )
         loss.add_(problem.loss.per_case(z, part.targets).mean(1, dtype=torch.float64), alpha=share)
     return metric, loss
+
+
+@torch.no_grad()
+def observe(problem: Problem, theta: Float[Tensor, "K P"], cases: Cases) -> list[dict[str, float]]:
+    """Return for every row what the problem shows of itself besides the metric, if finite."""
+    views = problem.layout.views(theta)
+    shown = problem.observe(views, cases.inputs[:, :OBSERVED])
+    values = {name: value.tolist() for name, value in shown.items()}
+    return [
+        {name: value[row] for name, value in values.items() if math.isfinite(value[row])}
+        for row in range(len(theta))
+    ]

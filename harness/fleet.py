@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from harness.binding import BoundObjective, DeviceData, evaluate, initial_parameters
+from harness.binding import BoundObjective, DeviceData, evaluate, initial_parameters, observe
 from harness.ledger import Account, Clock
 from harness.records import Ledger, Measurement, Status
 from harness.spec import Budget
@@ -173,6 +173,7 @@ class Fleet:
                 for value in evaluate(self.problem, theta, cases)
             ]
         ).tolist()
+        shown = observe(self.problem, theta, self.data.test)
         bad_at, ledger = self._bad_at.tolist(), self.account.ledger()
         diagnostics = {
             name: float(value)
@@ -192,7 +193,7 @@ class Fleet:
                     test_metric=test_metric,
                     train_loss=train_loss,
                     test_loss=test_loss,
-                    diagnostics=diagnostics,
+                    diagnostics={**diagnostics, **shown[row]},
                 ),
             )
             if bad_at[row] >= 0 or not math.isfinite(train_metric + train_loss):

@@ -1,25 +1,31 @@
-"""The deep-autoencoder problems of Sutskever et al. 2013, sec. 3: curves and mnist."""
+"""The deep-autoencoder problems of Sutskever et al. 2013, sec. 3: curves, mnist and faces."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models import brackets
 from models.autoencoder import Architecture, AutoencoderPasses
 from models.data.curves import curves as curves_data
+from models.data.faces import faces as faces_data
 from models.data.mnist import mnist as mnist_data
-from models.initialization import FAN_IN, sparse
-from models.losses import LogisticCrossEntropy
+from models.initialization import INITIALIZATIONS
+from models.losses import HalfSquaredError, LogisticCrossEntropy, MatchingLoss
 from models.metrics import squared_error
 from models.problem import Data, DataSource, Problem
 
 CURVES_SEED = 0
 """The generator's seed: every comparison on curves is on the same images."""
+SPARSE = "sparse"
+"""The published start."""
+LOGISTIC = LogisticCrossEntropy()
 
 
 @dataclass(frozen=True)
@@ -103,28 +109,75 @@ MNIST = {
 }
 
 
+FACES = {
+    "quick": Preset(
+        side=25,
+        hidden=(128, 64, 32, 12),
+        train=1_000,
+        test=1_000,
+        budget=600_000,
+        evaluations=24,
+        targets=(250.0, 150.0, 100.0),
+        notes="25×25 patches, 625-128-64-32-12, 1,000 + 1,000 cases spread over the people",
+    ),
+    "standard": Preset(
+        side=25,
+        hidden=(500, 250, 125, 30),
+        train=5_000,
+        test=5_000,
+        budget=8_000_000,
+        evaluations=40,
+        targets=(100.0, 50.0, 25.0),
+        notes="25×25 patches, 625-500-250-125-30, 5,000 + 5,000 cases spread over the people",
+    ),
+    "paper": Preset(
+        side=25,
+        hidden=(2000, 1000, 500, 30),
+        train=103_500,
+        test=41_400,
+        budget=150_000_000,
+        evaluations=200,
+        targets=(50.0, 20.0, 10.0, 8.0),
+        notes="as published: 625-2000-1000-500-30, 103,500 cases, 750,000 updates of 200",
+    ),
+}
+
+
 class DeepAutoencoder(Problem):
-    """Logistic units, a linear code, logistic outputs under cross-entropy; sparse start."""
+    """Logistic units, a linear code, outputs that match the loss; by default a sparse start.
+
+    By keyword: init, one of `INITIALIZATIONS`, and what that takes. ValueError for any other.
+    """
 
     def __init__(
-        self, name: str, preset: str, setting: Preset, load: Callable[[Preset, DataSource], Data]
+        self,
+        name: str,
+        preset: str,
+        setting: Preset,
+        load: Callable[[Preset, DataSource], Data],
+        loss: MatchingLoss = LOGISTIC,
+        given: Mapping[str, object] = MappingProxyType({}),
     ) -> None:
+        brackets.known(name, given, ("init", "scale", "fan_in"))
+        values = {key: value for key, value in given.items() if value is not None}
+        init = brackets.choice("init", values.pop("init", SPARSE), INITIALIZATIONS)
+        self._start, changed = brackets.initialization(init, values)
         self.architecture = Architecture.mirrored((setting.side**2, *setting.hidden))
         self._setting = setting
         self._load = load
-        loss = LogisticCrossEntropy()
         super().__init__(
             name=name,
             preset=preset,
             layout=self.architecture.layout(),
             loss=loss,
             metric=squared_error(loss),
-            initialization=f"sparse: {FAN_IN} incoming weights a unit from N(0, 1), biases 0",
+            initialization=self._start.rule,
             budget=setting.budget,
             evaluations=setting.evaluations,
             targets=setting.targets,
             # Five per cent, on the logarithm.
             margin=float(np.log(1.05)),
+            parameters={**({} if init == SPARSE else {"init": init}), **changed},
             notes=setting.notes,
         )
 
@@ -139,11 +192,14 @@ class DeepAutoencoder(Problem):
         return h
 
     def initialize(self, rng: np.random.Generator) -> Float[Tensor, " P"]:
-        """Draw every layer's weights sparsely, the code's and the outputs' too; biases are 0."""
+        """Draw every layer's weights by the one rule, the code's and the outputs' too."""
         theta = torch.zeros(self.layout.size, dtype=torch.float64)
         for name, view in self.layout.views(theta).items():
             if name.startswith("W"):
-                view.copy_(torch.from_numpy(sparse(rng, *view.shape)))
+                fan_in, units = view.shape
+                view.copy_(torch.from_numpy(self._start.weights(rng, fan_in, units)))
+            else:
+                view.fill_(self._start.bias)
         return theta
 
     def data(self, source: DataSource) -> Data:
@@ -155,19 +211,28 @@ class DeepAutoencoder(Problem):
         return AutoencoderPasses(self.architecture, self.loss)
 
 
-def curves(preset: str) -> DeepAutoencoder:
+def curves(preset: str, **given: object) -> DeepAutoencoder:
     """Return the curves problem on generated images (the original file is not to be had)."""
 
     def load(setting: Preset, source: DataSource) -> Data:
         return curves_data(setting.train, setting.test, setting.side, CURVES_SEED, source.cache)
 
-    return DeepAutoencoder("curves", preset, CURVES[preset], load)
+    return DeepAutoencoder("curves", preset, CURVES[preset], load, given=given)
 
 
-def mnist(preset: str) -> DeepAutoencoder:
+def mnist(preset: str, **given: object) -> DeepAutoencoder:
     """Return the mnist problem on the published digits."""
 
     def load(setting: Preset, source: DataSource) -> Data:
         return mnist_data(setting.train, setting.test, source, setting.side)
 
-    return DeepAutoencoder("mnist", preset, MNIST[preset], load)
+    return DeepAutoencoder("mnist", preset, MNIST[preset], load, given=given)
+
+
+def faces(preset: str, **given: object) -> DeepAutoencoder:
+    """Return the faces problem, linear outputs under squared error, on rebuilt patches."""
+
+    def load(setting: Preset, source: DataSource) -> Data:
+        return faces_data(setting.train, setting.test, source)
+
+    return DeepAutoencoder("faces", preset, FACES[preset], load, HalfSquaredError(), given)

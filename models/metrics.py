@@ -18,12 +18,13 @@ def squared_error(loss: MatchingLoss) -> Metric:
 
 
 def zero_one(loss: MatchingLoss, tolerance: float) -> Metric:
-    """Return the share of cases with an output off by more than `tolerance`."""
+    """Return the share of cases with an output off by more than `tolerance`, or no number."""
     return Metric(
         name="zero_one_loss",
         direction="lower",
         per_case=lambda z, targets: (
-            ((loss.outputs(z) - targets).abs() > tolerance).any(-1).to(z.dtype)
+            # NaN is no more than anything.
+            ((loss.outputs(z) - targets).abs() <= tolerance).logical_not_().any(-1).to(z.dtype)
         ),
     )
 
@@ -33,7 +34,7 @@ def misclassified() -> Metric:
     return Metric(
         name="zero_one_loss",
         direction="lower",
-        per_case=lambda z, targets: (z.argmax(-1) != targets.argmax(-1)).to(z.dtype),
+        per_case=lambda z, targets: _another(z, targets).to(z.dtype),
     )
 
 
@@ -41,7 +42,11 @@ def wrong_symbols(count: int) -> Metric:
     """Return how many of the last `count` steps have a greatest output that is not the target's."""
 
     def per_case(z: Tensor, targets: Tensor) -> Tensor:
-        given, asked = (each[..., -count:, :].argmax(-1) for each in (z, targets))
-        return (given != asked).sum(-1).to(z.dtype)
+        return _another(z[..., -count:, :], targets[..., -count:, :]).sum(-1).to(z.dtype)
 
     return Metric(name="wrong_symbols", direction="lower", per_case=per_case)
+
+
+def _another(z: Tensor, targets: Tensor) -> Tensor:
+    """Return where the greatest output is not the target's; among NaN there is none."""
+    return (z.argmax(-1) != targets.argmax(-1)).logical_or_(z.isnan().any(-1))

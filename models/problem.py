@@ -87,6 +87,8 @@ class Problem(ABC):
     """What `name[key=value]` set, cast."""
     notes: str = ""
     """How this preset differs from the published protocol, in words."""
+    varies: tuple[str, ...] = ()
+    """What besides sizes, data and budget is not the same at every preset: names of attributes."""
     made_by: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
     """The function that made it, where there is one: its source counts as the problem's too."""
 
@@ -111,6 +113,13 @@ class Problem(ABC):
             f"{self.name} has no hidden state over time, which structural damping acts on; "
             "write structural=0"
         )
+
+    def observe(self, params: Mapping[str, Tensor], inputs: Tensor) -> Mapping[str, Tensor]:
+        """Return what the network shows of itself besides the metric: name → a value a row, (K,).
+
+        It is recorded with every measurement, on some of the test cases.
+        """
+        return {}
 
     @abstractmethod
     def initialize(self, rng: np.random.Generator) -> Float[Tensor, " P"]:

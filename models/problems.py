@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from models.deep_autoencoders import curves, mnist
+from models.deep_autoencoders import curves, faces, mnist
 from models.problem import Problem
 from models.recurrent import SequenceProblem
 from models.recurrent_tasks import KINDS
@@ -13,6 +13,7 @@ from models.recurrent_tasks import KINDS
 PROBLEMS: dict[str, Callable[..., Problem]] = {
     "curves": curves,
     "mnist": mnist,
+    "faces": faces,
     **{name: partial(SequenceProblem, name) for name in KINDS},
 }
 """name → (preset, and by keyword what the brackets set → problem)."""

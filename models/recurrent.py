@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from models.data.sequences import data as sequences
-from models.initialization import FAN_IN, recurrent
+from models.initialization import EchoState
 from models.problem import Data, DataSource, Problem, to_tensor
 from models.recurrent_settings import Settings
 from models.recurrent_tasks import KINDS
@@ -29,8 +29,9 @@ class SequenceProblem(Problem):
     target; for linear outputs that is to take the average from the targets. Otherwise it
     starts at 0.
 
-    By keyword: T; radius, the hidden weights' spectral radius; input_scale; centred_inputs and
-    centred_outputs, true or false; and what else the task has. ValueError for any other.
+    By keyword: T; init, what the weights start as, by default `esn`, which takes radius, the
+    hidden weights' spectral radius, and input_scale; centred_inputs and centred_outputs, true or
+    false; and what else start and task have. ValueError for any other.
     """
 
     def __init__(self, name: str, preset: str, **given: object) -> None:
@@ -74,6 +75,16 @@ class SequenceProblem(Problem):
             weights = weights * inputs[..., -1:].flip(2).cumsum(2).flip(2)
         return z, torch.stack(before, 2).flatten(2), weights.flatten(2)
 
+    def observe(self, params: Mapping[str, Tensor], inputs: Tensor) -> Mapping[str, Tensor]:
+        """Return how much the hidden units oscillate.
+
+        hidden_oscillation is a unit's standard deviation over the second half of T steps, where
+        every sequence still goes on; the mean over units and cases.
+        """
+        length = self.task.length
+        late = torch.stack(self._unrolled(params, inputs)[2][length // 2 : length], 2)
+        return {"hidden_oscillation": late.std(2, correction=0).mean((1, 2))}
+
     def _unrolled(
         self, params: Mapping[str, Tensor], inputs: Tensor
     ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
@@ -98,25 +109,42 @@ class SequenceProblem(Problem):
         return at_end @ params["Wo"] + bias, before, after
 
     def initialize(self, rng: np.random.Generator) -> Float[Tensor, " P"]:
-        """Draw the weights; hidden bias and initial state are 0."""
+        """Draw the weights; the initial state is 0."""
         theta = torch.zeros(self.layout.size, dtype=torch.float64)
         views, settings = self.layout.views(theta), self._settings
-        inputs, outputs = views["Wx"].shape, views["Wo"].shape
-        views["Wh"].copy_(torch.from_numpy(recurrent(rng, UNITS, settings.radius)))
-        views["Wx"].copy_(torch.from_numpy(settings.input_scale * rng.standard_normal(inputs)))
-        views["Wo"].copy_(torch.from_numpy(OUTPUT_SCALE * rng.standard_normal(outputs)))
+        start, features, outputs = settings.start, self.network.features, self.network.outputs
+        if isinstance(start, EchoState):
+            drawn = {
+                "Wh": start.weights(rng, UNITS),
+                "Wx": settings.input_scale * rng.standard_normal((features, UNITS)),
+                "Wo": OUTPUT_SCALE * rng.standard_normal((UNITS, outputs)),
+            }
+        else:
+            drawn = {
+                "Wh": start.weights(rng, UNITS, UNITS),
+                "Wx": start.weights(rng, features, UNITS),
+                "Wo": start.weights(rng, UNITS, outputs),
+            }
+            views["bh"].fill_(start.bias)
+        for name, values in drawn.items():
+            views[name].copy_(torch.from_numpy(values))
         if settings.centred_outputs:
             views["bo"].copy_(self.loss.link(torch.from_numpy(self.task.mean_target)))
         return theta
 
     def _initialization(self) -> str:
         settings = self._settings
+        centred = "" if settings.centred_inputs else "not "
+        bias = "at the average target" if settings.centred_outputs else "0"
+        start = settings.start
+        if isinstance(start, EchoState):
+            return (
+                f"hidden: {start.rule}; inputs {settings.input_scale:g}·N(0, 1), {centred}centred; "
+                f"outputs {OUTPUT_SCALE:g}·N(0, 1), output bias {bias}; hidden bias and "
+                "initial state 0"
+            )
         return (
-            f"hidden: sparse, {FAN_IN} incoming weights a unit, spectral radius "
-            f"{settings.radius:g}; inputs {settings.input_scale:g}·N(0, 1), "
-            f"{'' if settings.centred_inputs else 'not '}centred; outputs "
-            f"{OUTPUT_SCALE:g}·N(0, 1), output bias "
-            f"{'at the average target' if settings.centred_outputs else '0'}; hidden bias and "
+            f"all weights {start.rule}; inputs {centred}centred; output bias {bias}; "
             "initial state 0"
         )
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from models import brackets
 from models.data.sequences import LONGEST
-from models.initialization import RADIUS
+from models.initialization import INITIALIZATIONS, RADIUS, EchoState, Initialization
 from models.recurrent_tasks import Kind
 
 LARGEST_ALPHABET = 1_000
+ESN = "esn"
+"""The published start; what it is made of, `radius` and `input_scale`, no other start takes."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,10 @@ class Settings:
     length: int
     alphabet: int
     """0 for tasks without one."""
-    radius: float
+    start: EchoState | Initialization
+    """How hidden weights start; all weights, where it is no echo state network's."""
     input_scale: float
+    """Of an echo state network's input weights."""
     centred_inputs: bool
     centred_outputs: bool
     parameters: Mapping[str, object]
@@ -37,56 +41,46 @@ class Settings:
             "input_scale": kind.input_scale,
             "centred_inputs": True,
             "centred_outputs": True,
+            "init": ESN,
         }
         if kind.alphabet:
             usual["alphabet"] = kind.alphabet
-        for key in given:
-            if key not in usual:
-                raise ValueError(f"{name} has no parameter {key}; it has {', '.join(usual)}")
+        of_start = {key: given.get(key) for key in ("scale", "fan_in")}
+        brackets.known(name, given, [*usual, *of_start])
         values = {**usual, **{k: v for k, v in given.items() if v is not None}}
-        read: dict[str, int | float | bool] = {
-            "T": _whole("T", values["T"], kind.shortest, LONGEST),
-            "radius": _positive("radius", values["radius"]),
-            "input_scale": _positive("input_scale", values["input_scale"]),
-            "centred_inputs": _switch("centred_inputs", values["centred_inputs"]),
-            "centred_outputs": _switch("centred_outputs", values["centred_outputs"]),
+        read: dict[str, int | float | bool | str] = {
+            "T": brackets.whole("T", values["T"], kind.shortest, LONGEST),
+            "init": brackets.choice("init", values["init"], (ESN, *INITIALIZATIONS)),
+            "radius": brackets.positive("radius", values["radius"]),
+            "input_scale": brackets.positive("input_scale", values["input_scale"]),
+            "centred_inputs": brackets.switch("centred_inputs", values["centred_inputs"]),
+            "centred_outputs": brackets.switch("centred_outputs", values["centred_outputs"]),
         }
         if kind.alphabet:
             low = kind.smallest_alphabet
-            read["alphabet"] = _whole("alphabet", values["alphabet"], low, LARGEST_ALPHABET)
+            read["alphabet"] = brackets.whole("alphabet", values["alphabet"], low, LARGEST_ALPHABET)
+        others = {k: v for k, v in read.items() if k == "T" or v != usual[k]}
+        start, changed = _start(str(read["init"]), float(read["radius"]), given, of_start)
         return cls(
             length=int(read["T"]),
             alphabet=int(read.get("alphabet", 0)),
-            radius=float(read["radius"]),
+            start=start,
             input_scale=float(read["input_scale"]),
             centred_inputs=bool(read["centred_inputs"]),
             centred_outputs=bool(read["centred_outputs"]),
-            parameters={k: v for k, v in read.items() if k == "T" or v != usual[k]},
+            parameters={**others, **changed},
         )
 
 
-def _whole(name: str, given: object, low: int, high: int) -> int:
-    try:
-        value = int(str(given))
-    except ValueError:
-        value = low - 1
-    if not low <= value <= high:
-        raise ValueError(f"{name}={given}: a whole number from {low} to {high:,} is allowed")
-    return value
-
-
-def _positive(name: str, given: object) -> float:
-    try:
-        value = float(str(given))
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name}={given}: a number greater than 0 is allowed")
-    return value
-
-
-def _switch(name: str, given: object) -> bool:
-    text = str(given).lower()
-    if text not in ("true", "false"):
-        raise ValueError(f"{name}={given}: true or false is allowed")
-    return text == "true"
+def _start(
+    init: str, radius: float, given: Mapping[str, object], of_start: Mapping[str, object]
+) -> tuple[EchoState | Initialization, Mapping[str, float]]:
+    if init != ESN:
+        for key in ("radius", "input_scale"):
+            if given.get(key) is not None:
+                raise ValueError(f"{key}={given[key]}: only init={ESN} takes it, not init={init}")
+        return brackets.initialization(init, of_start)
+    for key, value in of_start.items():
+        if value is not None:
+            raise ValueError(f"{key}={value}: init={ESN} takes radius and input_scale")
+    return EchoState(radius), {}

@@ -230,18 +230,20 @@ def _data(data_dir: str | None) -> Iterator[Finding]:
         states = list(import_module(f"models.data.{name}").states(source))
         damaged = [state for state in states if state.state == "damaged"]
         absent = [state for state in states if state.state == "absent"]
-        label, files = f"data: {name}", f"{len(states)} file{'s' if len(states) > 1 else ''}"
+        found = [str(state.path.parent) for state in states if state.path]
+        wanted = len(found) + len(absent)
+        label, files = f"data: {name}", f"{wanted} file{'s' if wanted > 1 else ''}"
         # A comparison on other data needs none of it.
         if damaged:
             yield Finding("problem", label, damaged[0].detail, needed=False)
         elif absent:
             todo = f"{len(absent)} of {files} absent: `bench data fetch {name}`, or --data-dir."
             yield Finding("missing", label, todo, needed=False)
-        elif states[0].path is None:
+        elif not found:
             yield Finding("ok", label, "generated when it is first used", needed=False)
         else:
-            found = f"{files} verified in {states[0].path.parent}"
-            yield Finding("ok", label, found, needed=False)
+            where = " and ".join(dict.fromkeys(found))
+            yield Finding("ok", label, f"{files} verified in {where}", needed=False)
 
 
 def _distributed() -> Iterator[Finding]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from models.data.files import FileState
 
-DATASETS = ("curves", "mnist")
+DATASETS = ("curves", "mnist", "faces")
 
 
 @click.group("data", epilog="Example: bench data fetch mnist")

@@ -10,17 +10,17 @@ and the test error of PCA with 18 components (5.90). Results on it are called
 from __future__ import annotations
 
 import hashlib
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float32, Float64
 
-from models.data.files import FileState, write_atomically
-from models.problem import Data, DataSource, digest_of
+from models.data.cache import cached, cached_states
+from models.data.files import FileState
+from models.problem import Data, DataSource
 
 NAME = "curves (generated)"
 RECIPE = 1
@@ -48,11 +48,9 @@ def curves(train: int, test: int, side: int, seed: int, cache: Path | None) -> D
     folder that cannot be written to only means that the images are generated every time.
     """
     selection = Selection(train, test, side, seed)
-    found = _load(cache / "curves" / selection.file_name, selection) if cache else None
-    cases, digest = found or (images(train + test, side, seed), None)
-    digest = digest or digest_of(cases[:train], cases[train:])
-    if cache and not found:
-        _save(cache / "curves" / selection.file_name, cases, digest)
+    cases, digest = cached(
+        cache / "curves" if cache else None, selection, lambda: images(train + test, side, seed)
+    )
     train_cases, test_cases = cases[:train], cases[train:]
     return Data(
         name=NAME,
@@ -151,6 +149,11 @@ class Selection:
         """The name of the file that holds these images."""
         return f"curves-{RECIPE}-side{self.side}-seed{self.seed}-{self.train}+{self.test}.npy"
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The shape of the array in it: images, pixels."""
+        return self.train + self.test, self.side**2
+
     @classmethod
     def of(cls, path: Path) -> Selection | None:
         """Read back what `file_name` wrote; None for any other file."""
@@ -164,56 +167,4 @@ class Selection:
 
 def states(source: DataSource) -> Iterator[FileState]:
     """Check the cached files one by one; there need not be any."""
-    folder = source.cache / "curves" if source.cache else None
-    paths = sorted(folder.glob("*.npy")) if folder else []
-    known = [(path, selection) for path in paths if (selection := Selection.of(path))]
-    if not known:
-        yield FileState("curves", "-", None, "generated", "Made when it is needed; no file yet.")
-    for path, selection in known:
-        if found := _load(path, selection):
-            yield FileState("curves", path.name, path, "verified", f"SHA-256 {found[1]}")
-        else:
-            yield FileState(
-                "curves", path.name, path, "damaged",
-                f"{path} does not match the digest at its end; "
-                "it is generated again when it is next used, or delete it.",
-            )  # fmt: skip
-
-
-# A cached file is a NumPy file of all images, followed by their digest. NumPy reads over what
-# follows the array, so the file opens anywhere, and both are replaced in one atomic step.
-
-
-def _header(shape: tuple[int, int]) -> bytes:
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(
-        header, {"descr": "<f4", "fortran_order": False, "shape": shape}
-    )
-    return header.getvalue()
-
-
-def _load(path: Path, selection: Selection) -> tuple[Float[np.ndarray, "count D"], str] | None:
-    shape = (selection.train + selection.test, selection.side**2)
-    header = _header(shape)
-    try:
-        with path.open("rb") as stream:
-            if stream.read(len(header)) != header:
-                return None
-            content = np.fromfile(stream, "<f4", count=shape[0] * shape[1])
-            written = stream.read()
-    except OSError:
-        return None
-    if content.size != shape[0] * shape[1]:
-        return None
-    cases = content.reshape(shape).astype(np.float32, copy=False)
-    digest = digest_of(cases[: selection.train], cases[selection.train :])
-    return (cases, digest) if written == digest.encode() else None
-
-
-def _save(path: Path, cases: Float32[np.ndarray, "count D"], digest: str) -> None:
-    header = _header((cases.shape[0], cases.shape[1]))
-    try:
-        write_atomically(path, header, np.ascontiguousarray(cases, "<f4").data, digest.encode())
-    except OSError:
-        # Without a cache everything works; it is only slower.
-        return
+    return cached_states("curves", source, Selection.of)

@@ -56,18 +56,38 @@ def find(file: PublishedFile, source: DataSource) -> Path:
     The folders of `source` come first, then its cache; in each the file as published comes
     before its uncompressed form. DataError names the file, its checksum and the command.
     """
-    folders = [*source.folders, *([source.cache] if source.cache else [])]
-    for folder in folders:
-        for place in (folder / file.dataset, folder):
-            for name, _ in file.names:
+    names = [name for name, _ in file.names]
+    path = first_file(source, (file.dataset, "."), names)
+    if path is None:
+        raise absent(file.dataset, f"the file {file.name} (MD5 {file.md5})", source)
+    return path
+
+
+def first_file(source: DataSource, places: Sequence[str], names: Sequence[str]) -> Path | None:
+    """Return the first `<folder>/<place>/<name>` that exists, or None.
+
+    Names vary fastest, then places, then the folders of `source`, its cache last.
+    """
+    for folder in _folders(source):
+        for place in places:
+            for name in names:
                 # Path.is_file raises where a folder may not be entered; this says no.
-                if os.path.isfile(place / name):
-                    return place / name
-    searched = ", ".join(map(str, folders)) or "no folder at all"
-    raise DataError(
-        f"{file.dataset} needs the file {file.name} (MD5 {file.md5}), which is not in {searched}. "
-        f"Run `bench data fetch {file.dataset}`, or name the folder that has it with --data-dir."
+                if os.path.isfile(path := folder / place / name):
+                    return path
+    return None
+
+
+def absent(dataset: str, needed: str, source: DataSource) -> DataError:
+    """Return the error that says what a data set needs, where it is not, and what to do."""
+    searched = ", ".join(map(str, _folders(source))) or "any folder, for none was named"
+    return DataError(
+        f"{dataset} needs {needed}, which is not in {searched}. "
+        f"Run `bench data fetch {dataset}`, or name the folder that has it with --data-dir."
     )
+
+
+def _folders(source: DataSource) -> list[Path]:
+    return [*source.folders, *([source.cache] if source.cache else [])]
 
 
 def read(file: PublishedFile, path: Path, check: Callable[[bytes], str | None]) -> bytes:
@@ -81,7 +101,7 @@ def read(file: PublishedFile, path: Path, check: Callable[[bytes], str | None]) 
     try:
         stored = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({_reason(error)}). {remedy}") from error
+        raise DataError(f"{path} cannot be read ({reason(error)}). {remedy}") from error
     try:
         contents = gzip.decompress(stored) if path.name.endswith(".gz") else stored
     except (OSError, EOFError, zlib.error) as error:
@@ -119,14 +139,19 @@ def fetch(
             yield path, False
             continue
         contents = _download(file, mirrors, timeout)
-        try:
-            write_atomically(path, contents)
-        except OSError as error:
-            raise DataError(
-                f"{path} cannot be written ({_reason(error)}). Free the space or name another "
-                f"folder with `bench data fetch {file.dataset} --to FOLDER`."
-            ) from error
+        put(file.dataset, path, contents)
         yield path, True
+
+
+def put(dataset: str, path: Path, contents: bytes) -> None:
+    """Write a fetched file, all at once; DataError where the folder cannot be written to."""
+    try:
+        write_atomically(path, contents)
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written ({reason(error)}). Free the space or name another "
+            f"folder with `bench data fetch {dataset} --to FOLDER`."
+        ) from error
 
 
 def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
@@ -146,6 +171,17 @@ def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
         raise
 
 
+def reason(error: Exception) -> str:
+    """Return in a few words why a file or an address could not be read."""
+    if isinstance(error, urllib.error.HTTPError):
+        return f"status {error.code}"
+    if isinstance(error, urllib.error.URLError):
+        return str(error.reason)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
 def _download(file: PublishedFile, mirrors: Sequence[str], timeout: float) -> bytes:
     failures = []
     for mirror in mirrors:
@@ -154,7 +190,7 @@ def _download(file: PublishedFile, mirrors: Sequence[str], timeout: float) -> by
             with urllib.request.urlopen(url, timeout=timeout) as answer:
                 contents: bytes = answer.read()
         except (OSError, http.client.HTTPException) as error:
-            failures.append(f"{url}: {_reason(error)}")
+            failures.append(f"{url}: {reason(error)}")
             continue
         if _md5(contents) == file.md5:
             return contents
@@ -171,16 +207,6 @@ def _is_published(file: PublishedFile, path: Path) -> bool:
         return _md5(path.read_bytes()) == file.md5
     except OSError:
         return False
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        return f"status {error.code}"
-    if isinstance(error, urllib.error.URLError):
-        return str(error.reason)
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
 
 
 def _md5(contents: bytes) -> str:

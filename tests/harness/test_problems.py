@@ -66,7 +66,7 @@ def test_an_entry_point(tmp_path, monkeypatch):
         ("curves", "quik", "--preset quik: there is no such preset; did you mean 'quick'?"),
         ("curves@cuda", "quick", "a problem has no backend"),
         ("curves[side=16|28]", "quick", "write one value each"),
-        ("curves[side=16]", "quick", "unexpected keyword argument 'side'"),
+        ("curves[side=16]", "quick", "curves has no parameter side; it has init, scale, fan_in"),
         ("./not_there.py:make", "quick", "there is no file"),
         ("not_there:make", "quick", "importing 'not_there' failed"),
         ("{own}:mak", "quick", "has no 'mak'; did you mean 'make'?"),

@@ -13,16 +13,16 @@ from models.problems import PROBLEMS
 
 
 def test_the_paper_preset_is_the_published_protocol() -> None:
-    curves, mnist = PROBLEMS["curves"]("paper"), PROBLEMS["mnist"]("paper")
-    assert curves.layout.count == 842_340
-    assert mnist.layout.count == 2_837_314
-    for problem in (curves, mnist):
+    counts = {"curves": 842_340, "mnist": 2_837_314, "faces": 7_537_655}
+    for name, count in counts.items():
+        problem = PROBLEMS[name]("paper")
+        assert problem.layout.count == count
         assert problem.budget == 750_000 * 200
         assert problem.metric.name == "squared_error"
         assert problem.metric.direction == "lower"
 
 
-@pytest.mark.parametrize("name", ["curves", "mnist"])
+@pytest.mark.parametrize("name", ["curves", "mnist", "faces"])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_says_what_it_is(name: str, preset: str) -> None:
     problem = PROBLEMS[name](preset)
@@ -34,7 +34,7 @@ def test_every_preset_says_what_it_is(name: str, preset: str) -> None:
     assert isinstance(problem.passes(), AutoencoderPasses)
 
 
-@pytest.mark.parametrize("name", ["curves", "mnist"])
+@pytest.mark.parametrize("name", ["curves", "mnist", "faces"])
 def test_passes_compute_the_plain_model(name: str) -> None:
     problem = PROBLEMS[name]("quick")
     theta = problem.initialize(np.random.default_rng(0)).repeat(2, 1)
@@ -75,6 +75,14 @@ def test_metric_is_the_squared_error_summed_over_pixels() -> None:
     got = problem.metric.per_case(torch.tensor(z), torch.tensor(t))
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-13)
     np.testing.assert_allclose(problem.outputs(torch.tensor(z)), 1 / (1 + np.exp(-z)), rtol=1e-13)
+
+
+def test_faces_has_linear_outputs_under_squared_error() -> None:
+    problem = PROBLEMS["faces"]("paper")
+    assert problem.loss.name.startswith("half squared error")
+    z = torch.tensor([[[-3.0, 4.0]]])
+    torch.testing.assert_close(problem.outputs(z), z)
+    assert problem.metric.per_case(z, torch.zeros(1, 1, 2)).item() == 25
 
 
 def test_digest_is_of_values_shape_and_type_whatever_the_byte_order() -> None:

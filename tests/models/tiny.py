@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.autodiff import AutodiffPasses
 from models.autoencoder import Architecture, AutoencoderPasses
-from models.initialization import sparse
+from models.initialization import Sparse
 from models.losses import LogisticCrossEntropy, MatchingLoss
 from models.metrics import squared_error
 from models.passes import Passes
@@ -55,7 +55,7 @@ class Tiny(Problem):
         theta = torch.zeros(self.layout.size, dtype=torch.float64)
         for name, view in self.layout.views(theta).items():
             if name.startswith("W"):
-                view.copy_(torch.from_numpy(sparse(rng, *view.shape, scale=self.start)))
+                view.copy_(torch.from_numpy(Sparse(self.start).weights(rng, *view.shape)))
         return theta
 
     def data(self, source: DataSource | None = None) -> Data:

@@ -1,14 +1,17 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 from harness.cli.data import command
 from harness.errors import Infrastructure, Usage
-from models.data import mnist
+from models.data import mnist, olivetti
 from models.data.curves import curves
+from models.problem import digest_of
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +30,8 @@ def test_list_of_nothing(tmp_path: Path) -> None:
     lines = [line.split() for line in result.stdout.splitlines()]
     assert ["curves", "-", "generated", "-"] in lines
     assert ["mnist", "train-images-idx3-ubyte.gz", "absent", "-"] in lines
+    assert ["faces", "olivettifaces.mat", "absent", "-"] in lines
+    assert ["faces", "-", "generated", "-"] in lines
     assert list(tmp_path.iterdir()) == []
 
 
@@ -54,13 +59,25 @@ def test_verify_by_name_wants_it_there() -> None:
     assert isinstance(result.exception, Infrastructure)
     assert "bench data fetch mnist" in str(result.exception)
     assert bench_data("verify", "curves").exit_code == 0
+    result = bench_data("verify", "faces")
+    assert isinstance(result.exception, Infrastructure)
+    assert "bench data fetch faces" in str(result.exception)
+
+
+def test_verify_of_damaged_pictures(tmp_path: Path) -> None:
+    (tmp_path / "olivettifaces.mat").write_bytes(b"<html>")
+    result = bench_data("verify", "--data-dir", str(tmp_path))
+    assert isinstance(result.exception, Infrastructure)
+    assert "olivettifaces.mat is truncated or no .mat file" in str(result.exception)
 
 
 @pytest.mark.parametrize("verb", ["fetch", "verify"])
 def test_unknown_name(verb: str) -> None:
     result = bench_data(verb, "mnits")
     assert isinstance(result.exception, Usage)
-    assert "'mnits'; did you mean 'mnist'? There are: curves, mnist." in str(result.exception)
+    assert "'mnits'; did you mean 'mnist'? There are: curves, mnist, faces." in str(
+        result.exception
+    )
 
 
 def test_fetch_of_generated_data() -> None:
@@ -89,6 +106,35 @@ def test_fetch_keeps_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     result = bench_data("fetch", "mnist")
     assert asked == [tmp_path / "cache" / "mnist"]
     assert [line.split()[0] for line in result.stdout.splitlines()] == ["downloaded", "already"]
+
+
+def test_fetch_of_faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a scikit-learn that has pictures of its own, which count as the published ones."""
+    pictures = np.arange(400 * 64 * 64).reshape(400, 64, 64) % 243
+    scaled = SimpleNamespace(images=(pictures / 242).astype(np.float32))
+    datasets = ModuleType("sklearn.datasets")
+    datasets.fetch_olivetti_faces = lambda: scaled
+    monkeypatch.setitem(sys.modules, "sklearn", ModuleType("sklearn"))
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", datasets)
+    digest = digest_of(pictures.astype(np.uint8))
+    monkeypatch.setattr(olivetti, "PUBLISHED", digest)
+    path = tmp_path / "cache" / "faces" / "olivettifaces.npz"
+    for said in ("downloaded", "already there"):
+        result = bench_data("fetch", "faces")
+        assert result.exit_code == 0
+        assert result.stdout.split(maxsplit=len(said.split()))[-1].strip() == str(path)
+        assert result.stdout.startswith(said)
+    assert bench_data("verify", "faces").exit_code == 0
+    (line,) = (line for line in bench_data("list").stdout.splitlines() if "verified" in line)
+    assert line.split() == ["faces", path.name, "verified", str(path), "SHA-256", digest]
+
+
+def test_fetch_of_faces_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    result = bench_data("fetch", "faces")
+    assert isinstance(result.exception, Infrastructure)
+    assert "pip install 'bench-harness[faces]'" in str(result.exception)
 
 
 def test_help_needs_no_torch() -> None:

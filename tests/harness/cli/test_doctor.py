@@ -6,10 +6,13 @@ import sys
 from collections import namedtuple
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from harness.store.results import Store
+from models.data.faces import faces
+from models.problem import DataSource
 
 
 def states(said):
@@ -31,7 +34,8 @@ def test_a_healthy_machine(bench, workdir, monkeypatch):
     found = states(said)
     assert list(found) == [
         *("python", "torch", "numba", "sqlalchemy", "mlflow", "processor", "memory", "GPU"),
-        *("numba cache", "store", "disk", "data: curves", "data: mnist", "torch.distributed"),
+        *("numba cache", "store", "disk", "data: curves", "data: mnist", "data: faces"),
+        "torch.distributed",
     ]
     assert found["torch"][1].startswith(torch.__version__)
     for package in ("numba", "sqlalchemy", "mlflow"):
@@ -39,6 +43,7 @@ def test_a_healthy_machine(bench, workdir, monkeypatch):
     assert f"{torch.get_num_threads()} threads" in found["processor"][1]
     assert "none yet" in found["store"][1]
     assert "mnist" in found["data: mnist"][1]
+    assert found["data: faces"][1].startswith("1 of 1 file absent: `bench data fetch faces`")
     assert list(workdir.iterdir()) == []
     assert len(said.out.splitlines()) <= 24
     assert max(map(len, said.out.splitlines())) <= 100
@@ -49,7 +54,7 @@ def test_a_store_that_is_there(bench, filled):
     assert said.code == 0, said.err
     state, detail = states(said)["store"]
     assert state == "ok"
-    assert detail.endswith("revision 0001, writable")
+    assert detail.endswith("revision 0002, writable")
 
 
 @pytest.mark.postgres
@@ -60,7 +65,7 @@ def test_a_store_on_a_server(bench, postgres_url):
     Store.open(postgres_url).close()
     state, detail = states(bench("doctor", "--store", postgres_url))["store"]
     assert state == "ok"
-    assert detail.endswith("revision 0001, writable")
+    assert detail.endswith("revision 0002, writable")
 
 
 def make_tables(file, *names):
@@ -183,9 +188,24 @@ def test_data_that_is_damaged(bench, workdir):
 
 
 def test_data_that_is_there(bench, data_dir):
-    state, detail = states(bench("doctor", "--data-dir", data_dir))["data: mnist"]
+    found = states(bench("doctor", "--data-dir", data_dir))
+    for name, files in (("mnist", "4 files"), ("faces", "1 file")):
+        state, detail = found[f"data: {name}"]
+        assert state == "ok"
+        assert detail.startswith(f"{files} verified in")
+
+
+def test_pictures_and_what_is_made_of_them(bench, workdir, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE_DIR", str(workdir / "cache"))
+    pictures = np.arange(400 * 64 * 64, dtype=np.uint8).reshape(400, 64, 64)
+    np.savez("olivettifaces.npz", faces=pictures)
+    state, detail = states(bench("doctor", "--data-dir", "."))["data: faces"]
+    assert (state, detail) == ("ok", f"1 file verified in {workdir}")
+    monkeypatch.setattr("models.data.faces.PATCHES", 1)
+    faces(2, 2, DataSource((workdir,), workdir / "cache"))
+    state, detail = states(bench("doctor", "--data-dir", "."))["data: faces"]
     assert state == "ok"
-    assert detail.startswith("4 files verified in")
+    assert detail.replace(" ", "").endswith(f"2filesverifiedin{workdir}and{workdir}/cache/faces")
 
 
 def test_a_folder_that_does_not_exist(bench):
