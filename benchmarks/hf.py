@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks import plain_rnn
 from benchmarks.figures import NOT_INSTALLED, Figure, Part, figure, installed, thread_counts
 from benchmarks.fleets import load
 from benchmarks.gauss_newton import CACHED, OURS, Linearize, ours, products
 from benchmarks.plain import cross_entropy, sequential
+from benchmarks.plain_rnn import PLAIN_LOOP, gradients, sequences
 from benchmarks.ratios import Timed, interleaved
 from harness.binding import initial_parameters
 from models.deep_autoencoders import DeepAutoencoder
@@ -22,8 +21,6 @@ from optim.hessian_free.cg import Vectors, conjugate_gradients
 
 SPREAD_OVER = 30
 SEQUENTIAL = "autograd gradient of nn.Sequential"
-LOOP = "autograd gradient of a loop over time"
-MODULE = "autograd gradient of torch.nn.RNN"
 CG_STEP = "a CG step without its product"
 PEERS = ("backpack-for-pytorch", "curvlinops-for-pytorch")
 CASES = 1000, 100
@@ -58,8 +55,7 @@ def measure(smoke: bool, device: torch.device) -> Part:
             "which a CG run makes once; the unit is one forward and backward pass of the same "
             "network through autograd on the same cases, as a PyTorch user writes it. A round is "
             "one linearisation, 3 products and 2 gradients.",
-            "The recurrent network has 100 tanh units. Its loop over time is plain: two "
-            "products, a sum and tanh a step, and each sequence's last state is gathered.",
+            f"The recurrent network has 100 tanh units. {PLAIN_LOOP}",
             f"For {CG_STEP}: CG for {SPREAD_OVER} steps on a diagonal matrix, "
             "preconditioned, iterates kept; the multiplication by the diagonal is counted.",
             *(f"{name}: {NOT_INSTALLED}." for name in missing),
@@ -91,21 +87,12 @@ def _recurrent(
     problem: SequenceProblem, batch: int, device: torch.device, rounds: int
 ) -> list[Figure]:
     theta, v = _start_and_direction(problem, device)
-    drawn = problem.task.draw(np.random.default_rng(0), batch)
-    inputs, targets = (torch.from_numpy(each).to(device) for each in drawn)
-
-    def gradient(network: plain_rnn.Network) -> Callable[[], object]:
-        forward, named = network(problem, theta)
-        parameters = list(named.values())
-        return lambda: torch.autograd.grad(
-            plain_rnn.half_squared_error(forward(inputs), targets), parameters
-        )
-
+    inputs, targets = sequences(problem, batch, device)
     return _figures(
         problem,
         batch,
         ours(problem, theta, inputs[None], targets[None], v),
-        {LOOP: gradient(plain_rnn.loop), MODULE: gradient(plain_rnn.module)},
+        gradients(problem, theta, inputs, targets),
         {},
         rounds,
         device,

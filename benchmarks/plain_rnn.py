@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +12,14 @@ from models.recurrent import SequenceProblem
 
 Forward = Callable[[Tensor], Tensor]
 Network = Callable[[SequenceProblem, Tensor], tuple[Forward, dict[str, nn.Parameter]]]
+
+LOOP = "autograd gradient of a loop over time"
+MODULE = "autograd gradient of torch.nn.RNN"
+PLAIN_LOOP = (
+    "Its loop over time is plain: two products, a sum and tanh a step, and each sequence's last "
+    "state is gathered."
+)
+"""What `loop` is, for the notes of a benchmark on a recurrent network."""
 
 
 def loop(problem: SequenceProblem, theta: Tensor) -> tuple[Forward, dict[str, nn.Parameter]]:
@@ -50,6 +59,25 @@ def module(problem: SequenceProblem, theta: Tensor) -> tuple[Forward, dict[str, 
 def half_squared_error(z: Tensor, targets: Tensor) -> Tensor:
     """Return ½ ‖z − t‖², mean over cases."""
     return (z - targets).square().sum() / (2 * len(z))
+
+
+def gradients(
+    problem: SequenceProblem, theta: Tensor, inputs: Tensor, targets: Tensor
+) -> dict[str, Callable[[], Sequence[Tensor]]]:
+    """Return how autograd computes the gradient, by either network, on inputs (B, S, D + 1)."""
+
+    def of(network: Network) -> Callable[[], Sequence[Tensor]]:
+        forward, named = network(problem, theta)
+        parameters = list(named.values())
+        return lambda: torch.autograd.grad(half_squared_error(forward(inputs), targets), parameters)
+
+    return {LOOP: of(loop), MODULE: of(module)}
+
+
+def sequences(problem: SequenceProblem, cases: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return inputs (cases, S, D + 1) and targets (cases, O), in float32."""
+    inputs, targets = problem.task.draw(np.random.default_rng(0), cases)
+    return torch.from_numpy(inputs).to(device), torch.from_numpy(targets).to(device)
 
 
 def _parameters(problem: SequenceProblem, theta: Tensor) -> dict[str, nn.Parameter]:

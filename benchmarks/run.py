@@ -3,7 +3,7 @@
 python -m benchmarks.run                  everything, some minutes on 2 cores
 python -m benchmarks.run update hf        some parts
 python -m benchmarks.run --smoke          tiny, writes nothing
-python -m benchmarks.run --gpu            update, hf, rows and hf_rows on a CUDA device
+python -m benchmarks.run --gpu            update, hf, rnn, rows and hf_rows on CUDA
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from benchmarks.figures import Part
 PARTS = {
     "update": "update",
     "hf": "hf",
+    "rnn": "rnn_gradient",
     "whole": "whole_runs",
     "rows": "rows",
     "hf_rows": "hf_rows",
@@ -28,7 +29,7 @@ PARTS = {
     "start": "start",
 }
 """What a part is called → its module."""
-ON_GPU = ("update", "hf", "rows", "hf_rows")
+ON_GPU = ("update", "hf", "rnn", "rows", "hf_rows")
 
 
 @click.command()

@@ -32,6 +32,11 @@ class Fresh:
         self._draw, self._seed, self._stream = draw, seed, stream
         self._blocks: dict[int, Future[Block]] = {}
 
+    def __del__(self) -> None:
+        """Leave undrawn what nobody will take: it would hold up others and the program's end."""
+        for block in self._blocks.values():
+            block.cancel()
+
     def take(self, size: int) -> Block:
         """Return inputs and targets of the next `size` cases."""
         first, last = self.position // BLOCK, (self.position + size - 1) // BLOCK

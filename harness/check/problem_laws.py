@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.binding import BoundObjective, DeviceData
-from harness.check import derivatives
+from harness.check import derivatives, presets
 from harness.check.derivatives import Point, everywhere
 from harness.check.laws import Broken, Law, NotApplicable, equal, expect, near, undisturbed
 from harness.fresh import BLOCK
@@ -22,6 +22,8 @@ from models.problem import Data, DataSource, Problem, digest_of, to_tensor
 CPU = torch.device("cpu")
 CASES = 6
 BATCH, BATCHES = 200, 3
+RANKS = (2, 3)
+"""Over so many ranks each batch is split."""
 TELLING = 10
 """With fewer cases two seeds may well order them alike."""
 PARTS = ("train_inputs", "train_targets", "test_inputs", "test_targets")
@@ -29,21 +31,23 @@ PERFECT = 1e-12
 
 
 class ProblemLaws:
-    """The laws for one problem; `make` makes it anew each time.
+    """The laws for one problem; `make` makes it anew each time, at any preset.
 
     Raises DataError where the data is missing, ValueError where network and data do not fit.
     """
 
-    def __init__(self, make: Callable[[], Problem], source: DataSource) -> None:
-        self.make, self.source = make, source
-        self.problem = make()
+    def __init__(self, make: Callable[[str], Problem], preset: str, source: DataSource) -> None:
+        self.make_at, self.preset, self.source = make, preset, source
+        self.problem = self.make()
         self.data = self.problem.data(source)
 
     def laws(self) -> dict[str, Law]:
         """Return every law by its name."""
         return {
             "cases belong together": self.cases,
+            "presets differ as they say": lambda: presets.compare(self.make_at),
             "same stream, same batches": self.streams,
+            "same batches on any device and ranks": self.places,
             "digest changes with one value": self.digest,
             "initialisation depends on the seed alone": self.initialization,
             "a case's outputs depend on it alone": self.independence,
@@ -59,6 +63,10 @@ class ProblemLaws:
             "K rows are K single rows": self.rows,
             "padding stays 0": self.padding,
         }
+
+    def make(self) -> Problem:
+        """Return the problem, made anew."""
+        return self.make_at(self.preset)
 
     def point(self, seed: int = 0, first: int = 0) -> Point:
         """Return θ off its start and cases from number `first` on."""
@@ -114,11 +122,60 @@ class ProblemLaws:
         put = DeviceData.put(data, CPU, torch.float32)
 
         def batches(seed: int, stream: str, size: int) -> list[tuple[Tensor, Tensor]]:
-            account = Account(Budget("updates", 1), Clock(CPU))
-            bound = BoundObjective(problem, put, [seed], account)
-            taken = (bound.next_batch(size, stream) for _ in range(BATCHES))  # type: ignore[arg-type]
-            return [(batch.inputs, batch.targets) for batch in taken]
+            bound = _bound(problem, put, [seed])
+            return [_taken(bound, size, stream) for _ in range(BATCHES)]
 
+        return batches
+
+    def places(self) -> str:
+        """See that batches are the same on every device, split over ranks, and for K seeds.
+
+        Of R ranks each takes its part of every batch, by position; or rows of their own.
+        """
+        size = min(BATCH, len(self.data.train_inputs))
+        ranks = [count for count in RANKS if count <= size]
+        devices = [CPU, *([torch.device("cuda")] if torch.cuda.is_available() else [])]
+        whole = self._batches(self.problem, self.data)
+        for device in devices:
+            put = DeviceData.put(self.data, device, torch.float32)
+            for stream in ("gradient", "curvature"):
+                alone = [whole(seed, stream, size) for seed in (0, 1)]
+                for count in ranks:
+                    parted = self._parted(put, stream, size, count)
+                    expect(
+                        equal(alone[0], parted),
+                        f"the same {stream} batches on {device.type} split over {count} ranks",
+                        "others",
+                    )
+                both = _bound(self.problem, put, [0, 1])
+                for number in range(BATCHES):
+                    rows = _taken(both, size, stream)
+                    for seed, row in enumerate(alone):
+                        same = equal(row[number], tuple(each[seed : seed + 1] for each in rows))
+                        expect(
+                            same,
+                            f"the {stream} batches of seed {seed} also beside another, on "
+                            f"{device.type}",
+                            "others",
+                        )
+        named = ", ".join(device.type for device in devices)
+        split = f"split over {' and '.join(map(str, ranks))} ranks, " if ranks else ""
+        return f"{named}: {split}2 seeds as each alone, bit for bit"
+
+    def _parted(
+        self, put: DeviceData, stream: str, size: int, ranks: int
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return batches of which each rank took a part, from where it is in the stream."""
+        bounds = [_bound(self.problem, put, [0]) for _ in range(ranks)]
+        cuts = [size * rank // ranks for rank in range(ranks + 1)]
+        batches = []
+        for start in range(0, BATCHES * size, size):
+            parts = []
+            for bound, low, high in zip(bounds, cuts, cuts[1:], strict=False):
+                bound.move_to({stream: [start + low]})
+                parts.append(_taken(bound, high - low, stream))
+            inputs, targets = (torch.cat(each, 1) for each in zip(*parts, strict=True))
+            batches.append((inputs, targets))
         return batches
 
     def _drawn(self) -> int:
@@ -239,6 +296,15 @@ class ProblemLaws:
                 found = int(value[unused].count_nonzero())
                 expect(found == 0, f"0 in the padding of {what}", f"{found} values that are not")
         return f"{count} values"
+
+
+def _bound(problem: Problem, put: DeviceData, seeds: list[int]) -> BoundObjective:
+    return BoundObjective(problem, put, seeds, Account(Budget("updates", 1), Clock(CPU)))
+
+
+def _taken(bound: BoundObjective, size: int, stream: str) -> tuple[Tensor, Tensor]:
+    batch = bound.next_batch(size, stream)  # type: ignore[arg-type]
+    return batch.inputs.cpu(), batch.targets.cpu()
 
 
 def _everything(point: Point, theta: Tensor, x: Tensor, t: Tensor, v: Tensor) -> dict[str, Tensor]:

@@ -47,7 +47,7 @@ def check(text: str, preset: str, data_dir: str | None) -> Checked:
     source = data_source(data_dir)
     problems.resolve(text, preset)
     try:
-        laws = ProblemLaws(lambda: problems.resolve(text, preset), source).laws()
+        laws = ProblemLaws(lambda at: problems.resolve(text, at), preset, source).laws()
         return Checked(text, "problem", preset, examine(laws))
     except DataError as error:
         raise Infrastructure(str(error)) from error

@@ -31,7 +31,8 @@ _STYLE = {"holds": "green", "fails": "red", "not applicable": "dim"}
 def command(name: str, preset: str, data_dir: str | None, json_path: str | None) -> None:
     """Try the laws on a problem or an optimizer, your own or a built-in one.
 
-    NAME is what --problem or --optimizers take. Everything is computed on the CPU, in float64.
+    NAME is what --problem or --optimizers take. Everything is computed on the CPU, in float64;
+    batches are looked at on a CUDA device too, where there is one.
     The exit code is 1 where a law does not hold.
     """
     from harness.check.subject import check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 
 from benchmarks import render, start
 from benchmarks.figures import Part, figure
-from benchmarks.run import main
+from benchmarks.run import ON_GPU, PARTS, main
 
 
 @pytest.fixture
@@ -49,3 +50,10 @@ def test_gpu_without_cuda_says_so_and_ends_well(
 def test_an_unknown_part_is_a_usage_error(results: Path) -> None:
     done = CliRunner().invoke(main, ["rowz"])
     assert done.exit_code == 2 and "'rowz' is not one of" in done.stderr
+
+
+def test_every_part_has_its_module_and_its_sections() -> None:
+    for module in PARTS.values():
+        assert callable(import_module(f"benchmarks.{module}").measure)
+    assert {*PARTS, *(f"{name}_cuda" for name in ON_GPU)} <= render.SECTIONS.keys()
+    assert set(ON_GPU) <= PARTS.keys()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from harness.fresh import BLOCK, Fresh
+from harness.seeds import generator
 
 
 def draw(rng: np.random.Generator, cases: int) -> tuple[np.ndarray, np.ndarray]:
@@ -24,6 +25,29 @@ def test_sizes_do_not_matter() -> None:
     whole = taken([2 * BLOCK + 500])
     assert np.array_equal(taken([1, BLOCK - 2, 2, BLOCK, 499]), whole)
     assert len(np.unique(whole, axis=0)) == len(whole)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 7])
+@pytest.mark.parametrize("size", [100, 2_400])
+def test_ranks_that_share_a_batch_have_the_batch_between_them(ranks: int, size: int) -> None:
+    """Each goes to its own part by position, and draws blocks of its own."""
+    whole = Fresh(draw, 4, "gradient")
+    each = [Fresh(draw, 4, "gradient") for _ in range(ranks)]
+    cuts = [size * rank // ranks for rank in range(ranks + 1)]
+    for start in range(0, 5 * size, size):
+        parts = []
+        for fresh, low, high in zip(each, cuts, cuts[1:], strict=False):
+            fresh.position = start + low
+            parts.append(fresh.take(high - low))
+        inputs, targets = whole.take(size)
+        assert np.array_equal(np.concatenate([part[0] for part in parts]), inputs)
+        assert np.array_equal(np.concatenate([part[1] for part in parts]), targets)
+
+
+def test_cases_are_those_of_the_named_streams_of_their_blocks() -> None:
+    """Drawn here one block after another, without a thread."""
+    blocks = [draw(generator(5, "cases", "gradient", number), BLOCK)[0] for number in range(3)]
+    assert np.array_equal(taken([700] * 4, 5), np.concatenate(blocks)[:2_800])
 
 
 def test_inputs_and_targets_belong_together() -> None:
@@ -72,6 +96,43 @@ def test_what_goes_wrong_in_drawing_is_told_to_who_takes() -> None:
 
     with pytest.raises(ValueError, match="no such cases"):
         Fresh(broken, 0, "gradient").take(1)
+
+
+def test_what_goes_wrong_ahead_is_told_when_it_is_asked_for_and_not_before() -> None:
+    ahead = []
+
+    def second_fails(rng: np.random.Generator, cases: int) -> tuple[np.ndarray, np.ndarray]:
+        ahead.append(cases)
+        if len(ahead) > 1:
+            raise MemoryError("no room")
+        return draw(rng, cases)
+
+    fresh = Fresh(second_fails, 0, "gradient")
+    assert np.array_equal(fresh.take(BLOCK)[0], taken([BLOCK]))
+    for _ in range(2):
+        with pytest.raises(MemoryError, match="no room"):
+            fresh.take(1)
+        assert fresh.position == BLOCK
+
+
+def test_nothing_is_drawn_any_more_for_who_is_gone() -> None:
+    """What the thread has begun it ends; the rest would hold up others, and the program's end."""
+    drawn, hold, begun = [], threading.Event(), threading.Event()
+
+    def slowly(rng: np.random.Generator, cases: int) -> tuple[np.ndarray, np.ndarray]:
+        drawn.append(cases)
+        if len(drawn) == 6:
+            begun.set()
+            assert hold.wait(60)
+        return draw(rng, cases)
+
+    fresh = Fresh(slowly, 0, "gradient")
+    fresh.take(5 * BLOCK)
+    assert begun.wait(60)
+    del fresh
+    hold.set()
+    Fresh(draw, 0, "gradient").take(1)
+    assert len(drawn) == 6
 
 
 def test_rows_side_by_side_are_as_alone() -> None:

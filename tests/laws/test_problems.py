@@ -13,18 +13,22 @@ import torch
 from torch import Tensor
 
 from harness.binding import BoundObjective, DeviceData, initial_parameters
+from harness.check import presets
+from harness.fresh import BLOCK, Fresh
 from harness.ledger import Account, Clock
 from harness.seeds import generator
 from harness.spec import Budget
-from models.deep_autoencoders import CURVES, MNIST, Preset
+from models.deep_autoencoders import CURVES, FACES, MNIST, Preset
 from models.problem import PRESETS, Data, DataSource, Problem, digest_of
 from models.problems import PROBLEMS
+from models.recurrent_tasks import KINDS
 from tests.models.tiny import padding
 
 CPU = torch.device("cpu")
-TABLES: dict[str, dict[str, Preset]] = {"curves": CURVES, "mnist": MNIST}
+CLOCK = Clock(CPU)
+TABLES: dict[str, dict[str, Preset]] = {"curves": CURVES, "mnist": MNIST, "faces": FACES}
 """The autoencoders, whose targets are their inputs."""
-FILES = {"mnist"}
+FILES = {"mnist", "faces"}
 """Problems whose data are files, not part of the project."""
 
 every_problem = pytest.mark.parametrize("name", PROBLEMS)
@@ -58,7 +62,9 @@ def test_the_data_are_what_the_table_says(name: str, data: Data) -> None:
     assert data.image_shape == (setting.side, setting.side)
     for array in (data.train_inputs, data.test_inputs):
         assert array.dtype == np.float32
-        assert 0 <= array.min() < array.max() <= 1
+        # Grey levels, or for faces grey levels less their mean, at unit variance.
+        low, high = (-10, 10) if name == "faces" else (0, 1)
+        assert low <= array.min() < array.max() <= high
 
 
 @every_problem_with_data
@@ -100,6 +106,70 @@ def test_one_stream_gives_the_same_batches(name: str, data: Data) -> None:
     assert not torch.equal(batches(0, "gradient"), batches(0, "curvature"))
 
 
+def bound(name: str, put: DeviceData, seeds: list[int]) -> BoundObjective:
+    return BoundObjective(PROBLEMS[name]("quick"), put, seeds, Account(Budget("updates", 1), CLOCK))
+
+
+@every_problem_with_data
+@pytest.mark.parametrize("ranks", [2, 5])
+def test_ranks_have_the_batch_between_them(name: str, data: Data, ranks: int) -> None:
+    """Each knows its position alone; where an epoch ends, or a block, does not matter."""
+    put, size = DeviceData.put(data, CPU, torch.float32), 330
+    whole, parts = bound(name, put, [7]), [bound(name, put, [7]) for _ in range(ranks)]
+    cuts = [size * rank // ranks for rank in range(ranks + 1)]
+    for start in range(0, 4 * size, size):
+        for stream in ("gradient", "curvature"):
+            taken = []
+            for part, low, high in zip(parts, cuts, cuts[1:], strict=False):
+                part.move_to({stream: [start + low]})
+                taken.append(part.next_batch(high - low, stream))
+            batch = whole.next_batch(size, stream)
+            assert torch.equal(torch.cat([each.inputs for each in taken], 1), batch.inputs)
+            assert torch.equal(torch.cat([each.targets for each in taken], 1), batch.targets)
+
+
+@every_problem_with_data
+def test_a_trials_batches_are_its_seeds_whoever_trains_beside_it(name: str, data: Data) -> None:
+    put = DeviceData.put(data, CPU, torch.float32)
+    together = bound(name, put, [3, 0, 1])
+    alone = [bound(name, put, [seed]) for seed in (3, 0, 1)]
+    for _ in range(3):
+        batch = together.next_batch(150)
+        for row, single in enumerate(alone):
+            assert torch.equal(batch.inputs[row : row + 1], single.next_batch(150).inputs)
+
+
+@every_problem_with_data
+def test_batches_on_a_cuda_device_are_those_on_the_cpu(name: str, data: Data) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    here, there = (
+        bound(name, DeviceData.put(data, torch.device(device), torch.float32), [0, 1])
+        for device in ("cpu", "cuda")
+    )
+    for stream in ("gradient", "curvature"):
+        for _ in range(3):
+            mine, theirs = (each.next_batch(150, stream) for each in (here, there))
+            assert theirs.inputs.device.type == "cuda"
+            assert torch.equal(theirs.inputs.cpu(), mine.inputs)
+            assert torch.equal(theirs.targets.cpu(), mine.targets)
+
+
+@pytest.mark.parametrize("name", [name for name in PROBLEMS if name in KINDS])
+def test_new_cases_are_those_of_blocks_drawn_in_turn(name: str) -> None:
+    """Whatever is taken at a time, and whoever draws: here it is done without a thread."""
+    draw = load(name, None).draw
+    assert draw is not None
+    blocks = [draw(generator(2, "cases", "gradient", number), BLOCK) for number in range(3)]
+    inputs, targets = (np.concatenate(each) for each in zip(*blocks, strict=True))
+    fresh, at = Fresh(draw, 2, "gradient"), 0
+    for size in (4, 100, 896, 1, 1_500):
+        x, t = fresh.take(size)
+        assert np.array_equal(x, inputs[at : at + size])
+        assert np.array_equal(t, targets[at : at + size])
+        at += size
+
+
 @every_problem_with_data
 def test_the_metric_of_a_perfect_output_is_zero(name: str, data: Data) -> None:
     problem = PROBLEMS[name]("quick")
@@ -114,7 +184,8 @@ def test_the_metric_of_a_perfect_output_is_zero(name: str, data: Data) -> None:
 def test_the_metric_of_a_blank_image_is_its_square(name: str, data: Data) -> None:
     problem = PROBLEMS[name]("quick")
     targets = torch.from_numpy(data.test_targets).double()[None]
-    blank = problem.metric.per_case(torch.full_like(targets, -1e9), targets)
+    z = problem.loss.link(torch.zeros_like(targets))
+    blank = problem.metric.per_case(z, targets)
     torch.testing.assert_close(blank, targets.square().sum(-1))
 
 
@@ -213,6 +284,14 @@ def test_initialisation_depends_on_the_seed_alone(name: str) -> None:
     assert torch.equal(single, again.float())
 
 
+@every_problem
+def test_presets_differ_only_in_sizes_data_and_budget(name: str) -> None:
+    said = presets.compare(PROBLEMS[name])
+    assert said.startswith("quick | standard | paper: ")
+    assert "budget" in said
+    assert PROBLEMS[name]("quick").varies == ()
+
+
 @every_autoencoder
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_differ_only_as_their_table_says(name: str, preset: str) -> None:
@@ -237,6 +316,7 @@ def test_presets_differ_only_as_their_table_says(name: str, preset: str) -> None
     [
         ("curves", (784, 400, 200, 100, 50, 25, 6), 20_000),
         ("mnist", (784, 1000, 500, 250, 30), 60_000),
+        ("faces", (625, 2000, 1000, 500, 30), 103_500),
     ],
 )
 def test_the_paper_preset_has_the_published_network(
@@ -245,5 +325,6 @@ def test_the_paper_preset_has_the_published_network(
     problem = PROBLEMS[name]("paper")
     assert problem.architecture.sizes == (*sizes, *reversed(sizes[:-1]))
     assert TABLES[name]["paper"].train == cases
-    assert problem.loss.name == "cross-entropy, summed over outputs, mean over cases"
+    loss = "half squared error" if name == "faces" else "cross-entropy"
+    assert problem.loss.name == f"{loss}, summed over outputs, mean over cases"
     assert problem.metric.name == "squared_error"

@@ -12,10 +12,13 @@ import torch
 from harness.check.laws import Broken, near, undisturbed
 from harness.check.subject import check, kind_of
 from harness.errors import Infrastructure, Usage
+from models.recurrent_tasks import KINDS
 from tests.harness.small import PROBLEM
 
 MODULE = "tests.harness.check.wrong"
+PRESETS = "presets differ as they say"
 STREAMS = "same stream, same batches"
+PLACES = "same batches on any device and ranks"
 DIGEST = "digest changes with one value"
 INITIAL = "initialisation depends on the seed alone"
 ALONE = "a case's outputs depend on it alone"
@@ -35,7 +38,7 @@ def broken(text):
 @pytest.mark.parametrize(
     "text",
     [
-        *("curves", "add", PROBLEM, f"{MODULE}:make", f"{MODULE}:make[wrong=drawn]"),
+        *("curves", *KINDS, PROBLEM, f"{MODULE}:make", f"{MODULE}:make[wrong=drawn]"),
         *("nag", "nag@torch", "sgd", "cm", "hf", "hfm", "torch.optim.AdamW", f"{MODULE}:Sound"),
     ],
 )
@@ -66,7 +69,8 @@ def test_a_problem_from_files(data_dir):
         ("digest", {DIGEST}, "found 0000000000000000…, which is that of none of them"),
         ("inputs", {DIGEST}, "found one without train_targets, test_targets"),
         ("drift", {STREAMS}, "expected digest "),
-        ("hidden", {STREAMS}, "expected the same gradient batches again; found others"),
+        ("hidden", {STREAMS, PLACES}, "expected the same gradient batches again; found others"),
+        ("presets", {PRESETS}, "or 'initialization' in the problem's `varies`; found normal and u"),
         ("global", {INITIAL}, "initialising: expected no draw from a global stream; found NumPy's"),
         ("counted", {INITIAL}, "expected the same parameters again under seed 0; found "),
         ("one", {INITIAL}, "expected other parameters under another seed; found the same"),

@@ -48,7 +48,7 @@ class Passes(AutodiffPasses):
 
 
 class Wrong(Network):
-    def __init__(self, wrong):
+    def __init__(self, wrong, preset):
         super().__init__()
         self.wrong, self.count = wrong, 0
         if wrong == "metric":
@@ -56,6 +56,8 @@ class Wrong(Network):
             self.metric = dataclasses.replace(
                 self.metric, per_case=lambda z, t: per_case(z, t) + 1e-6
             )
+        if wrong == "presets" and preset == "paper":
+            self.initialization = "uniform"
         if wrong == "higher":
             self.metric = dataclasses.replace(self.metric, direction="higher")
 
@@ -120,7 +122,7 @@ class Drawn:
 
 
 def make(preset, wrong="nothing"):
-    return Wrong(wrong)
+    return Wrong(wrong, preset)
 
 
 class Forgetful:
