@@ -12,12 +12,13 @@ from typing import Protocol as Contract
 import numpy as np
 import torch
 
-from harness.binding import DeviceData
+from harness.binding import DeviceData, initial_parameters
 from harness.errors import Infrastructure
 from harness.fleet import Fleet, Outcome, Progress
 from harness.interrupt import Interrupted
 from harness.planning import Trial, fleets
 from harness.records import Measurement, Status
+from harness.report.files import BEFORE_TRAINING, RECONSTRUCTIONS
 from harness.report.plots import reconstructions
 from harness.spec import Precision, Protocol, key_of
 from harness.store.context import context, info, source_digest
@@ -189,18 +190,26 @@ class Run:
         return begun
 
     def _picture(self, trial: Trial, trial_id: int, outcome: Outcome, last: Measurement) -> None:
-        """Keep a trial's reconstructions of the first test cases, as numbers and as a picture."""
+        """Keep a trial's reconstructions of the first test cases, before training and after.
+
+        They are kept as numbers and as a picture.
+        """
         if self.data.image_shape is None:
             return
         folder = self.store.files_of_trial(trial_id)
         folder.mkdir(parents=True, exist_ok=True)
         inputs = self.tensors.test.inputs[:, :SHOWN]
+        seed, like = trial.spec.seed, outcome.theta
+        start = initial_parameters(self.problem, [seed], like.device, like.dtype)
         with torch.no_grad():
-            z = self.problem.passes().logits(outcome.theta[None], inputs)
-            shown = self.problem.outputs(z)[0].cpu().numpy().reshape(-1, *self.data.image_shape)
-        np.save(folder / "reconstructions.npy", shown.astype(np.float32))
-        label = f"{trial.candidate.label} s{trial.spec.seed}\n{last.test_metric:.3g}"
-        reconstructions(self.originals(), [(label, shown)], folder / "reconstructions.png")
+            z = self.problem.passes().logits(torch.cat([start, like[None]]), inputs)
+            shown = self.problem.outputs(z).cpu().numpy().astype(np.float32)
+        before, after = shown.reshape(2, -1, *self.data.image_shape)
+        np.save(folder / BEFORE_TRAINING, before)
+        np.save(folder / RECONSTRUCTIONS, after)
+        label = f"{trial.candidate.label} s{seed}\n{last.test_metric:.3g}"
+        rows = [("before\ntraining", before), (label, after)]
+        reconstructions(self.originals(), rows, folder / "reconstructions.png")
 
     def originals(self) -> np.ndarray:
         """Return the first test cases as images."""

@@ -17,6 +17,10 @@ from harness.report.plots import learning_curves, reconstructions
 from harness.report.table import render
 
 WIDTH = 110
+RECONSTRUCTIONS = "reconstructions.npy"
+"""A trial's reconstructions of the first test cases, in its folder."""
+BEFORE_TRAINING = "reconstructions_before.npy"
+"""The same by the initial parameters, which are those of every method under the seed."""
 
 
 def write_files(
@@ -35,12 +39,14 @@ def write_files(
     (folder / "comparison.json").write_text(to_json(summary), "utf-8")
     (folder / "report.txt").write_text(to_text(summary), "utf-8")
     learning_curves(summary, trials, measurements, folder / "learning_curves.png")
-    rows = []
+    rows: list[tuple[str, np.ndarray]] = []
     for trial in {t.method: t for t in sorted(trials, key=lambda t: -t.seed)}.values():
-        made = trial_files / f"trial-{trial.id}" / "reconstructions.npy"
-        if made.is_file():
+        made = trial_files / f"trial-{trial.id}"
+        if not rows and (made / BEFORE_TRAINING).is_file():
+            rows.append(("before\ntraining", np.load(made / BEFORE_TRAINING)))
+        if (made / RECONSTRUCTIONS).is_file():
             error = "–" if trial.test_metric is None else f"{trial.test_metric:.3g}"
-            rows.append((f"{trial.method}\n{error}", np.load(made)))
+            rows.append((f"{trial.method}\n{error}", np.load(made / RECONSTRUCTIONS)))
     if originals is not None and rows:
         reconstructions(originals, rows, folder / "reconstructions.png")
     telling = [t for t in trials if reports_damping(measurements.get(t.id, ()))]

@@ -4,13 +4,14 @@ import errno
 import signal
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
-from harness.binding import DeviceData
+from harness.binding import DeviceData, initial_parameters
 from harness.errors import Infrastructure
 from harness.interrupt import Interrupted
-from harness.launch import InterruptedRun, Machine, Run
+from harness.launch import SHOWN, InterruptedRun, Machine, Run
 from harness.planning import labelled, methods, protocol_of, trials
 from harness.progress import Bars
 from harness.spec import Budget
@@ -223,8 +224,15 @@ def test_a_picture_a_reported_trial(runs, store):
     (reported,) = runs.execute("nag[batch=20]")
     folder = store.files_of_trial(reported.id)
     assert sorted(f.name for f in folder.iterdir()) == [
-        "reconstructions.npy", "reconstructions.png",
+        "reconstructions.npy", "reconstructions.png", "reconstructions_before.npy",
     ]  # fmt: skip
+    before, after = (np.load(folder / f"reconstructions{which}.npy") for which in ("_before", ""))
+    problem, seed = make("quick"), reported.seed
+    start = initial_parameters(problem, [seed], torch.device("cpu"), torch.float32)
+    inputs = torch.from_numpy(problem.data(DataSource(())).test_inputs[None, :SHOWN])
+    expected = problem.outputs(problem.passes().logits(start, inputs))[0].reshape(-1, 4, 4)
+    np.testing.assert_array_equal(before, expected)
+    assert np.abs(after - before).max() > 0.05
     (tuning,) = runs.execute("cm[batch=20]", purpose="tuning")
     assert not store.files_of_trial(tuning.id).exists()
 
