@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import adding
+from benchmarks import adding, claims
 from benchmarks.long_sections import martens, nag
 
 RESULTS = Path(__file__).parent / "results"
@@ -103,6 +103,7 @@ def _goal(figure: Mapping[str, Any]) -> str:
 SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "update": section,
     "hf": section,
+    "rnn": section,
     "whole": section,
     "rows": section,
     "hf_rows": section,
@@ -110,8 +111,10 @@ SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "start": section,
     "update_cuda": section,
     "hf_cuda": section,
+    "rnn_cuda": section,
     "rows_cuda": section,
     "hf_rows_cuda": section,
+    "claims": claims.section,
     "martens_log": martens,
     "adding": adding.section,
     "nag_curves_paper": nag,

@@ -86,6 +86,8 @@ def _run(
             tuning=efforts,
             reproduce=command,
         )
+        if runs.request.claim is not None:
+            summary["claim"] = dict(runs.request.claim)
         folder = run.store.files_of_comparison(run.comparison_id)
         originals = run.originals() if prepared.data.image_shape else None
         try:

@@ -92,3 +92,17 @@ class ComparisonRecord:
     reused: frozenset[int]
     """Trials that were recorded earlier and taken over."""
     mlflow_run_id: str | None
+
+
+@dataclass(frozen=True)
+class ClaimRecord:
+    """What was decided of a claim, as it stands in the store."""
+
+    id: str
+    claim: int
+    version: int
+    preset: str
+    rule_digest: str
+    decision: str
+    body: Mapping[str, Any]
+    created: datetime

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,6 +49,8 @@ class Request:
     store: str
     no_mlflow: bool
     tune_seeds: int = 2
+    claim: Mapping[str, Any] | None = None
+    """The rule that a comparison is part of: claim, version and digest, kept with its result."""
 
 
 @dataclass

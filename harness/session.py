@@ -85,6 +85,11 @@ def recording(request: Request, prepared: Prepared) -> Iterator[Runs]:
                 _finish_mirror(mirror or _mirror(store))
 
 
+def bring_mlflow_up_to_date(store: Store) -> None:
+    """Write to MLflow what it lacks, or say why it cannot be."""
+    _finish_mirror(_mirror(store))
+
+
 def _explain_interrupt(runs: Runs, request: Request) -> int:
     same = "The same command without --fresh" if request.fresh else "The same command"
     say(

@@ -128,6 +128,7 @@ def _method(
                 "reason": t.reason,
                 "train": _number(t.train_metric),
                 "test": _number(t.test_metric),
+                "diagnostics": _last(measurements.get(t.id, ())),
                 "mlflow_run_id": t.mlflow_run_id,
             }
             for t in trials
@@ -212,6 +213,12 @@ def _plain(pair: Pair) -> dict[str, Any]:
         for name, value in (("value", pair.difference), ("low", pair.low), ("high", pair.high))
     }
     return plain | {"ratio": ratio if is_ratio else None}
+
+
+def _last(measurements: Sequence[Measurement]) -> dict[str, float]:
+    """Return what method and problem reported of themselves at the end."""
+    shown = measurements[-1].diagnostics if measurements else {}
+    return {name: value for name, value in shown.items() if math.isfinite(value)}
 
 
 def _outcome(trial: TrialRecord, value: float | None) -> float | None:

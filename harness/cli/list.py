@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group("list", epilog="Example: bench list problems")
 def command() -> None:
-    """List problems, optimizers, comparisons or trials."""
+    """List problems, optimizers, comparisons, trials or decisions on claims."""
 
 
 @command.command(epilog="Example: bench list problems | grep quick")
@@ -129,6 +129,34 @@ def trials(store: str | None) -> None:
                 number(trial.ledger.seconds),
             )
         _print(shown, opened, "trial", len(found))
+
+
+@command.command(epilog="Example: bench list claims --store sqlite:///b.db")
+@store_option
+def claims(store: str | None) -> None:
+    """List what was decided of the paper's claims, the newest first."""
+    from harness.cli.console import add, table
+    from harness.store.results import Store
+
+    with Store.open(store_url(store), create=False) as opened:
+        shown = table(
+            *("id", "decided (UTC)", "claim", "rule", "preset", "decision", "comparisons"),
+            whole=("id", "decision"),
+            right=("claim",),
+        )
+        found = opened.claims()
+        for record in found:
+            add(
+                shown,
+                record.id,
+                f"{record.created:%Y-%m-%d %H:%M}",
+                record.claim,
+                f"version {record.version}, SHA-256 {record.rule_digest[:12]}…",
+                record.preset,
+                record.decision,
+                " ".join(each["comparison"] for each in record.body["comparisons"].values()),
+            )
+        _print(shown, opened, "decision on a claim", len(found))
 
 
 def _print(shown: Table, store: Store, what: str, count: int) -> None:

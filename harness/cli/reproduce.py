@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from harness.cli.reproduce_claims import command as claims_
 from harness.errors import BenchError, Infrastructure, Usage
 
 
@@ -31,7 +32,10 @@ class Figures(click.Group):
 
 @click.group("reproduce", cls=Figures, epilog="Example: bench reproduce figure2")
 def command() -> None:
-    """Make a published figure again: a picture, and its data."""
+    """Make a published figure again, a picture and its data; or decide the paper's claims."""
+
+
+command.add_command(claims_)
 
 
 def _files(name: str) -> Callable[[Any], Any]:

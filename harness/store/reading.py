@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, Select, and_, exists, func, or_, select
 
 from harness.errors import Usage
-from harness.records import ComparisonRecord, Measurement, TrialRecord
+from harness.records import ClaimRecord, ComparisonRecord, Measurement, TrialRecord
 from harness.store import tables as t
 from harness.store.failures import sentences, shown
 from harness.store.rows import comparison_of, measurement_of, trial_of
@@ -140,6 +140,13 @@ class Reading:
                 for row in connection.execute(query):
                     found[row.trial_id].append(measurement_of(row))
         return found
+
+    def claims(self) -> list[ClaimRecord]:
+        """Return what was decided of claims, the newest first."""
+        query = select(t.claim).order_by(t.claim.c.created.desc(), t.claim.c.id)
+        with self._read() as connection:
+            rows = connection.execute(query).all()
+        return [ClaimRecord(**{**row._asdict(), "body": json.loads(row.body)}) for row in rows]
 
     def context_of(self, digest: str) -> dict[str, Any]:
         """Return the context with this digest; Usage where there is none."""

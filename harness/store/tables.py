@@ -255,6 +255,20 @@ verdict = Table(
     comment="What a comparison says of two methods",
 )
 
+claim = Table(
+    "bench_claim",
+    metadata,
+    Column("id", String(8), primary_key=True, comment="8 random hexadecimal digits"),
+    Column("claim", Integer, nullable=False, comment="Number of the claim"),
+    Column("version", Integer, nullable=False, comment="Version of its rule"),
+    Column("preset", String(64), nullable=False, comment="quick, standard or paper"),
+    _key("rule_digest", "SHA-256 of the file that the rule stands in"),
+    Column("decision", String(16), nullable=False, comment="holds, does not hold or cannot tell"),
+    Column("body", Text, nullable=False, comment="JSON: statements, intervals and comparisons"),
+    Column("created", Utc, nullable=False, index=True, comment="When it was decided"),
+    comment="What the trials of a pre-registered rule say of a claim",
+)
+
 baseline = Table(
     "bench_baseline",
     metadata,

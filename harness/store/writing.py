@@ -90,6 +90,33 @@ class Writing(Reading):
             if rows:
                 connection.execute(t.verdict.insert(), rows)
 
+    def save_claim(
+        self,
+        *,
+        claim: int,
+        version: int,
+        preset: str,
+        rule_digest: str,
+        decision: str,
+        body: Mapping[str, Any],
+    ) -> str:
+        """Put down what was decided of a claim by a version of its rule; return the row's id."""
+        id = secrets.token_hex(4)
+        with self._write() as connection:
+            connection.execute(
+                t.claim.insert().values(
+                    id=id,
+                    claim=claim,
+                    version=version,
+                    preset=preset,
+                    rule_digest=rule_digest,
+                    decision=decision,
+                    body=to_json(body),
+                    created=_now(connection),
+                )
+            )
+        return id
+
     # Trials
 
     def begin(

@@ -1,0 +1,128 @@
+"""`bench reproduce claims`: the paper's claims, each by its pre-registered experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.cli.options import data_dir_option, store_option, store_url
+from harness.errors import BenchError, Infrastructure, Usage
+
+
+@click.command(
+    "claims",
+    short_help="The paper's six claims, each by a pre-registered experiment.",
+    epilog="Example: bench reproduce claims --claims 3,5 --json claims.json",
+)
+@click.option(
+    "--claims", "which", default="1-6", show_default=True, metavar="LIST", help="As in 1,3 or 2-4."
+)
+@click.option(
+    "--preset",
+    default="quick",
+    show_default=True,
+    metavar="quick|paper",
+    help="Some hours on two cores for all, or the published protocol on a GPU.",
+)
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+)
+@click.option("--threads", type=int, metavar="N", help="CPU threads; default: torch's choice.")
+@click.option("--fresh", is_flag=True, help="Run again what is on record.")
+@click.option("--dry-run", is_flag=True, help="Print the rules and run nothing.")
+@click.option("--json", "json_path", metavar="FILE", help="Write the result as JSON; -: to stdout.")
+@data_dir_option
+@store_option
+@click.option("--no-mlflow", is_flag=True, help="Leave MLflow to a later `bench db sync`.")
+def command(
+    which: str,
+    preset: str,
+    device: str,
+    threads: int | None,
+    fresh: bool,
+    dry_run: bool,
+    json_path: str | None,
+    data_dir: str | None,
+    store: str | None,
+    no_mlflow: bool,
+) -> None:
+    """Decide each claim by a rule that was fixed before it was run.
+
+    Ends with 0 where every claim holds, and with 1 where one does not or nothing can be told.
+    What is on record is reused, so an interrupted run goes on when it is called again.
+    """
+    from harness.cli.console import PAGE, UNFOLDED, console
+    from harness.paper.claims import PRESETS, rules
+    from harness.report.claims import one_line, render_claims
+    from harness.report.files import to_json
+    from optim.hyperparameters import nearest
+
+    if preset not in PRESETS:
+        raise Usage(
+            f"--preset {preset}: the claims have no experiment there"
+            f"{nearest(preset, PRESETS)} Allowed: {', '.join(PRESETS)}."
+        )
+    chosen = rules(preset, _numbers(which))
+    if json_path not in (None, "-") and not Path(str(json_path)).absolute().parent.is_dir():
+        raise Infrastructure(f"--json {json_path} cannot be written: there is no such folder.")
+    if dry_run:
+        from harness.report.claims import render_rules
+
+        console(UNFOLDED).print(render_rules(chosen))
+        return
+    from harness.paper.claim_runs import decide_claims
+    from harness.request import Request
+
+    request = Request(
+        optimizers="",
+        problem="",
+        preset=preset,
+        seeds=None,
+        tune="none",
+        budget=None,
+        precision="fp32",
+        timed=False,
+        fresh=fresh,
+        dry_run=False,
+        device=device,
+        threads=threads,
+        data_dir=data_dir,
+        store=store_url(store),
+        no_mlflow=no_mlflow,
+    )
+    results = [tested.as_dict() for tested in decide_claims(chosen, request)]
+    text = to_json({"claims": results})
+    if json_path == "-":
+        click.echo(text, nl=False)
+    else:
+        console(PAGE).print(render_claims(results))
+        if json_path:
+            try:
+                Path(json_path).write_text(text, "utf-8")
+            except OSError as error:
+                raise Infrastructure(
+                    f"--json {json_path} cannot be written: {error.strerror}. The decisions are "
+                    "recorded: bench list claims."
+                ) from error
+    if open_ := [one_line(result) for result in results if result["decision"] != "holds"]:
+        raise BenchError(f"Not every claim holds: {'; '.join(open_)}.")
+
+
+def _numbers(which: str) -> list[int]:
+    """Read `1,3` or `2-4`; Usage says what is allowed."""
+    from harness.paper.claims import NUMBERS
+
+    chosen: set[int] = set()
+    for part in which.split(","):
+        first, dash, last = part.strip().partition("-")
+        ends = [first, last if dash else first]
+        if not all(end.isdecimal() and int(end) in NUMBERS for end in ends):
+            raise Usage(
+                f"--claims {which}: write numbers from {NUMBERS[0]} to {NUMBERS[-1]}, as in 1,3 "
+                "or 2-4."
+            )
+        chosen |= set(range(int(ends[0]), int(ends[1]) + 1))
+    if not chosen:
+        raise Usage(f"--claims {which}: the first number of a range is the smaller.")
+    return sorted(chosen)

@@ -1,0 +1,136 @@
+"""The paper's claims as pre-registered rules: what is run, and what then decides.
+
+A claim is a file in `rules/`: statements about results, all of which must hold, and for each
+preset the runs that they are about, each a comparison of arms on one problem, whose learning
+rates are chosen on tuning seeds. `registered.toml` has the SHA-256 of every version of every
+file, entered before anything was run under it, and a file with another one is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Literal
+
+from harness.analysis.contrast import Statement
+from harness.errors import Infrastructure
+from harness.paper import published
+
+FOLDER = files("harness").joinpath("paper", "rules")
+PRESETS = ("quick", "paper")
+NUMBERS = range(1, 7)
+"""The claims, as they are numbered in docs/claims.md."""
+
+
+@dataclass(frozen=True)
+class ArmedRun:
+    """One comparison of an experiment."""
+
+    name: str
+    problem: str
+    budget: str | None
+    seeds: int
+    tune_seeds: int
+    arms: Mapping[str, str]
+    """Name → optimizer as on the command line; every learning rate of its grid is tried."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A statement, and the value that it is about."""
+
+    statement: Statement
+    value: str
+    """train_metric, test_metric, or what the problem shows of itself, at the end of a trial."""
+    published: float | None
+    """The same contrast of published values; None where the paper prints none."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A claim at a preset."""
+
+    claim: int
+    version: int
+    digest: str
+    """SHA-256 of the file that it stands in."""
+    title: str
+    source: str
+    preset: str
+    runs: Sequence[ArmedRun]
+    statements: Sequence[Measured]
+
+
+def rules(preset: str, numbers: Sequence[int] = NUMBERS) -> list[Rule]:
+    """Return the rules of some claims at a preset; Infrastructure where one is not registered."""
+    registered = tomllib.loads(FOLDER.joinpath("registered.toml").read_text("utf-8"))
+    return [_rule(number, preset, registered) for number in numbers]
+
+
+def _rule(number: int, preset: str, registered: Mapping[str, Any]) -> Rule:
+    name = f"claim_{number}.toml"
+    content = FOLDER.joinpath(name).read_bytes()
+    plain = tomllib.loads(content.decode())
+    digest = hashlib.sha256(content).hexdigest()
+    versions = registered[f"claim_{number}"]
+    version = plain["version"]
+    if len(versions) != version or versions[-1] != digest:
+        raise Infrastructure(
+            f"{FOLDER.joinpath(name)} has SHA-256 {digest}, which is not registered as version "
+            f"{version} of claim {number}. A changed rule is a new version: raise `version`, and "
+            "enter its SHA-256 in registered.toml before anything is run under it; or install "
+            "bench-harness again."
+        )
+    experiment = plain[preset]
+    return Rule(
+        claim=number,
+        version=version,
+        digest=digest,
+        title=plain["title"],
+        source=plain["source"],
+        preset=preset,
+        runs=[
+            ArmedRun(
+                name=name,
+                problem=run["problem"],
+                budget=run.get("budget"),
+                seeds=run["seeds"],
+                tune_seeds=run["tune_seeds"],
+                arms=run["arms"],
+            )
+            for name, run in experiment["runs"].items()
+        ],
+        statements=[
+            _measured(statement)
+            for statement in (*plain["statements"], *experiment.get("statements", ()))
+        ],
+    )
+
+
+def _measured(plain: Mapping[str, Any]) -> Measured:
+    side: Literal["above", "below"] = "above" if "above" in plain else "below"
+    statement = Statement(plain["says"], plain["weights"], plain["scale"], side, float(plain[side]))
+    return Measured(statement, plain["value"], _published(plain))
+
+
+def _published(plain: Mapping[str, Any]) -> float | None:
+    """Return the statement's contrast of the published values that it names, arm by arm."""
+    named = plain.get("published")
+    if named is None:
+        return None
+    tables: Mapping[str, Any] = {
+        "table1": published.TABLE_1,
+        "table3": {str(scale): error for scale, error in published.TABLE_3.items()},
+        "table5": published.TABLE_5,
+    }
+    total = 0.0
+    for arm, weight in plain["weights"].items():
+        value: Any = tables
+        for key in named[arm]:
+            value = value[key]
+        total += weight * (math.log(value) if plain["scale"] == "log" else value)
+    return math.exp(total) if plain["scale"] == "log" else total

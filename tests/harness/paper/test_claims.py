@@ -1,0 +1,176 @@
+"""The pre-registered rules: complete, unchanged, and what becomes of their runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import problems
+from harness.errors import Infrastructure
+from harness.paper import claims
+from harness.paper.claim_runs import decide_claims
+from harness.paper.claims import NUMBERS, PRESETS, Rule, rules
+from harness.paper.published import TABLE_1, TABLE_3
+from harness.planning import methods
+from harness.report.files import to_json
+from harness.request import budget_of
+from harness.seeds import TUNING_SEEDS_FROM
+from harness.store.results import Store
+from optim.text import parse
+from tests.harness.small import PROBLEM, request
+
+EVERY = [rule for preset in PRESETS for rule in rules(preset)]
+every_rule = pytest.mark.parametrize("rule", EVERY, ids=lambda rule: f"{rule.preset}-{rule.claim}")
+
+
+def test_there_are_six_at_each_preset() -> None:
+    assert [(r.preset, r.claim) for r in EVERY] == [(p, n) for p in PRESETS for n in NUMBERS]
+    assert len(NUMBERS) == 6
+
+
+@every_rule
+def test_every_run_can_be_asked_for(rule: Rule) -> None:
+    for run in rule.runs:
+        problem = problems.resolve(run.problem, rule.preset)
+        budget = budget_of(run.budget, problem)
+        points = [methods(parse(text), problem, budget, "cpu") for text in run.arms.values()]
+        # Equal effort, and few enough seeds that the tuning ones are others.
+        assert len({len(each) for each in points}) == 1
+        assert 1 <= run.seeds < TUNING_SEEDS_FROM
+        assert run.tune_seeds >= 1
+
+
+@every_rule
+def test_every_statement_is_about_its_runs(rule: Rule) -> None:
+    known = {f"{run.name}.{arm}" for run in rule.runs for arm in run.arms}
+    used = set()
+    for measured in rule.statements:
+        statement = measured.statement
+        assert set(statement.weights) <= known
+        used |= set(statement.weights)
+        total = sum(statement.weights.values())
+        assert total == 0 or (statement.scale == "plain" and total == 1)
+        assert measured.value in ("train_metric", "test_metric", "hidden_oscillation")
+        assert statement.threshold > 0
+    unused = {name.split(".")[0] for name in known} - {name.split(".")[0] for name in used}
+    assert not unused
+
+
+def test_published_figures_come_from_the_tables() -> None:
+    of = {
+        (rule.claim, measured.statement.says): measured.published
+        for rule in rules("quick")
+        for measured in rule.statements
+    }
+    curves, mnist = TABLE_1["curves"], TABLE_1["mnist"]
+    assert of[3, "curves: sgd's error over nag's"] == pytest.approx(curves["0"] / curves["0.99N"])
+    assert of[4, "mnist: cm's error over nag's at 0.999, over the same at 0.9"] == pytest.approx(
+        (mnist["0.999M"] / mnist["0.999N"]) / (mnist["0.9M"] / mnist["0.9N"])
+    )
+    half = "curves, half of the scale: error over that at full scale"
+    assert of[2, half] == pytest.approx(TABLE_3[0.5] / TABLE_3[1.0])
+
+
+RULE = f"""
+claim = 1
+version = 1
+title = "More updates do more"
+source = "arithmetic"
+
+[[statements]]
+says = "sgd's error at a thousandth of the rate over that at the full one"
+value = "train_metric"
+scale = "log"
+weights = {{ "one.slow" = 1, "two.fast" = -1 }}
+above = 1.1
+
+[quick.runs.one]
+problem = "{PROBLEM}"
+budget = "updates=60"
+seeds = 6
+tune_seeds = 1
+arms.slow = "sgd[lr=0.0001,batch=20]"
+
+[quick.runs.two]
+problem = "{PROBLEM}"
+budget = "updates=60"
+seeds = 6
+tune_seeds = 1
+arms.fast = "sgd[lr=0.1|0.001|0.0001,batch=20]"
+"""
+
+
+@pytest.fixture
+def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Register a text as the only rule, and return its digest."""
+    monkeypatch.setattr(claims, "FOLDER", tmp_path)
+
+    def register(text: str) -> str:
+        (tmp_path / "claim_1.toml").write_text(text)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        (tmp_path / "registered.toml").write_text(f'claim_1 = ["{digest}"]\n')
+        return digest
+
+    return register
+
+
+def test_a_changed_rule_is_refused(registered: Callable[[str], str], tmp_path: Path) -> None:
+    digest = registered(RULE)
+    (rule,) = rules("quick", [1])
+    assert rule.digest == digest
+    loosened = RULE.replace("above = 1.1", "above = 0.1")
+    (tmp_path / "claim_1.toml").write_text(loosened)
+    with pytest.raises(Infrastructure, match="not registered as version 1 of claim 1.*new version"):
+        rules("quick", [1])
+    # Nor is it enough to register it in the place of the first version.
+    (tmp_path / "claim_1.toml").write_text(RULE.replace("version = 1", "version = 2"))
+    second = hashlib.sha256((tmp_path / "claim_1.toml").read_bytes()).hexdigest()
+    (tmp_path / "registered.toml").write_text(f'claim_1 = ["{second}"]\n')
+    with pytest.raises(Infrastructure, match="version 2 of claim 1"):
+        rules("quick", [1])
+    (tmp_path / "registered.toml").write_text(f'claim_1 = ["{digest}", "{second}"]\n')
+    assert rules("quick", [1])[0].version == 2
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_from_rule_to_record(registered: Callable[[str], str], store_url: str) -> None:
+    digest = registered(RULE)
+    shared = request(store_url, budget=None)
+    (tested,) = decide_claims(rules("quick", [1]), shared)
+    assert tested.decision == "holds"
+    ((_, decided),) = tested.statements
+    assert decided.n == 6
+    assert decided.low is not None and decided.low > 1.1
+    # The fast arm's best rate is the greatest of the three that were tried.
+    assert tested.at_the_edge == ["two.fast lr=0.1"]
+    with Store.open(store_url) as store:
+        (record,) = store.claims()
+        kept = [store.comparison(s["comparison"]) for s in tested.summaries.values()]
+    assert (record.id, record.claim, record.version) == (tested.id, 1, 1)
+    assert (record.preset, record.decision, record.rule_digest) == ("quick", "holds", digest)
+    assert record.body == json.loads(to_json(tested.as_dict()))
+    for comparison in kept:
+        assert comparison.summary is not None
+        assert comparison.summary["claim"] == {"claim": 1, "version": 1, "rule_digest": digest}
+    # A second time nothing is trained, and the decision is the same.
+    (again,) = decide_claims(rules("quick", [1]), shared)
+    assert again.statements == tested.statements
+    with Store.open(store_url) as store:
+        assert len(store.claims()) == 2
+        assert len(store.trials()) == 6 + 3 + 6
+
+
+def test_what_a_later_run_lacks_is_found_out_first(
+    registered: Callable[[str], str], store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BENCH_DATA_DIR", raising=False)
+    registered(re.sub(r'(runs.two\]\nproblem = )".*"', r'\1"mnist"', RULE))
+    with pytest.raises(Infrastructure, match="mnist needs the file"):
+        decide_claims(rules("quick", [1]), request(store_url, budget=None))
+    with Store.open(store_url) as store:
+        assert store.trials() == []
