@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
-from benchmarks.machine import machine
 from harness.cli.options import store_url
+from harness.records import ClaimRecord
 from harness.report.claims import in_unit, interval, threshold
 from harness.store.results import Store
 
@@ -25,23 +25,41 @@ from harness.store.results import Store
 @click.option("--json", "path", type=click.Path(path_type=Path), required=True)
 def main(store: str | None, path: Path) -> None:
     """Write the newest decision on every claim at each preset."""
-    newest: dict[tuple[str, int], Mapping[str, Any]] = {}
     with Store.open(store_url(store), create=False) as opened:
+        newest: dict[tuple[str, int], ClaimRecord] = {}
         for record in opened.claims():
-            newest.setdefault((record.preset, record.claim), record.body)
-    content = {"machine": machine(), "claims": [newest[key] for key in sorted(newest)]}
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+            newest.setdefault((record.preset, record.claim), record)
+        decided = [newest[key] for key in sorted(newest)]
+        claims = [{**record.body, "made": made(opened, record)} for record in decided]
+    path.write_text(json.dumps({"claims": claims}, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def made(store: Store, record: ClaimRecord) -> dict[str, Any]:
+    """Return when a claim was decided, and on what and from which commits its trials were run."""
+    trials = [
+        trial
+        for each in record.body["comparisons"].values()
+        for trial in store.trials(each["comparison"])
+    ]
+    contexts = [store.context_of(digest) for digest in {t.context_digest for t in trials}]
+    commits = {store.info_of(trial.id).get("commit") for trial in trials}
+    return {
+        "date": record.created.date().isoformat(),
+        "devices": sorted({context["device"]["name"] for context in contexts}),
+        "python": sorted({context["versions"]["python"] for context in contexts}),
+        "torch": sorted({context["versions"]["torch"] for context in contexts}),
+        "commits": sorted(commit[:7] for commit in commits if commit),
+    }
 
 
 def section(content: Mapping[str, Any]) -> str:
     """Return the decisions as a section of RESULTS.md."""
-    where = content["machine"]
     lines = [
         "## The paper's claims",
         "",
-        f"{where['processor']}, Python {where['python']}, torch {where['torch']}; commit "
-        f"{where['commit']}, {where['date']}; float32. docs/claims.md says how to read it.",
-        "Again: `bench reproduce claims && python -m benchmarks.claims`",
+        "In float32. docs/claims.md says how to read it.",
+        "Again: `bench reproduce claims`, then "
+        "`python -m benchmarks.claims --json benchmarks/results/claims.json`",
         "",
     ]
     for claim in content["claims"]:
@@ -50,7 +68,7 @@ def section(content: Mapping[str, Any]) -> str:
             f"### {claim['claim']}. {claim['title']}: **{claim['decision']}**",
             "",
             f"{claim['preset']}; rule version {claim['version']}, SHA-256 "
-            f"`{claim['rule_digest'][:12]}…`; data: {', '.join(data)}.",
+            f"`{claim['rule_digest'][:12]}…`; data: {', '.join(data)}. {_where(claim['made'])}",
             "",
             "| statement | demanded | n | estimate | 95 % interval | paper | decision |",
             "|---|---|---|---|---|---|---|",
@@ -60,6 +78,15 @@ def section(content: Mapping[str, Any]) -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def _where(made: Mapping[str, Any]) -> str:
+    devices, python, torch, commits = (
+        ", ".join(made[name]) for name in ("devices", "python", "torch", "commits")
+    )
+    return (
+        f"{devices}, Python {python}, torch {torch}; commit {commits or 'unknown'}, {made['date']}."
+    )
 
 
 def _row(each: Mapping[str, Any]) -> str:

@@ -1,8 +1,9 @@
 """The hyperparameters that a method gets where nothing else was written.
 
 First what is in `defaults.toml` for (problem, preset, method): values from a tuning run
-on seeds that are never reported, with the command that repeats it. Below the preset
-`paper` the momentum schedule's period and final phase follow the budget.
+on seeds that are never reported, with the command that repeats it, or else those of the problem
+that it is said to be like. Below the preset `paper` the momentum schedule's period and final phase
+follow the budget.
 """
 
 from __future__ import annotations
@@ -24,16 +25,24 @@ def _file() -> Mapping[str, Any]:
 
 def tuned(problem: str, preset: str, method: str) -> dict[str, Any]:
     """Return the tuned values for a method on a problem at a preset; empty where there are none."""
-    entry = _file().get(problem, {}).get(preset, {}).get(method, {})
+    _, entry = _entry(problem, preset, method)
     return dict(entry.get("values", {}))
 
 
 def origin(problem: str, preset: str, method: str) -> str | None:
     """Say where the tuned values come from: the command that chose them, or a publication."""
-    entry = _file().get(problem, {}).get(preset, {}).get(method, {})
-    if "command" in entry:
-        return f"tuned by: {entry['command']}"
-    return entry.get("source")
+    found, entry = _entry(problem, preset, method)
+    said = f"tuned by: {entry['command']}" if "command" in entry else entry.get("source")
+    return said if said is None or found == problem else f"as for {found}: {said}"
+
+
+def _entry(problem: str, preset: str, method: str) -> tuple[str, Mapping[str, Any]]:
+    """Return the entry and whose it is: the problem's own, or that of the one it is like."""
+    for name in (problem, _file()["like"].get(problem)):
+        entry = _file().get(name, {}).get(preset, {}).get(method)
+        if entry is not None:
+            return name, entry
+    return problem, {}
 
 
 def scaled_schedule(preset: str, space: set[str], updates: int | None) -> dict[str, int]:

@@ -20,7 +20,7 @@ from harness.folders import data_source
 from harness.launch import Machine
 from harness.planning import Candidate, labelled, methods, protocol_of
 from harness.seeds import TUNING_SEEDS_FROM
-from harness.spec import CURRENCIES, Budget, Protocol
+from harness.spec import CURRENCIES, Budget, Protocol, with_parameters
 from harness.store.opening import read_url
 from models.problem import Data, DataError, Problem
 from optim.hyperparameters import nearest
@@ -191,7 +191,8 @@ def announce(prepared: Prepared, seed: int | None = None) -> None:
         _count(machine.threads, "thread"),
     ]
     notes = f": {problem.notes}" if problem.notes else ""
-    say(f"{problem.name} / {problem.preset} on {protocol.data}{notes}; {', '.join(parts)}.")
+    name = with_parameters(problem.name, problem.parameters)
+    say(f"{name} / {problem.preset} on {protocol.data}{notes}; {', '.join(parts)}.")
     for points, written in zip(prepared.points, prepared.written, strict=True):
         if len(points) > 1:
             say(f"  {written.name}: {len(points)} points to tune over.")

@@ -45,6 +45,16 @@ class Budget:
     amount: float
 
 
+def with_parameters(problem: str, parameters: Mapping[str, Any]) -> str:
+    """Return a problem's name with what its brackets set.
+
+    >>> with_parameters("add", {"T": 30, "centred_outputs": False})
+    'add[T=30,centred_outputs=false]'
+    """
+    inside = ",".join(f"{key}={_plain(value)}" for key, value in parameters.items())
+    return f"{problem}[{inside}]" if inside else problem
+
+
 @dataclass(frozen=True)
 class Protocol:
     """What must be equal for two trials to be compared."""

@@ -23,13 +23,13 @@ class Statement:
     """The mean over seeds of Σ w·value (of logarithms where `scale` is "log") is on one side.
 
     With weights 1 and −1 on the logarithm it is the ratio of two arms' geometric means; with
-    1, −1, −1 and 1 it is a ratio of such ratios.
+    1, −1, −1 and 1 it is a ratio of such ratios; with the one weight 1 it is an arm's mean.
     """
 
     says: str
     """The statement in words."""
     weights: Mapping[str, float]
-    """Arm → w; they sum to 0."""
+    """Arm → w; they sum to 0, or to 1 where the statement is about a single arm."""
     scale: Literal["log", "plain"]
     side: Literal["above", "below"]
     threshold: float
@@ -66,7 +66,7 @@ def decide(statement: Statement, values: Values) -> Decided:
     if gone or not seeds:
         reason = "No seed is in all arms."
         if gone:
-            reason = f"In {gone} of {len(seeds)} seeds a trial diverged."
+            reason = f"In {gone} of {len(seeds)} seeds a trial diverged, or has no such value."
         return Decided("cannot tell", len(seeds), None, None, None, None, reason)
     x = np.array(table, dtype=np.float64)
     if statement.scale == "log":
@@ -92,7 +92,9 @@ def together(decisions: Sequence[Decision]) -> Decision:
     """Return what follows for a claim that is the conjunction of its statements.
 
     All must hold, so that no correction for their number is needed (Berger 1982, the
-    intersection–union test): a claim is found to hold wrongly no more often than one statement.
+    intersection–union test): a claim is found to hold wrongly no more often than one statement,
+    and that no more often than its interval promises, whose seeds are to scatter evenly about
+    their mean.
     """
     if "does not hold" in decisions:
         return "does not hold"

@@ -115,9 +115,10 @@ def _method(
         "ledger": _ledger(ended) | {"seconds_are": "alone" if alone else "shared"},
         "time_to_target": _time(times[0]),
         "times_to_targets": [_time(time) for time in times if math.isfinite(time.target)],
-        "published": published(
-            protocol.problem, protocol.preset, first.method_name, first.hyperparameters
-        ),
+        # With brackets it is another problem than the published one.
+        "published": None
+        if protocol.parameters
+        else published(protocol.problem, protocol.preset, first.method_name, first.hyperparameters),
         "status": dict(Counter(t.status for t in trials)),
         "trials": [
             {

@@ -224,7 +224,10 @@ def _plain(value: object) -> str:
 
 
 def _problem_of(record: ComparisonRecord) -> str:
-    name = f"{record.protocol.problem}-{record.protocol.preset}"
+    from harness.spec import with_parameters
+
+    protocol = record.protocol
+    name = f"{with_parameters(protocol.problem, protocol.parameters)}-{protocol.preset}"
     return name if record.kind == "comparison" else f"{name} ({record.kind})"
 
 

@@ -43,7 +43,13 @@ class Commands(click.Group):
             return None
         command = importlib.import_module(f"harness.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
-        _check_keys(cmd_name, command)
+        _check_keys(cmd_name, command, ctx)
+        if isinstance(command, click.Group) and ctx.default_map is not None:
+            # What all commands share is shared by those within a group too.
+            own = ctx.default_map[cmd_name]
+            shared = {key: value for key, value in own.items() if not isinstance(value, dict)}
+            for name in command.list_commands(ctx):
+                own[name] = {**shared, **own.get(name, {})}
         return command
 
     def resolve_command(
@@ -144,10 +150,16 @@ def _tables() -> dict[str, Any]:
         if isinstance(value, dict) and name not in COMMANDS:
             raise Usage(f"{SETTINGS}: there is no command {name!r}{nearest(name, COMMANDS)}")
     return {
-        name: {key.replace("-", "_"): each for key, each in value.items()}
-        if isinstance(value, dict)
-        else value
+        name: _underscored(value) if isinstance(value, dict) else value
         for name, value in tables.items()
+    }
+
+
+def _underscored(table: dict[str, Any]) -> dict[str, Any]:
+    """Return a command's table with keys as options are called, within a group too."""
+    return {
+        key.replace("-", "_"): _underscored(value) if isinstance(value, dict) else value
+        for key, value in table.items()
     }
 
 
@@ -158,11 +170,25 @@ def _settings() -> dict[str, Any]:
     return {command: {**shared, **tables.get(command, {})} for command in COMMANDS}
 
 
-def _check_keys(name: str, command: click.Command) -> None:
-    """Refuse a key in a command's table that is none of its options."""
+def _check_keys(name: str, command: click.Command, ctx: click.Context) -> None:
+    """Refuse a key in a command's table that is none of its options, or of those within it."""
+    table = _tables().get(name, {})
+    _check_options(name, command, {k: v for k, v in table.items() if not isinstance(v, dict)})
+    within = command.list_commands(ctx) if isinstance(command, click.Group) else []
+    for key, value in table.items():
+        if isinstance(value, dict):
+            below = command.get_command(ctx, key) if isinstance(command, click.Group) else None
+            if below is None:
+                raise Usage(
+                    f"{SETTINGS}: bench {name} has no command {key!r}{nearest(key, within)}"
+                )
+            _check_options(f"{name} {key}", below, value)
+
+
+def _check_options(name: str, command: click.Command, given: dict[str, Any]) -> None:
     known = [parameter.name or "" for parameter in command.params]
-    for key, value in _tables().get(name, {}).items():
-        if not isinstance(value, dict) and key not in known:
+    for key in given:
+        if key not in known:
             raise Usage(f"{SETTINGS}: bench {name} has no option {key!r}{nearest(key, known)}")
 
 

@@ -15,7 +15,7 @@ from harness.errors import BenchError, Infrastructure, Usage
 
 
 class Figures(click.Group):
-    """Names the figures where one was asked for that there is not."""
+    """Names what there is where something else was asked for."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -24,7 +24,7 @@ class Figures(click.Group):
 
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             raise Usage(
-                f"There is no figure {args[0]!r} to reproduce{nearest(args[0], self.commands)} "
+                f"There is no {args[0]!r} to reproduce{nearest(args[0], self.commands)} "
                 f"There are: {', '.join(self.commands)}."
             )
         return super().resolve_command(ctx, args)

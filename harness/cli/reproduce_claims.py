@@ -9,6 +9,8 @@ import click
 from harness.cli.options import data_dir_option, store_option, store_url
 from harness.errors import BenchError, Infrastructure, Usage
 
+SCHEMA_VERSION = 1
+
 
 @click.command(
     "claims",
@@ -91,8 +93,8 @@ def command(
         store=store_url(store),
         no_mlflow=no_mlflow,
     )
-    results = [tested.as_dict() for tested in decide_claims(chosen, request)]
-    text = to_json({"claims": results})
+    results = [{"id": tested.id} | tested.as_dict() for tested in decide_claims(chosen, request)]
+    text = to_json({"schema_version": SCHEMA_VERSION, "claims": results})
     if json_path == "-":
         click.echo(text, nl=False)
     else:

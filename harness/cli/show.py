@@ -1,4 +1,4 @@
-"""`bench show`: a comparison or a trial that is recorded; two trials side by side."""
+"""`bench show`: a comparison, trial or decision that is recorded; two trials side by side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from harness.cli.options import store_option, store_url
 from harness.errors import Usage
 
 if TYPE_CHECKING:
-    from harness.records import ComparisonRecord
+    from harness.records import ClaimRecord, ComparisonRecord, TrialRecord
     from harness.store.results import Store
 
 
@@ -21,19 +21,24 @@ if TYPE_CHECKING:
 def command(id: str, id2: str | None, store: str | None) -> None:
     """Show a comparison (ID or its beginning) or a trial (its number) that is recorded.
 
-    With ID2, show two trials side by side, and what tells them apart.
+    A decision on a claim is shown by its ID in `bench list claims`. With ID2, show two trials
+    side by side, and what tells them apart.
     """
-    from harness.cli.recorded import comparisons, find
+    from harness.cli.recorded import comparisons
     from harness.cli.show_trial import show_trial, show_two_trials
-    from harness.records import ComparisonRecord
+    from harness.records import ClaimRecord, ComparisonRecord
     from harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
         # Those whose process died are ended by this, so that nothing dead is shown as running.
         known = comparisons(opened)
-        found = find(opened, id)
-        second = None if id2 is None else find(opened, id2)
-        if isinstance(found, ComparisonRecord):
+        found = _find(opened, id)
+        second = None if id2 is None else _find(opened, id2)
+        if isinstance(found, ClaimRecord):
+            if second is not None:
+                raise _two_needed(id, "a decision on a claim")
+            _show_claim(found)
+        elif isinstance(found, ComparisonRecord):
             if second is not None:
                 raise _two_needed(id)
             _show_comparison(opened, found)
@@ -41,13 +46,35 @@ def command(id: str, id2: str | None, store: str | None) -> None:
             show_trial(opened, found, known)
         elif isinstance(second, ComparisonRecord):
             raise _two_needed(str(id2))
+        elif isinstance(second, ClaimRecord):
+            raise _two_needed(str(id2), "a decision on a claim")
         else:
             show_two_trials(opened, found, second, known)
 
 
-def _two_needed(given: str) -> Usage:
+def _find(store: Store, text: str) -> ComparisonRecord | TrialRecord | ClaimRecord:
+    """Return the comparison or trial, or else the decision, whose id begins so."""
+    from harness.cli.recorded import find
+
+    try:
+        return find(store, text)
+    except Usage:
+        decided = [each for each in store.claims() if text and each.id.startswith(text.lower())]
+        if len(decided) != 1:
+            raise
+        return decided[0]
+
+
+def _show_claim(record: ClaimRecord) -> None:
+    from harness.cli.console import PAGE, console
+    from harness.report.claims import render_claims
+
+    console(PAGE).print(render_claims([record.body]))
+
+
+def _two_needed(given: str, what: str = "a comparison") -> Usage:
     return Usage(
-        f"{given} is a comparison: two ids are shown side by side where both are trials. "
+        f"{given} is {what}: two ids are shown side by side where both are trials. "
         "`bench list trials` has their numbers."
     )
 

@@ -11,7 +11,7 @@ from harness.cli.console import PAGE, add, console, figure, table
 from harness.cli.sparkline import Axes
 from harness.records import ComparisonRecord, Measurement, TrialRecord
 from harness.report.table import number
-from harness.spec import Budget
+from harness.spec import Budget, with_parameters
 from harness.store.results import Store
 
 
@@ -41,11 +41,12 @@ def show_progress(store: Store, record: ComparisonRecord) -> None:
 
 def _header(record: ComparisonRecord, trials: int) -> Text:
     protocol = record.protocol
+    problem = with_parameters(protocol.problem, protocol.parameters)
     ended = f", ended {record.ended:%H:%M}" if record.ended else ""
     return Text.assemble(
         (f"{record.kind} {record.id}: {record.status}", "bold"),
         f"  begun {record.created:%Y-%m-%d %H:%M}{ended} UTC\n"
-        f"{protocol.problem} / {protocol.preset} on {protocol.data}: "
+        f"{problem} / {protocol.preset} on {protocol.data}: "
         f"{number(protocol.budget.amount)} {protocol.budget.currency} a trial; "
         f"trials begun: {trials}",
     )

@@ -17,7 +17,7 @@ from harness.cli.sparkline import Axes
 from harness.errors import Incomparable
 from harness.records import ComparisonRecord, Measurement, TrialRecord
 from harness.report.table import number
-from harness.spec import MethodSpec, Protocol
+from harness.spec import MethodSpec, Protocol, with_parameters
 from harness.store.results import Store
 
 LINES = 25
@@ -203,8 +203,7 @@ def _problem(part: ComparisonRecord) -> str:
     words = shlex.split(part.command)
     if "--problem" in words[:-1]:
         return words[words.index("--problem") + 1]
-    values = ",".join(f"{k}={_plain(v)}" for k, v in part.protocol.parameters.items())
-    return f"{part.protocol.problem}[{values}]" if values else part.protocol.problem
+    return with_parameters(part.protocol.problem, part.protocol.parameters)
 
 
 def _plain_fields(protocol: Protocol) -> dict[str, str]:

@@ -93,17 +93,20 @@ def decide_claims(rules: Sequence[Rule], request: Request) -> list[Tested]:
     for each in wanted.values():
         prepare(each)
     tested = []
-    for rule in rules:
-        summaries: dict[str, Mapping[str, Any]] = {}
-        for run in rule.runs:
-            say(f"Claim {rule.claim}, {run.name}:")
-            summary = compare(wanted[rule.claim, run.name])
-            assert summary is not None
-            summaries[run.name] = summary
-        tested.append(_decided(rule, summaries, request.store))
-    if not request.no_mlflow:
-        with Store.open(request.store) as store:
-            bring_mlflow_up_to_date(store)
+    try:
+        for rule in rules:
+            summaries: dict[str, Mapping[str, Any]] = {}
+            for run in rule.runs:
+                say(f"Claim {rule.claim}, {run.name}:")
+                summary = compare(wanted[rule.claim, run.name])
+                assert summary is not None
+                summaries[run.name] = summary
+            tested.append(_decided(rule, summaries, request.store))
+    finally:
+        # However it ends: what was measured until then is to be seen there.
+        if not request.no_mlflow:
+            with Store.open(request.store) as store:
+                bring_mlflow_up_to_date(store)
     return tested
 
 
@@ -151,7 +154,7 @@ def _values(rule: Rule, value: str, summaries: Mapping[str, Mapping[str, Any]]) 
             if trial["status"] == "diverged"
             else trial[keys[value]]
             if value in keys
-            else trial["diagnostics"][value]
+            else trial["diagnostics"].get(value)
             for trial in row["trials"]
             if trial["status"] in ("budget", "diverged")
         }

@@ -29,7 +29,7 @@ def render_claims(results: Sequence[Plain]) -> RenderableType:
         Text(
             "n: seeds; estimate and interval: the mean over seeds, as a ratio of geometric means "
             "where it has an ×, with its 95 % interval, which decides; paper: the same from the "
-            "published figures, on the published data and budget.",
+            "published figures, at the published size, data and budget.",
             style="dim",
         )
     )
@@ -48,9 +48,9 @@ def render_rules(rules: Sequence[Rule]) -> RenderableType:
         parts.append(head)
         for run in rule.runs:
             budget = f", {run.budget}" if run.budget else ""
-            seeds = f"{run.seeds} seeds"
+            seeds = _count(run.seeds, "seed")
             is_tuned = any("|" in text for text in run.arms.values())
-            tuned = f", chosen on {run.tune_seeds} tuning seeds" if is_tuned else ""
+            tuned = f", chosen on {_count(run.tune_seeds, 'tuning seed')}" if is_tuned else ""
             parts.append(Text(f"  run {run.name}: {run.problem}{budget}, {seeds}{tuned}"))
             parts += [Text(f"    {arm}: {text}", style="dim") for arm, text in run.arms.items()]
         for each in rule.statements:
@@ -76,14 +76,19 @@ def interval(statement: Plain) -> str:
     """Write a statement's interval, or that it has none."""
     if statement["low"] is None and statement["high"] is None:
         return _ABSENT
-    ends = [in_unit(statement, statement[end]) for end in ("low", "high")]
-    return " to ".join("∞" if end == _ABSENT else end for end in ends)
+    least = "0×" if statement["scale"] == "log" else "−∞"
+    low, high = (in_unit(statement, statement[end]) for end in ("low", "high"))
+    return f"{least if low == _ABSENT else low} to {'∞' if high == _ABSENT else high}"
 
 
 def threshold(statement: Plain) -> str:
     """Write what a statement demands."""
     sign = ">" if statement["side"] == "above" else "<"
     return f"{sign} {in_unit(statement, statement['threshold'])}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
 
 
 def _head(result: Plain) -> Text:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from harness.records import Ledger, Measurement, TrialRecord
 from harness.report.style import DPI, color, faint_grid, markers, save
+from harness.spec import with_parameters
 
 Floats = NDArray[np.floating[Any]]
 
@@ -38,6 +39,7 @@ def learning_curves(
     where it ended, marked x, and counts as infinitely bad in median and band from there on.
     """
     protocol = summary["protocol"]
+    problem = with_parameters(protocol["problem"], protocol["parameters"])
     figure = Figure(figsize=(15, 5.4), dpi=DPI, layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     worst = math.inf if protocol["direction"] == "lower" else -math.inf
@@ -58,7 +60,7 @@ def learning_curves(
     panels[0].set_ylabel(protocol["metric"].removeprefix("train_").replace("_", " "))
     shared = any(row["ledger"]["seconds_are"] == "shared" for row in summary["methods"])
     panels[2].set_xlabel("seconds (some shared: not to be ranked)" if shared else "seconds")
-    figure.suptitle(f"{protocol['problem']} / {protocol['preset']}: {protocol['data']}")
+    figure.suptitle(f"{problem} / {protocol['preset']}: {protocol['data']}")
     colors = {t.method: color(t.method_name) for t in trials}
     handles = [
         Line2D([], [], color=colors[m], linewidth=2.2, marker=marker, label=m)

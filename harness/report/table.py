@@ -14,6 +14,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from harness.spec import with_parameters
+
 Plain = Mapping[str, Any]
 
 _ABSENT = "–"
@@ -53,7 +55,8 @@ def _header(summary: Plain) -> Text:
         f"seeds {_ranges(seeds)}",
         protocol["precision"],
     ]
-    text = Text.assemble((f"{protocol['problem']} / {protocol['preset']}", "bold"))
+    problem = with_parameters(protocol["problem"], protocol["parameters"])
+    text = Text.assemble((f"{problem} / {protocol['preset']}", "bold"))
     return text.append(f"  data: {protocol['data']}\n{' · '.join(parts)}", style="not bold")
 
 
@@ -209,6 +212,11 @@ def _notes(summary: Plain) -> list[Text]:
         )
     if summary["published_note"]:
         notes.append(summary["published_note"])
+    if rule := summary.get("claim"):
+        notes.append(
+            f"Run for claim {rule['claim']} of the paper, rule version {rule['version']}, SHA-256 "
+            f"{rule['rule_digest']}."
+        )
     return [Text(note, style="dim") for note in notes]
 
 

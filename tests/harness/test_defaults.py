@@ -4,12 +4,18 @@ import pytest
 
 from harness import defaults
 from harness.defaults import origin, scaled_schedule, tuned
+from harness.planning import methods
 from harness.problems import resolve
+from harness.spec import Budget
+from models.problem import PRESETS
+from models.problems import PROBLEMS
 from optim.registry import find
+from optim.text import parse
 
 ENTRIES = [
     (problem, preset, method)
     for problem, presets in defaults._file().items()
+    if problem != "like"
     for preset, methods in presets.items()
     for method in methods
 ]
@@ -38,6 +44,30 @@ def test_tuned_defaults_are_for_methods_tuned_together(problem, preset):
     entries = defaults._file()[problem][preset].values()
     commands = {e["command"] for e in entries if "command" in e}
     assert len(commands) <= 1, "equal effort is one command for all of them"
+
+
+def test_a_problem_without_values_has_those_of_the_one_it_is_like():
+    assert tuned("xor", "quick", "hf") == tuned("add", "quick", "hf") != {}
+    assert origin("xor", "quick", "hf").startswith("as for add: Martens & Sutskever (2011)")
+    assert tuned("curves", "quick", "hf") != tuned("mnist", "quick", "hf")
+
+
+@pytest.mark.parametrize(("problem", "like"), defaults._file()["like"].items())
+def test_what_a_problem_is_like_is_one_that_has_values(problem, like):
+    assert {problem, like} <= PROBLEMS.keys()
+    assert like in {entry[0] for entry in ENTRIES}
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_nag_and_hf_can_be_compared_on_every_problem_as_they_are(problem, preset):
+    made = resolve(problem, preset)
+    budget = Budget("gradients", made.budget)
+    methods_ = [methods(parse(name), made, budget, "cpu")[0] for name in ("nag", "hf")]
+    draws = problem not in ("curves", "mnist", "faces")
+    for method in methods_:
+        if draws:
+            assert method.hyperparameters["batch"] > 0
 
 
 def test_nothing_is_tuned_for_what_is_unknown():

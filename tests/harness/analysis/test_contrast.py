@@ -80,8 +80,8 @@ def test_only_seeds_that_all_arms_have_count() -> None:
 @pytest.mark.parametrize(
     ("a", "said"),
     [
-        ([3.0, None, 3.0], "In 1 of 3 seeds a trial diverged."),
-        ([3.0, math.inf, 3.0], "In 1 of 3 seeds a trial diverged."),
+        ([3.0, None, 3.0], "In 1 of 3 seeds a trial diverged, or has no such value."),
+        ([3.0, math.inf, 3.0], "In 1 of 3 seeds a trial diverged, or has no such value."),
         ([3.0, 0.0, 3.0], "A value is not positive"),
         ([], "No seed is in all arms."),
     ],
@@ -98,6 +98,29 @@ def test_a_claim_is_all_its_statements() -> None:
     assert together(["holds", "cannot tell"]) == "cannot tell"
     assert together(["cannot tell", "does not hold"]) == "does not hold"
     assert together([]) == "cannot tell"
+
+
+@pytest.mark.parametrize(("seeds", "share"), [(6, 0.06), (4, 0.12)])
+def test_lopsided_contrasts_break_the_promise_as_docs_claims_md_says(
+    seeds: int, share: float
+) -> None:
+    """Exponential, held against their mean."""
+    rng, trials = np.random.default_rng(0), 2_000
+    at = statement(scale="plain", weights={"a": 1}, side="below", threshold=1.0)
+    held = sum(
+        decide(at, arms(a=list(rng.exponential(1, seeds)))).decision == "holds"
+        for _ in range(trials)
+    )
+    assert held / trials == pytest.approx(share, abs=4 * math.sqrt(share / trials))
+
+
+def test_a_rare_failure_is_seldom_among_four_seeds() -> None:
+    """Solved are nine of ten, so that 8 % of the sequences are wrong on average."""
+    at = statement(scale="plain", weights={"a": 1}, side="below", threshold=0.01)
+    wrong = [[0.8 * (k == n) for k in range(4)] for n in range(5)]
+    decisions = [decide(at, arms(a=list(each))).decision for each in wrong]
+    assert decisions == ["cannot tell"] * 4 + ["holds"]
+    assert 0.9**4 == pytest.approx(2 / 3, abs=0.02)
 
 
 def test_a_statement_at_its_threshold_holds_as_seldom_as_is_promised() -> None:

@@ -175,6 +175,13 @@ def test_published_and_tuning_are_passed_on():
     assert plain["methods"][0]["tuning"] == tuning["nag"]
 
 
+def test_a_problem_with_brackets_is_not_the_published_one():
+    scaled = replace(PROTOCOL, parameters={"scale": 0.5})
+    plain = summary(two_methods(), protocol=scaled, published=lambda *_: 0.096)
+    assert [row["published"] for row in plain["methods"]] == [None, None]
+    assert plain["published_note"] is None
+
+
 def test_one_seed_one_method_no_targets_and_plain_scale():
     plain = summary([trial(1, "nag", 0, 0.0)], targets=(), log_scale=True)
     json.dumps(plain, allow_nan=False)

@@ -31,6 +31,8 @@ def only(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
 def test_the_rules_are_printed_before_anything_is_run(bench: Bench, workdir: Path) -> None:
     said = bench("reproduce", "claims", "--dry-run")
     assert said.code == 0
+    assert "chosen on 1 tuning seed\n" in said.out
+    assert "chosen on 2 tuning seeds\n" in said.out
     for rule in claims.rules("quick"):
         assert f"{rule.claim}. {rule.title}" in said.out
         assert rule.digest in said.out
@@ -46,16 +48,23 @@ def test_a_claim_that_holds(bench: Bench, workdir: Path, only: str) -> None:
     assert "1. More updates do more: holds" in said.out
     assert "> 1.1×" in said.out
     assert "fast lr=0.1" in said.out
-    (result,) = json.loads((workdir / "claims.json").read_text())["claims"]
+    written = json.loads((workdir / "claims.json").read_text())
+    assert written["schema_version"] == 1
+    (result,) = written["claims"]
     assert (result["rule_digest"], result["decision"]) == (only, "holds")
     (statement,) = result["statements"]
     assert statement["n"] == 6
     listed = bench("list", "claims")
     assert listed.code == 0
     assert only[:12] in listed.out
+    assert result["id"] in listed.out
     assert "holds" in listed.out
+    again = bench("show", result["id"][:6])
+    assert (again.code, again.out) == (0, said.out)
+    assert bench("show", result["id"], result["id"]).code == 2
     shown = bench("show", result["comparisons"]["two"]["comparison"])
     assert shown.code == 0
+    assert only in shown.out.replace("\n", "").replace(" ", "")
 
 
 def test_one_that_does_not_ends_with_1(

@@ -24,10 +24,10 @@ def test_help_shows_an_example(bench, name):
 
 @pytest.mark.parametrize(
     ("group", "name"),
-    [("list", n) for n in ("problems", "optimizers", "comparisons", "trials")]
+    [("list", n) for n in ("problems", "optimizers", "comparisons", "trials", "claims")]
     + [("db", n) for n in ("upgrade", "sync")]
     + [("data", n) for n in ("list", "fetch", "verify")]
-    + [("reproduce", n) for n in ("figure2", "figure5")],
+    + [("reproduce", n) for n in ("figure2", "figure5", "claims")],
 )
 def test_help_within_a_group_shows_an_example(bench, group, name):
     assert f"Example: bench {group} {name}" in bench(group, name, "--help").out
@@ -66,6 +66,8 @@ def test_missing_argument(bench):
         ("[show", "cannot be read"),
         ("store = 'sqlite:///a\n", "cannot be read"),
         ("[shwo]\nstore = 'sqlite:///a.db'\n", "'shwo'; did you mean 'show'?"),
+        ("[list.trails]\nstore = 'sqlite:///a.db'\n", "'trails'; did you mean 'trials'?"),
+        ("[list.trials]\nstroe = 'a'\n", "bench list trials has no option 'stroe'; did you mean"),
     ],
 )
 def test_settings_that_are_malformed(bench, settings, text, told):
@@ -90,6 +92,19 @@ def test_settings_give_defaults(bench, workdir, settings, filled, monkeypatch):
     assert comparison in bench("show", comparison).out
     settings(f'store = "{filled.store.url}"\n')
     assert comparison in bench("show", comparison).out
+
+
+def test_settings_reach_the_commands_within_a_group(bench, settings, filled, monkeypatch):
+    comparison = filled.comparison()
+    monkeypatch.delenv("BENCH_STORE")
+    assert bench("list", "comparisons").code == 4
+    settings(f'store = "{filled.store.url}"\n')
+    assert comparison in bench("list", "comparisons").out
+    settings(f'store = "sqlite:///other.db"\n[list.comparisons]\nstore = "{filled.store.url}"\n')
+    assert comparison in bench("list", "comparisons").out
+    assert "other.db" in bench("list", "trials").err
+    settings("[reproduce.claims]\ndata-dir = 'nowhere'\npreset = 'papr'\n")
+    assert "--preset papr" in bench("reproduce", "claims").err
 
 
 def test_flag_over_variable_over_settings(bench, settings, filled, monkeypatch):

@@ -56,7 +56,7 @@ def test_figure_5(bench, workdir, quickly):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (["figure7"], "There is no figure 'figure7' to reproduce; did you mean 'figure"),
+        (["figure7"], "There is no 'figure7' to reproduce; did you mean 'figure"),
         (["table1"], "There are: claims, figure2, figure5."),
         (["figure5", "--preset", "quik"], "--preset quik: there is no such preset; did you mean"),
         (["figure5", "--iterations", "0"], "'--iterations': 0 is not in the range"),

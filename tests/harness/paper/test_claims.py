@@ -12,7 +12,7 @@ import pytest
 
 from harness import problems
 from harness.errors import Infrastructure
-from harness.paper import claims
+from harness.paper import claim_runs, claims
 from harness.paper.claim_runs import decide_claims
 from harness.paper.claims import NUMBERS, PRESETS, Rule, rules
 from harness.paper.published import TABLE_1, TABLE_3
@@ -163,6 +163,64 @@ def test_from_rule_to_record(registered: Callable[[str], str], store_url: str) -
     with Store.open(store_url) as store:
         assert len(store.claims()) == 2
         assert len(store.trials()) == 6 + 3 + 6
+
+
+ARMS = (
+    RULE.partition("arms.slow")[0].replace("two.fast", "one.fast")
+    + """
+arms.slow = "sgd[lr=0.0001|0.0002,batch=20]"
+arms.cm = "cm[lr=0.0003|0.0004,batch=20]"
+arms.fast = "sgd[lr=0.1|0.05,batch=20]"
+"""
+)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_each_arm_has_its_own_results(registered: Callable[[str], str], store_url: str) -> None:
+    """Two of them are one optimizer, and labels tell them apart only once they are tuned."""
+    registered(ARMS)
+    (tested,) = decide_claims(rules("quick", [1]), request(store_url, budget=None))
+    assert tested.decision == "holds"
+    arms = tested.as_dict()["comparisons"]["one"]["arms"]
+    rates = {name: arm["hyperparameters"]["lr"] for name, arm in arms.items()}
+    assert rates == {"slow": 0.0002, "cm": 0.0004, "fast": 0.1}
+    assert max(arms["fast"]["train"]) < min(arms["slow"]["train"])
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_statement_may_be_about_what_a_problem_shows_of_itself(
+    registered: Callable[[str], str], store_url: str
+) -> None:
+    """As claim 6 is; here it is of two seeds, which are hardly trained."""
+    text = (claims.files("harness") / "paper" / "rules" / "claim_6.toml").read_text("utf-8")
+    short = text.replace("updates=1000", "updates=2").replace("lr=0.001", "lr=1e-9")
+    registered(short.replace("T=80", "T=20").replace("seeds = 6", "seeds = 2"))
+    (tested,) = decide_claims(rules("quick", [1]), request(store_url, budget=None))
+    ((measured, decided),) = tested.statements
+    assert measured.value == "hidden_oscillation"
+    assert decided.n == 2
+    # The start is the same but for a bias that no hidden unit sees.
+    assert decided.estimate == pytest.approx(1, rel=1e-3)
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_mlflow_is_brought_up_to_date_however_it_ends(
+    registered: Callable[[str], str], store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered(RULE)
+    synced: list[Store] = []
+    monkeypatch.setattr(claim_runs, "bring_mlflow_up_to_date", synced.append)
+    shared = request(store_url, budget=None, no_mlflow=False)
+    decide_claims(rules("quick", [1]), shared)
+    assert len(synced) == 1
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(claim_runs, "compare", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        decide_claims(rules("quick", [1]), shared)
+    assert len(synced) == 2
 
 
 def test_what_a_later_run_lacks_is_found_out_first(
