@@ -85,9 +85,18 @@ def recording(request: Request, prepared: Prepared) -> Iterator[Runs]:
                 _finish_mirror(mirror or _mirror(store))
 
 
-def bring_mlflow_up_to_date(store: Store) -> None:
-    """Write to MLflow what it lacks, or say why it cannot be."""
-    _finish_mirror(_mirror(store))
+@contextmanager
+def mirrored(request: Request) -> Iterator[None]:
+    """Keep MLflow up to date beside several recordings, and complete it however they end."""
+    if request.no_mlflow:
+        yield
+        return
+    with Store.open(request.store) as store:
+        mirror = _mirror(store)
+        try:
+            yield
+        finally:
+            _finish_mirror(mirror)
 
 
 def _explain_interrupt(runs: Runs, request: Request) -> int:

@@ -10,7 +10,7 @@ from harness.analysis.contrast import Decided, Decision, Values, decide, togethe
 from harness.comparing import compare
 from harness.paper.claims import ArmedRun, Measured, Rule
 from harness.request import Request, prepare, say
-from harness.session import bring_mlflow_up_to_date
+from harness.session import mirrored
 from harness.store.results import Store
 from optim.text import parse
 
@@ -93,7 +93,7 @@ def decide_claims(rules: Sequence[Rule], request: Request) -> list[Tested]:
     for each in wanted.values():
         prepare(each)
     tested = []
-    try:
+    with mirrored(request):
         for rule in rules:
             summaries: dict[str, Mapping[str, Any]] = {}
             for run in rule.runs:
@@ -102,11 +102,6 @@ def decide_claims(rules: Sequence[Rule], request: Request) -> list[Tested]:
                 assert summary is not None
                 summaries[run.name] = summary
             tested.append(_decided(rule, summaries, request.store))
-    finally:
-        # However it ends: what was measured until then is to be seen there.
-        if not request.no_mlflow:
-            with Store.open(request.store) as store:
-                bring_mlflow_up_to_date(store)
     return tested
 
 
@@ -120,7 +115,7 @@ def _request(rule: Rule, run: ArmedRun, shared: Request) -> Request:
         tune="none",
         tune_seeds=run.tune_seeds,
         budget=run.budget,
-        # Brought up to date once, at the end of all runs.
+        # One process keeps MLflow up to date beside all runs.
         no_mlflow=True,
         claim={"claim": rule.claim, "version": rule.version, "rule_digest": rule.digest},
     )

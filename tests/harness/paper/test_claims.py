@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import problems
+from harness import problems, session
 from harness.errors import Infrastructure
 from harness.paper import claim_runs, claims
 from harness.paper.claim_runs import decide_claims
@@ -208,11 +208,13 @@ def test_mlflow_is_brought_up_to_date_however_it_ends(
     registered: Callable[[str], str], store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     registered(RULE)
-    synced: list[Store] = []
-    monkeypatch.setattr(claim_runs, "bring_mlflow_up_to_date", synced.append)
+    heard: list[str] = []
+    monkeypatch.setattr(session, "_mirror", lambda _: heard.append("begun"))
+    monkeypatch.setattr(session, "_finish_mirror", lambda _: heard.append("completed"))
     shared = request(store_url, budget=None, no_mlflow=False)
     decide_claims(rules("quick", [1]), shared)
-    assert len(synced) == 1
+    # Once, for all runs.
+    assert heard == ["begun", "completed"]
 
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
@@ -220,7 +222,7 @@ def test_mlflow_is_brought_up_to_date_however_it_ends(
     monkeypatch.setattr(claim_runs, "compare", interrupt)
     with pytest.raises(KeyboardInterrupt):
         decide_claims(rules("quick", [1]), shared)
-    assert len(synced) == 2
+    assert heard == ["begun", "completed"] * 2
 
 
 def test_what_a_later_run_lacks_is_found_out_first(
