@@ -41,9 +41,10 @@ def resolve(text: str, preset: str) -> Problem:
         problem = make(preset, **{key: values[0] for key, values in written.values.items()})
     except Exception as error:  # Somebody's own code, or a value that it does not take.
         reason = str(error).rstrip(".") or "no message"
-        raise Usage(
-            f"--problem {text}, preset {preset}: {type(error).__name__}: {reason}."
-        ) from error
+        # Ours refuse in sentences; what somebody's own code raises has a name to look up.
+        is_sentence = written.name in PROBLEMS and isinstance(error, ValueError)
+        kind = "" if is_sentence else f"{type(error).__name__}: "
+        raise Usage(f"--problem {text}, preset {preset}: {kind}{reason}.") from error
     if not isinstance(problem, Problem):
         raise Usage(f"--problem {text} gave a {type(problem).__name__}, not a Problem.")
     problem.made_by = make
