@@ -11,6 +11,7 @@ from harness.defaults import tuned
 from harness.fleet import Fleet, Progress
 from harness.records import Measurement
 from harness.spec import Budget
+from harness.tuning import tuning_seeds
 from models.problem import DataSource
 from models.problems import PROBLEMS
 from models.recurrent import SOLVED
@@ -58,6 +59,7 @@ def test_the_adding_problem_is_solved_on_three_of_four_seeds() -> None:
 
 NAG = "nag[lr=0.01,mu_max=0.995,batch=100,schedule=constant,period=1000,final=0]"
 UPDATES = 10_000
+SEED = tuning_seeds(1)[0]
 
 
 @pytest.mark.parametrize(
@@ -67,13 +69,13 @@ UPDATES = 10_000
 def test_momentum_and_the_start_decide(method: str, radius: str, solves: bool) -> None:
     """T = 30: nag from the published start solves it; not without momentum, nor from another.
 
-    One seed of the experiments of claims 2 and 3, which benchmarks/RESULTS.md has on four.
+    On the tuning seed of claims 2 and 3; benchmarks/RESULTS.md has them on four others.
     """
     problem = PROBLEMS["add"]("quick", T=30, radius=radius)
     data = DeviceData.put(problem.data(DataSource(())), torch.device("cpu"), torch.float32)
     seen = UntilSolved()
     budget = Budget("updates", UPDATES)
-    Fleet(problem, data, optim.resolve(method), [0], budget, EVALUATIONS).run(seen)
+    Fleet(problem, data, optim.resolve(method), [SEED], budget, EVALUATIONS).run(seen)
     assert (seen.error < SOLVED) == solves
     if not solves:
         assert seen.error > 0.5
