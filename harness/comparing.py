@@ -12,6 +12,7 @@ from harness import tuning
 from harness.analysis.selection import best, expected_best, worst
 from harness.analysis.summary import summarize
 from harness.errors import Infrastructure, Usage
+from harness.launch import SHOWN
 from harness.paper.published import published_value
 from harness.planning import Candidate, Trial, labelled, trials
 from harness.report.files import write_files
@@ -91,7 +92,7 @@ def _run(
         folder = run.store.files_of_comparison(run.comparison_id)
         originals = run.originals() if prepared.data.image_shape else None
         try:
-            write_files(folder, summary, recorded, measurements, originals, folder.parent)
+            write_files(folder, summary, recorded, measurements, originals, SHOWN, folder.parent)
         except OSError as error:
             unwritten = error
     if unwritten is not None:

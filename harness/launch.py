@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 from typing import Protocol as Contract
 
 import numpy as np
@@ -18,7 +19,7 @@ from harness.fleet import Fleet, Outcome, Progress
 from harness.interrupt import Interrupted
 from harness.planning import Trial, fleets
 from harness.records import Measurement, Status
-from harness.report.files import BEFORE_TRAINING, RECONSTRUCTIONS
+from harness.report.files import BEFORE_TRAINING, RECONSTRUCTIONS, both_errors
 from harness.report.plots import reconstructions
 from harness.spec import Precision, Protocol, key_of
 from harness.store.context import context, info, source_digest
@@ -27,8 +28,8 @@ from harness.store.writer import Recorder
 from models.problem import Data, Problem
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp64": torch.float64}
-SHOWN = 10
-"""Cases in a picture of reconstructions."""
+SHOWN = (("training cases", 5), ("test cases", 5))
+"""In a picture of reconstructions, spread evenly over either set."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ class Run:
         return begun
 
     def _picture(self, trial: Trial, trial_id: int, outcome: Outcome, last: Measurement) -> None:
-        """Keep a trial's reconstructions of the first test cases, before training and after.
+        """Keep a trial's reconstructions of some cases, before training and after.
 
         They are kept as numbers and as a picture.
         """
@@ -198,7 +199,8 @@ class Run:
             return
         folder = self.store.files_of_trial(trial_id)
         folder.mkdir(parents=True, exist_ok=True)
-        inputs = self.tensors.test.inputs[:, :SHOWN]
+        sets = (self.tensors.train.inputs, self.tensors.test.inputs)
+        inputs = torch.cat([each[:, _spread(each.shape[1], n)] for each, n in _counted(sets)], 1)
         seed, like = trial.spec.seed, outcome.theta
         start = initial_parameters(self.problem, [seed], like.device, like.dtype)
         with torch.no_grad():
@@ -207,14 +209,16 @@ class Run:
         before, after = shown.reshape(2, -1, *self.data.image_shape)
         np.save(folder / BEFORE_TRAINING, before)
         np.save(folder / RECONSTRUCTIONS, after)
-        label = f"{trial.candidate.label} s{seed}\n{last.test_metric:.3g}"
+        label = f"{trial.candidate.label} s{seed}\n{both_errors(last)}"
         rows = [("before\ntraining", before), (label, after)]
-        reconstructions(self.originals(), rows, folder / "reconstructions.png")
+        reconstructions(self.originals(), rows, folder / "reconstructions.png", SHOWN)
 
     def originals(self) -> np.ndarray:
-        """Return the first test cases as images."""
+        """Return the cases that are shown as images."""
         assert self.data.image_shape is not None
-        return self.data.test_inputs[:SHOWN].reshape(-1, *self.data.image_shape)
+        sets = (self.data.train_inputs, self.data.test_inputs)
+        shown = np.concatenate([each[_spread(len(each), n)] for each, n in _counted(sets)])
+        return shown.reshape(-1, *self.data.image_shape)
 
 
 class _Recording:
@@ -236,6 +240,16 @@ class _Recording:
 
     def stopping(self) -> bool:
         return bool(self._interrupted)
+
+
+def _counted(sets: Iterable[Any]) -> list[tuple[Any, int]]:
+    """Pair training and test set with how many cases of each are shown."""
+    return [(each, count) for each, (_, count) in zip(sets, SHOWN, strict=True)]
+
+
+def _spread(cases: int, count: int) -> list[int]:
+    """Return the numbers of at most `count` cases, evenly over all."""
+    return [i * cases // count for i in range(count)]
 
 
 def _choices(trial: Trial) -> dict[str, object]:

@@ -13,7 +13,7 @@ import torch
 
 from harness import problems, tuning
 from harness.analysis.statistics import seeds_needed
-from harness.defaults import origin
+from harness.defaults import origin, tuned
 from harness.errors import Infrastructure, Usage
 from harness.fleet import updates_of
 from harness.folders import data_source
@@ -197,8 +197,16 @@ def announce(prepared: Prepared, seed: int | None = None) -> None:
         if len(points) > 1:
             say(f"  {written.name}: {len(points)} points to tune over.")
             continue
-        source = origin(problem.name, problem.preset, written.name)
+        source = _origin(problem, written.name, points[0].hyperparameters)
         say(f"  {Candidate(points[0], '').spec.text}" + (f"  ({source})" if source else ""))
+
+
+def _origin(problem: Problem, method: str, used: Mapping[str, Any]) -> str | None:
+    """Say where the defaults come from, unless others were written in their place."""
+    values = tuned(problem.name, problem.preset, method)
+    if any(used.get(key) != value for key, value in values.items()):
+        return None
+    return origin(problem.name, problem.preset, method)
 
 
 def _count(number: int, what: str) -> str:

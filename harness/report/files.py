@@ -18,7 +18,7 @@ from harness.report.table import render
 
 WIDTH = 110
 RECONSTRUCTIONS = "reconstructions.npy"
-"""A trial's reconstructions of the first test cases, in its folder."""
+"""A trial's reconstructions of some training and test cases, in its folder."""
 BEFORE_TRAINING = "reconstructions_before.npy"
 """The same by the initial parameters, which are those of every method under the seed."""
 
@@ -29,11 +29,13 @@ def write_files(
     trials: Sequence[TrialRecord],
     measurements: Mapping[int, Sequence[Measurement]],
     originals: np.ndarray | None,
+    heads: Sequence[tuple[str, int]],
     trial_files: Path,
 ) -> None:
     """Write comparison.json, report.txt, learning_curves.png, and what else there is to show.
 
-    `trial_files` holds a folder a trial, `trial-<id>`, with the reconstructions of each.
+    `originals` are the images whose reconstructions are in a folder a trial, `trial-<id>`, in
+    `trial_files`; `heads` are what groups of them are called.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "comparison.json").write_text(to_json(summary), "utf-8")
@@ -45,13 +47,17 @@ def write_files(
         if not rows and (made / BEFORE_TRAINING).is_file():
             rows.append(("before\ntraining", np.load(made / BEFORE_TRAINING)))
         if (made / RECONSTRUCTIONS).is_file():
-            error = "–" if trial.test_metric is None else f"{trial.test_metric:.3g}"
-            rows.append((f"{trial.method}\n{error}", np.load(made / RECONSTRUCTIONS)))
+            rows.append((f"{trial.method}\n{both_errors(trial)}", np.load(made / RECONSTRUCTIONS)))
     if originals is not None and rows:
-        reconstructions(originals, rows, folder / "reconstructions.png")
+        reconstructions(originals, rows, folder / "reconstructions.png", heads)
     telling = [t for t in trials if reports_damping(measurements.get(t.id, ()))]
     if telling:
         diagnostics(telling, measurements, folder / "diagnostics.png")
+
+
+def both_errors(of: TrialRecord | Measurement) -> str:
+    """Write the metric on training and on test data."""
+    return " / ".join("–" if v is None else f"{v:.3g}" for v in (of.train_metric, of.test_metric))
 
 
 def to_json(summary: Mapping[str, Any]) -> str:

@@ -80,20 +80,34 @@ def learning_curves(
     save(figure, path)
 
 
-def reconstructions(originals: Floats, rows: Sequence[tuple[str, Floats]], path: Path) -> None:
-    """Draw images (n, h, w) and beneath them every row's reconstructions, (n, h, w) each."""
+def reconstructions(
+    originals: Floats,
+    rows: Sequence[tuple[str, Floats]],
+    path: Path,
+    heads: Sequence[tuple[str, int]] = (),
+) -> None:
+    """Draw images (n, h, w) and beneath them every row's reconstructions, (n, h, w) each.
+
+    `heads` are what groups of images are called, from the left, and of how many each is.
+    """
     n, h, w = originals.shape
     low, high = float(originals.min()), float(originals.max())
     lines = [("originals", originals), *rows]
     longest = max(len(part) for label, _ in lines for part in label.split("\n"))
     margin = 0.25 + 0.1 * longest
     tile = 0.8
-    size = (margin + n * tile + 0.15, len(lines) * tile * h / w + 0.3)
+    top = 0.4 if heads else 0.15
+    size = (margin + n * tile + 0.15, len(lines) * tile * h / w + top + 0.15)
     figure = Figure(figsize=size, dpi=DPI)
     gap = max(1, w // 14)
-    height = (size[1] - 0.3) / len(lines) / size[1]
+    height = (size[1] - top - 0.15) / len(lines) / size[1]
+    start = 0
+    for head, count in heads:
+        middle = margin + (start + count / 2) * tile
+        figure.text(middle / size[0], 1 - 0.2 / size[1], head, ha="center", va="center")
+        start += count
     for i, (label, images) in enumerate(lines):
-        bottom = 1 - 0.15 / size[1] - (i + 1) * height
+        bottom = 1 - top / size[1] - (i + 1) * height
         axes = figure.add_axes(
             (margin / size[0], bottom, n * tile / size[0], height * (1 - gap / (h + gap)))
         )

@@ -360,3 +360,11 @@ def test_what_a_problem_cannot_do_is_refused_before_anything_trains(
 
 def test_every_method_runs_on_sequences_by_its_defaults(store_url):
     prepare(replace(request(store_url), optimizers="nag,hf,hfm", problem="add"))
+
+
+def test_the_origin_of_defaults_is_told_only_where_they_are_used(store_url, capsys):
+    given = {"problem": "curves", "dry_run": True, "budget": None}
+    compare(request(store_url, "nag,hf[lam=3]", **given))
+    nag, hf = capsys.readouterr().err.splitlines()[1:]
+    assert "(tuned by: bench compare" in nag
+    assert "lam=3," in hf and "tuned by" not in hf

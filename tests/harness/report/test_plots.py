@@ -70,6 +70,16 @@ def test_reconstructions(tmp_path):
     assert rows[1] < 0.8 * rows[0] and rows[2] == pytest.approx(rows[0], rel=0.1)
 
 
+def test_groups_of_reconstructions_have_heads(tmp_path):
+    images = np.random.default_rng(0).random((4, 8, 8))
+    for name, heads in (("plain", ()), ("headed", (("training cases", 2), ("test cases", 2)))):
+        plots.reconstructions(images, [("nag", images)], tmp_path / f"{name}.png", heads)
+    plain, headed = (pixels(tmp_path / f"{name}.png") for name in ("plain", "headed"))
+    assert headed.shape[0] > plain.shape[0] and headed.shape[1] == plain.shape[1]
+    # Something is written above the images.
+    assert headed[:40].min() < 0.5 < plain[:12].min()
+
+
 def test_colors_are_fixed_and_told_apart():
     known = [plots.color(name) for name in ("sgd", "cm", "nag", "hf", "hfm")]
     assert known == ["#e69f00", "#56b4e9", "#0072b2", "#d55e00", "#009e73"]
