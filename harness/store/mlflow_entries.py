@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from harness.records import ComparisonRecord, Measurement, TrialRecord
-from harness.spec import Protocol
+from harness.spec import Protocol, with_parameters
 
 POINTS = 300
 """At most so many points a metric and run."""
@@ -51,11 +51,9 @@ def name(value: str) -> str:
 
 def experiment_name(protocol: Protocol) -> str:
     """Return `<problem>-<preset>`, without the "/" whose head MLflow's page would hide."""
-    inside = ",".join(f"{key}={value}" for key, value in sorted(protocol.parameters.items()))
     problem = protocol.problem.rpartition("/")[2]
-    return text(f"{problem}[{inside}]" if inside else problem, 200).replace("/", "-") + (
-        f"-{protocol.preset}"
-    )
+    named = with_parameters(problem, dict(sorted(protocol.parameters.items())))
+    return text(named, 200).replace("/", "-") + f"-{protocol.preset}"
 
 
 def run_name(trial: TrialRecord) -> str:
