@@ -49,6 +49,7 @@ def made(store: Store, record: ClaimRecord) -> dict[str, Any]:
         "python": sorted({context["versions"]["python"] for context in contexts}),
         "torch": sorted({context["versions"]["torch"] for context in contexts}),
         "commits": sorted(commit[:7] for commit in commits if commit),
+        "sources": sorted({trial.source_digest[:12] for trial in trials}),
     }
 
 
@@ -81,11 +82,13 @@ def section(content: Mapping[str, Any]) -> str:
 
 
 def _where(made: Mapping[str, Any]) -> str:
-    devices, python, torch, commits = (
-        ", ".join(made[name]) for name in ("devices", "python", "torch", "commits")
+    devices, python, torch, commits, sources = (
+        ", ".join(made[name]) for name in ("devices", "python", "torch", "commits", "sources")
     )
+    commit = f"commit {commits}, " if commits else ""
     return (
-        f"{devices}, Python {python}, torch {torch}; commit {commits or 'unknown'}, {made['date']}."
+        f"{devices}, Python {python}, torch {torch}; {commit}source {sources} of methods and "
+        f"problems; {made['date']}."
     )
 
 
