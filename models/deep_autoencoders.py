@@ -162,6 +162,7 @@ class DeepAutoencoder(Problem):
         values = {key: value for key, value in given.items() if value is not None}
         init = brackets.choice("init", values.pop("init", SPARSE), INITIALIZATIONS)
         self._start, changed = brackets.initialization(init, values)
+        parameters = {**({} if init == SPARSE else {"init": init}), **changed}
         self.architecture = Architecture.mirrored((setting.side**2, *setting.hidden))
         self._setting = setting
         self._load = load
@@ -177,8 +178,8 @@ class DeepAutoencoder(Problem):
             targets=setting.targets,
             # Five per cent, on the logarithm.
             margin=float(np.log(1.05)),
-            parameters={**({} if init == SPARSE else {"init": init}), **changed},
-            notes=setting.notes,
+            parameters=parameters,
+            notes=f"{setting.notes}; another start" if parameters else setting.notes,
         )
 
     def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:

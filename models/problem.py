@@ -41,6 +41,21 @@ class Data:
     """Where training cases are drawn anew without end, how; the arrays above are then those that
     trials are evaluated on."""
 
+    @classmethod
+    def of_images(
+        cls,
+        name: str,
+        digest: str,
+        train: Float[np.ndarray, "N _"],
+        test: Float[np.ndarray, "M _"],
+        shape: tuple[int, int],
+    ) -> Data:
+        """Return images that are inputs and targets alike.
+
+        They are the very same arrays, which are put on a device, and gathered, once.
+        """
+        return cls(name, digest, train, test, train, test, image_shape=shape)
+
 
 @dataclass(frozen=True)
 class DataSource:

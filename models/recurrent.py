@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.data.sequences import Task
 from models.data.sequences import data as sequences
 from models.initialization import EchoState
 from models.problem import Data, DataSource, Problem, to_tensor
@@ -18,6 +19,8 @@ from models.rnn import RecurrentNetwork, RecurrentPasses
 
 UNITS = 100
 OUTPUT_SCALE = 0.1
+LARGEST_SET = 4 * 2**30
+"""The sequences that trials are evaluated on may take so many bytes."""
 SOLVED = 0.01
 """A task counts as solved when the share of new sequences that are wrong is less."""
 
@@ -41,6 +44,7 @@ class SequenceProblem(Problem):
             self._settings.length, self._settings.centred_inputs, self._settings.alphabet
         )
         self._kind, self._cases = kind, kind.presets[preset].cases
+        _check_size(name, self.task, self._cases)
         self.network = RecurrentNetwork(
             self.task.features, UNITS, self.task.outputs, self.task.every_step
         )
@@ -57,7 +61,7 @@ class SequenceProblem(Problem):
             margin=kind.margin,
             log_scale=False,
             parameters=self._settings.parameters,
-            notes=kind.presets[preset].notes,
+            notes=kind.presets[preset].notes(self._settings.length),
         )
 
     def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
@@ -155,6 +159,18 @@ class SequenceProblem(Problem):
     def passes(self) -> RecurrentPasses:
         """Return the hand-written passes."""
         return RecurrentPasses(self.network, self.loss, self.task.steps)
+
+
+def _check_size(name: str, task: Task, cases: int) -> None:
+    """Refuse sequences that would not fit into memory, before any is drawn."""
+    channels = task.features + (task.outputs if task.every_step else 0)
+    size = 2 * cases * task.steps * channels * np.dtype(np.float32).itemsize
+    if size > LARGEST_SET:
+        raise ValueError(
+            f"{name} with T={task.length} and {task.features} input channels is evaluated on "
+            f"{size / 2**30:.1f} GiB of sequences, of which {LARGEST_SET >> 30} are allowed; "
+            "choose a smaller T or alphabet"
+        )
 
 
 def biases_only(problem: SequenceProblem, data: Data) -> float:

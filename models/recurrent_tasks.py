@@ -20,6 +20,8 @@ from models.problem import Metric
 
 TOLERANCE = 0.04
 """A case whose output is off by more is wrong."""
+BATCH = 100
+"""Sequences in an update."""
 WINDOWS = {
     2: ((10, 20), (50, 60)),
     3: ((10, 20), (33, 43), (66, 76)),
@@ -34,9 +36,24 @@ class Preset:
     length: int
     cases: int
     """Training and test sequences that a trial is evaluated on."""
-    budget: int
+    updates: int
     evaluations: int
-    notes: str
+    published: str = ""
+    """In which way this is the published protocol, in words; empty where it is not."""
+
+    @property
+    def budget(self) -> int:
+        """Gradient-equivalents of all updates, each on BATCH sequences."""
+        return BATCH * self.updates
+
+    def notes(self, length: int) -> str:
+        """Return what a trial at this preset is, at another T too."""
+        plain = f"T = {length}, {self.updates:,} updates of {BATCH}"
+        if not self.published:
+            return plain
+        if length == self.length:
+            return f"{self.published}: {plain}"
+        return f"{plain}; at T = {self.length} {self.published}"
 
 
 @dataclass(frozen=True)
@@ -63,15 +80,9 @@ def _presets(
 ) -> dict[str, Preset]:
     """Return presets of three T, of `updates` updates at quick and of 50,000 above."""
     return {
-        "quick": Preset(
-            quick, 2_000, 100 * updates, 24, f"T = {quick}, {updates:,} updates of 100"
-        ),
-        "standard": Preset(
-            standard, paper_cases, 5_000_000, 40, f"T = {standard}, 50,000 updates of 100"
-        ),
-        "paper": Preset(
-            paper, paper_cases, 5_000_000, 100, f"{published}: T = {paper}, 50,000 updates of 100"
-        ),
+        "quick": Preset(quick, 2_000, updates, 24),
+        "standard": Preset(standard, paper_cases, 50_000, 40),
+        "paper": Preset(paper, paper_cases, 50_000, 100, published),
     }
 
 

@@ -51,17 +51,7 @@ def curves(train: int, test: int, side: int, seed: int, cache: Path | None) -> D
     cases, digest = cached(
         cache / "curves" if cache else None, selection, lambda: images(train + test, side, seed)
     )
-    train_cases, test_cases = cases[:train], cases[train:]
-    return Data(
-        name=NAME,
-        digest=digest,
-        # The very same arrays: they are put on a device, and gathered, once.
-        train_inputs=train_cases,
-        test_inputs=test_cases,
-        train_targets=train_cases,
-        test_targets=test_cases,
-        image_shape=(side, side),
-    )
+    return Data.of_images(NAME, digest, cases[:train], cases[train:], (side, side))
 
 
 def images(count: int, side: int, seed: int) -> Float32[np.ndarray, "count side*side"]:

@@ -59,17 +59,7 @@ def faces(train: int, test: int, source: DataSource) -> Data:
         selection,
         lambda: normalised(patches(pictures, PATCHES), rows),
     )
-    train_cases, test_cases = cases[:train], cases[train:]
-    return Data(
-        name=NAME,
-        digest=digest,
-        # The very same arrays: they are put on a device, and gathered, once.
-        train_inputs=train_cases,
-        test_inputs=test_cases,
-        train_targets=train_cases,
-        test_targets=test_cases,
-        image_shape=(SIDE, SIDE),
-    )
+    return Data.of_images(NAME, digest, cases[:train], cases[train:], (SIDE, SIDE))
 
 
 def patches(pictures: UInt8[np.ndarray, "n 64 64"], each: int) -> Float32[np.ndarray, "n*each 625"]:

@@ -126,15 +126,9 @@ def mnist(train: int | None, test: int | None, source: DataSource, side: int = S
         raise DataError(f"mnist has no side {side}; it has {' and '.join(map(str, SIDES))}.")
     train_inputs = _pixels(TRAIN_IMAGES, train, source, side)
     test_inputs = _pixels(TEST_IMAGES, test, source, side)
-    return Data(
-        name="mnist" if side == SIDE else f"mnist ({side}x{side})",
-        digest=digest_of(train_inputs, test_inputs),
-        train_inputs=train_inputs,
-        test_inputs=test_inputs,
-        train_targets=train_inputs,
-        test_targets=test_inputs,
-        image_shape=(side, side),
-    )
+    name = "mnist" if side == SIDE else f"mnist ({side}x{side})"
+    digest = digest_of(train_inputs, test_inputs)
+    return Data.of_images(name, digest, train_inputs, test_inputs, (side, side))
 
 
 def download(to: Path, mirrors: Sequence[str] = MIRRORS) -> Iterator[tuple[Path, bool]]:

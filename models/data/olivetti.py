@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -194,7 +195,10 @@ def _from_scikit_learn() -> UInt8[np.ndarray, "400 64 64"]:
             f"{otherwise}"
         ) from error
     try:
-        pictures = _grey_levels(fetch_olivetti_faces().images)
+        with warnings.catch_warnings():
+            # It warns each time that it tries again.
+            warnings.simplefilter("ignore", UserWarning)
+            pictures = _grey_levels(fetch_olivetti_faces().images)
     # No internet, an interrupted download, a damaged copy among scikit-learn's own files, …
     except Exception as error:
         raise DataError(

@@ -77,6 +77,11 @@ def test_metric_is_the_squared_error_summed_over_pixels() -> None:
     np.testing.assert_allclose(problem.outputs(torch.tensor(z)), 1 / (1 + np.exp(-z)), rtol=1e-13)
 
 
+def test_another_start_is_said_in_the_notes() -> None:
+    usual, other = PROBLEMS["curves"]("paper"), PROBLEMS["curves"]("paper", scale="0.5")
+    assert other.notes == f"{usual.notes}; another start"
+
+
 def test_faces_has_linear_outputs_under_squared_error() -> None:
     problem = PROBLEMS["faces"]("paper")
     assert problem.loss.name.startswith("half squared error")

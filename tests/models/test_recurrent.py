@@ -54,6 +54,22 @@ def test_the_paper_preset_is_the_published_protocol(
     assert problem.layout.count == features * 100 + hidden + 100 * outputs + outputs
 
 
+def test_the_notes_are_of_the_t_that_is_used() -> None:
+    quick = PROBLEMS["add"]("quick", T="30")
+    assert quick.notes == "T = 30, 8,000 updates of 100"
+    assert PROBLEMS["add"]("paper").notes == "as published: T = 80, 50,000 updates of 100"
+    other = PROBLEMS["add"]("paper", T="40")
+    assert other.notes == "T = 40, 50,000 updates of 100; at T = 80 as published"
+
+
+def test_sequences_that_fit_into_no_memory_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"T=1000 and 1000 input .* 14\.9 GiB"
+    ):
+        PROBLEMS["permutation"]("quick", T="1000", alphabet="1000")
+    assert PROBLEMS["permutation"]("paper").layout.count
+
+
 def test_t_is_a_parameter() -> None:
     problem = PROBLEMS["add"]("quick", T="45")
     assert problem.parameters == {"T": 45}
