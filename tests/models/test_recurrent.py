@@ -63,9 +63,7 @@ def test_the_notes_are_of_the_t_that_is_used() -> None:
 
 
 def test_sequences_that_fit_into_no_memory_are_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"T=1000 and 1000 input .* 14\.9 GiB"
-    ):
+    with pytest.raises(ValueError, match=r"T=1000 and 1000 input .* 14\.9 GiB"):
         PROBLEMS["permutation"]("quick", T="1000", alphabet="1000")
     assert PROBLEMS["permutation"]("paper").layout.count
 
