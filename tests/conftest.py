@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -131,3 +132,17 @@ def chromium() -> str:
     if path is None:
         pytest.skip("chromium is not installed")
     return path
+
+
+@pytest.fixture
+def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Registers a text as the only rule of a claim, in `tmp_path`, and returns its digest."""
+    monkeypatch.setattr("harness.paper.claims.FOLDER", tmp_path)
+
+    def register(text: str) -> str:
+        (tmp_path / "claim_1.toml").write_text(text)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        (tmp_path / "registered.toml").write_text(f'claim_1 = ["{digest}"]\n')
+        return digest
+
+    return register

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from benchmarks import render
@@ -14,18 +15,18 @@ from benchmarks.claims import main
 from harness.paper.claim_runs import decide_claims
 from harness.paper.claims import rules
 from harness.store import context
-from tests.harness.conftest import no_pictures, threads  # noqa: F401
-from tests.harness.paper.test_claims import RULE, registered  # noqa: F401
+from tests.harness.rules import RULE
 from tests.harness.small import request
 
 
-@pytest.mark.usefixtures("no_pictures")
 def test_the_newest_decision_with_the_commit_that_its_trials_were_run_from(
-    registered: Callable[[str], str],  # noqa: F811
+    registered: Callable[[str], str],
     store_url: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # A comparison sets torch's threads for its process.
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
     digest = registered(RULE)
     monkeypatch.setattr(context, "_commit", lambda: "0123456789abcdef")
     (first,) = decide_claims(rules("quick", [1]), request(store_url, budget=None))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,21 +10,16 @@ import pytest
 
 from harness.paper import claims
 from tests.harness.cli.conftest import Said
-from tests.harness.paper.test_claims import RULE
+from tests.harness.rules import RULE
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 Bench = Callable[..., Said]
 
 
 @pytest.fixture
-def only(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> str:
-    """One claim that there is, and its digest."""
-    folder = tmp_path_factory.mktemp("rules")
-    (folder / "claim_1.toml").write_text(RULE)
-    digest = hashlib.sha256(RULE.encode()).hexdigest()
-    (folder / "registered.toml").write_text(f'claim_1 = ["{digest}"]\n')
-    monkeypatch.setattr(claims, "FOLDER", folder)
-    return digest
+def only(registered: Callable[[str], str]) -> str:
+    """The digest of the one claim that there is."""
+    return registered(RULE)
 
 
 def test_the_rules_are_printed_before_anything_is_run(bench: Bench, workdir: Path) -> None:
@@ -68,20 +62,19 @@ def test_a_claim_that_holds(bench: Bench, workdir: Path, only: str) -> None:
 
 
 def test_one_that_does_not_ends_with_1(
-    bench: Bench, workdir: Path, only: str, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, workdir: Path, registered: Callable[[str], str]
 ) -> None:
-    turned = RULE.replace("above = 1.1", "below = 0.9")
-    (claims.FOLDER / "claim_1.toml").write_text(turned)  # type: ignore[union-attr]
-    digest = hashlib.sha256(turned.encode()).hexdigest()
-    (claims.FOLDER / "registered.toml").write_text(f'claim_1 = ["{digest}"]\n')  # type: ignore[union-attr]
+    registered(RULE.replace("above = 1.1", "below = 0.9"))
     said = bench("reproduce", "claims", "--claims", 1, "--threads", 1, "--no-mlflow")
     assert said.code == 1
     assert "does not hold" in said.out
     assert said.err.endswith("Not every claim holds: claim 1 (quick): does not hold.\n")
 
 
-def test_a_rule_that_was_changed_is_an_error(bench: Bench, workdir: Path, only: str) -> None:
-    with (claims.FOLDER / "claim_1.toml").open("a") as file:  # type: ignore[union-attr]
+def test_a_rule_that_was_changed_is_an_error(
+    bench: Bench, workdir: Path, tmp_path: Path, only: str
+) -> None:
+    with (tmp_path / "claim_1.toml").open("a") as file:
         file.write("# one more line\n")
     said = bench("reproduce", "claims", "--claims", 1)
     assert said.code == 4

@@ -22,7 +22,8 @@ from harness.request import budget_of
 from harness.seeds import TUNING_SEEDS_FROM
 from harness.store.results import Store
 from optim.text import parse
-from tests.harness.small import PROBLEM, request
+from tests.harness.rules import RULE
+from tests.harness.small import request
 
 EVERY = [rule for preset in PRESETS for rule in rules(preset)]
 every_rule = pytest.mark.parametrize("rule", EVERY, ids=lambda rule: f"{rule.preset}-{rule.claim}")
@@ -74,49 +75,6 @@ def test_published_figures_come_from_the_tables() -> None:
     )
     half = "curves, half of the scale: error over that at full scale"
     assert of[2, half] == pytest.approx(TABLE_3[0.5] / TABLE_3[1.0])
-
-
-RULE = f"""
-claim = 1
-version = 1
-title = "More updates do more"
-source = "arithmetic"
-
-[[statements]]
-says = "sgd's error at a thousandth of the rate over that at the full one"
-value = "train_metric"
-scale = "log"
-weights = {{ "one.slow" = 1, "two.fast" = -1 }}
-above = 1.1
-
-[quick.runs.one]
-problem = "{PROBLEM}"
-budget = "updates=60"
-seeds = 6
-tune_seeds = 1
-arms.slow = "sgd[lr=0.0001,batch=20]"
-
-[quick.runs.two]
-problem = "{PROBLEM}"
-budget = "updates=60"
-seeds = 6
-tune_seeds = 1
-arms.fast = "sgd[lr=0.1|0.001|0.0001,batch=20]"
-"""
-
-
-@pytest.fixture
-def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
-    """Register a text as the only rule, and return its digest."""
-    monkeypatch.setattr(claims, "FOLDER", tmp_path)
-
-    def register(text: str) -> str:
-        (tmp_path / "claim_1.toml").write_text(text)
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        (tmp_path / "registered.toml").write_text(f'claim_1 = ["{digest}"]\n')
-        return digest
-
-    return register
 
 
 def test_a_changed_rule_is_refused(registered: Callable[[str], str], tmp_path: Path) -> None:
