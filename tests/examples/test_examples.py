@@ -100,7 +100,7 @@ def test_a_module_of_ones_own(bench):
     )  # fmt: skip
     assert run["methods"][0]["ledger"]["updates"] == 20
     assert "spirals" in bench("show", summary["comparison"])
-    assert "spirals-quick" in bench("list", "comparisons")
+    assert "spirals[width=12]-quick" in bench("list", "comparisons")
     assert bench("list", "trials").count("budget") == 5
     checked = bench("check", f"{OWN_MODULE}[width=12]", "--json", "-")
     assert checked["holds"] and len(checked["laws"]) == 14

@@ -139,7 +139,7 @@ def test_a_trials_batches_are_its_seeds_whoever_trains_beside_it(name: str, data
             assert torch.equal(batch.inputs[row : row + 1], single.next_batch(150).inputs)
 
 
-@every_problem_with_data
+@pytest.mark.parametrize("name", ["curves", "add"])
 def test_batches_on_a_cuda_device_are_those_on_the_cpu(name: str, data: Data) -> None:
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
