@@ -37,11 +37,13 @@ def origin(problem: str, preset: str, method: str) -> str | None:
 
 
 def _entry(problem: str, preset: str, method: str) -> tuple[str, Mapping[str, Any]]:
-    """Return the entry and whose it is: the problem's own, or that of the one it is like."""
-    for name in (problem, _file()["like"].get(problem)):
+    """Return the entry and whose it is: the problem's own, or that of the nearest it is like."""
+    name: str | None = problem
+    while name is not None:
         entry = _file().get(name, {}).get(preset, {}).get(method)
         if entry is not None:
             return name, entry
+        name = _file()["like"].get(name)
     return problem, {}
 
 

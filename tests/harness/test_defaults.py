@@ -49,6 +49,10 @@ def test_tuned_defaults_are_for_methods_tuned_together(problem, preset):
 def test_a_problem_without_values_has_those_of_the_one_it_is_like():
     assert tuned("xor", "quick", "hf") == tuned("add", "quick", "hf") != {}
     assert origin("xor", "quick", "hf").startswith("as for add: Martens & Sutskever (2011)")
+    # By way of xor, which has values for nag of its own.
+    assert tuned("mem5", "quick", "hf") == tuned("add", "quick", "hf")
+    assert tuned("mem5", "quick", "nag") == tuned("xor", "quick", "nag")
+    assert tuned("xor", "quick", "nag") != tuned("add", "quick", "nag")
     assert tuned("curves", "quick", "hf") != tuned("mnist", "quick", "hf")
 
 
