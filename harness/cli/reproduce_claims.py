@@ -25,7 +25,7 @@ SCHEMA_VERSION = 1
     default="quick",
     show_default=True,
     metavar="quick|paper",
-    help="Some hours on two cores for all, or the published protocol on a GPU.",
+    help="Some hours of one core for all, or the published protocol on a GPU.",
 )
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
