@@ -74,5 +74,5 @@ $(RUN_STAMP): $(TORCH_STAMP) pyproject.toml constraints.txt
 
 $(TEST_STAMP): $(RUN_STAMP)
 	@echo "Installing what the tests need into $(VENV)"
-	@$(PIP) -c constraints.txt -e '.[test,postgres]'
+	@$(PIP) -c constraints.txt -e '.[test,postgres,cuda]'
 	@touch "$@"

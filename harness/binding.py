@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from harness.cuda_graph import Replayed
-from harness.fresh import Fresh
+from harness.batches import Batches
+from harness.cuda_graph import Replayed, captures
 from harness.ledger import Account
-from harness.order import Order
 from harness.seeds import generator
 from models.problem import Data, Draw, Problem, to_tensor
 from optim.hyperparameters import UsageError
@@ -28,7 +27,7 @@ SLICE = 2_500
 
 @dataclass(frozen=True)
 class Cases:
-    """Inputs and targets on the device: (rows or 1, cases, …)."""
+    """Inputs and targets on the device: (groups of rows that share them, cases, …)."""
 
     inputs: Tensor
     targets: Tensor
@@ -78,15 +77,27 @@ class BoundObjective:
     """`optim.objective.Objective` for K trials of one problem, a seed a row."""
 
     def __init__(
-        self, problem: Problem, data: DeviceData, seeds: list[int], account: Account
+        self,
+        problem: Problem,
+        data: DeviceData,
+        seeds: Sequence[int],
+        account: Account,
     ) -> None:
         self._passes = problem.passes()
         self._problem, self._data, self._account = problem, data, account
-        self._seeds = list(seeds)
-        # Rows of one seed see the same cases, which are then gathered once.
-        self._shared = len(set(seeds)) == 1
-        self._streams: dict[str, list[Order | Fresh]] = {}
+        self.batches = Batches(data, seeds)
         self._gradient: Tensor | None = None
+
+    @property
+    def capturable(self) -> bool:
+        """Whether what this objective computes can be captured in a CUDA graph."""
+        return captures(self._data.train.inputs.device) and self._passes.capturable
+
+    def of(self, seeds: Sequence[int]) -> BoundObjective:
+        """Return the objective of other rows, whose batches go on from here."""
+        other = BoundObjective(self._problem, self._data, seeds, self._account)
+        other.batches = self.batches.of(seeds)
+        return other
 
     def next_batch(self, size: int | Full, stream: Stream = "gradient") -> Cases:
         """Take the next `size` cases of a stream, or FULL, the whole training set."""
@@ -98,37 +109,7 @@ class BoundObjective:
                 )
             return self._data.train
         assert isinstance(size, int)
-        streams = self._of(stream)
-        drawn = [each.take(size) for each in streams if isinstance(each, Fresh)]
-        if drawn:
-            return Cases(*(self._stacked(part) for part in zip(*drawn, strict=True)))
-        taken = [each.take(size) for each in streams if isinstance(each, Order)]
-        index = torch.cat([torch.from_numpy(cases) for cases in taken])
-        train = self._data.train
-        index = index.to(train.inputs.device)
-
-        def gather(source: Tensor) -> Tensor:
-            return source[0].index_select(0, index).unflatten(0, (len(streams), size))
-
-        inputs = gather(train.inputs)
-        same = train.targets is train.inputs
-        return Cases(inputs, inputs if same else gather(train.targets))
-
-    def _of(self, stream: str) -> list[Order | Fresh]:
-        """Return a stream's sequence of cases, one a row or one that all rows share."""
-        if stream not in self._streams:
-            seeds, data = self._seeds[:1] if self._shared else self._seeds, self._data
-            self._streams[stream] = [
-                Order(data.train.cases, seed, stream)
-                if data.draw is None
-                else Fresh(data.draw, seed, stream)
-                for seed in seeds
-            ]
-        return self._streams[stream]
-
-    def _stacked(self, rows: Sequence[np.ndarray]) -> Tensor:
-        like = self._data.train.inputs
-        return torch.from_numpy(np.stack(rows)).to(like.device, like.dtype)
+        return Cases(*self.batches.next(size, stream))
 
     def loss(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, " K"]:
         """Return f(θ) of every row, in float64."""
@@ -194,25 +175,13 @@ class BoundObjective:
                 value.add_(part(v), alpha=share)
             return value
 
-        capture = theta.device.type == "cuda" and self._passes.capturable
-        made: Curvature = Replayed(multiply, theta) if capture else multiply
+        made: Curvature = Replayed(multiply, theta) if self.capturable else multiply
 
         def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
             self._account.charge(prices.product * cases, products=1)
             return made(v)
 
         return product
-
-    def positions(self) -> dict[str, list[int]]:
-        """Return where every stream stands."""
-        return {name: [each.position for each in every] for name, every in self._streams.items()}
-
-    def move_to(self, positions: Mapping[str, Sequence[int]]) -> None:
-        """Put every stream where `positions` found it, so that the next batches are the same."""
-        self._streams.clear()
-        for name, places in positions.items():
-            for each, position in zip(self._of(name), places, strict=True):
-                each.position = position
 
 
 def initial_parameters(

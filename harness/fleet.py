@@ -14,11 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from harness.binding import BoundObjective, DeviceData, evaluate, initial_parameters, observe
+from harness.captured import CapturedUpdates
+from harness.cuda_graph import Glimpse
 from harness.ledger import Account, Clock
 from harness.records import Ledger, Measurement, Status
 from harness.spec import Budget
 from models.problem import Problem
-from optim.objective import BudgetSpent, Method
+from optim.objective import FORESEEN, BudgetSpent, Method
 
 DECADES = 3.0
 """The evaluation grid starts at so many decades below the budget."""
@@ -95,17 +97,22 @@ class Fleet:
         device, dtype = data.train.inputs.device, data.train.inputs.dtype
         self.problem, self.data, self.method = problem, data, method
         self.account = Account(budget, Clock(device))
-        self.objective = BoundObjective(problem, data, list(seeds), self.account)
+        self.objective = BoundObjective(problem, data, seeds, self.account)
         self.theta = initial_parameters(problem, list(seeds), device, dtype)
         self.updates = updates_of(method, budget)
         self.state = method.init(self.theta, seeds[0], self.updates)
         self._grid = evaluation_grid(budget, evaluations)
         self._measured = 0
         self._measured_at: tuple[int, float] | None = None
-        self._rows = len(seeds)
+        self._seeds = list(seeds)
+        self._going = list(range(len(seeds)))
+        """Which trial each row of the tensors is: rows may be left out once they have ended."""
         self._ended: dict[int, Outcome] = {}
-        self._bad_at = torch.full((self._rows,), -1, dtype=torch.int64, device=device)
+        self._made = torch.zeros((), dtype=torch.int64, device=device)
+        self._bad_at = torch.full((len(seeds),), -1, dtype=torch.int64, device=device)
         self._report: Mapping[str, Any] = {}
+        self._captured: CapturedUpdates | None = None
+        self._glimpse = Glimpse()
 
     @torch.no_grad()
     def run(self, observer: Observer) -> list[Outcome]:
@@ -119,11 +126,12 @@ class Fleet:
             if observer.stopping():
                 clock.stop()
                 return self._finish("interrupted", "interrupted by a signal")
-            if not self._step():
+            if not self.advance(next_due):
                 break
             if self.account.spent >= next_due:
                 clock.stop()
                 self._evaluate(observer)
+                self._leave_out_ended()
                 while self.account.spent >= next_due:
                     next_due = next(due)
                 clock.start()
@@ -141,23 +149,49 @@ class Fleet:
             reason = "The budget does not pay for one update."
         return self._finish("budget", reason)
 
-    def _step(self) -> bool:
-        """Make one update; False where the budget could not pay for it and θ is as before."""
+    @torch.no_grad()
+    def advance(self, due: float = math.inf) -> bool:
+        """Make one update; on a GPU, where they can be captured, several, until `due` is spent.
+
+        False where the budget could not pay for it and θ is as before.
+        """
+        if self._captured is not None:
+            left = FORESEEN if self.updates is None else self.updates - self.account.updates
+            self._captured.make(min(left, FORESEEN), due)
+            return True
         before = self.theta.clone() if self.method.cost_of_a_step is None else None
         try:
-            self._report = self.method.step(self.theta, self.objective, self.state)
+            self._update()
         except BudgetSpent:
             if before is not None:
                 self.theta.copy_(before)
             return False
         self.account.updates += 1
         self.account.cg_steps += int(self._report.get("cg_steps", 0))
-        fine = self._report["loss"].isfinite().logical_or_(self._bad_at >= 0)
-        self._bad_at = torch.where(fine, self._bad_at, self.account.updates)
+        # Everything that the libraries set up at their first use is there now.
+        self._captured = self._capturable()
         return True
 
+    def _update(self) -> None:
+        """Make an update and see whether a row's loss stopped being finite; nobody waits for it."""
+        self._report = self.method.step(self.theta, self.objective, self.state)
+        self._made.add_(1)
+        loss = self._report["loss"]
+        # A number less itself is 0, unless it is not finite.
+        fine = (loss - loss == 0).logical_or_(self._bad_at >= 0)
+        torch.where(fine, self._bad_at, self._made, out=self._bad_at)
+
+    def _capturable(self) -> CapturedUpdates | None:
+        if not (getattr(self.method, "capturable", False) and self.objective.capturable):
+            return None
+        return CapturedUpdates(self._update, self._foresee, self.account, self.theta.device)
+
+    def _foresee(self, updates: int) -> None:
+        self.objective.batches.foresee(updates)
+        self.method.foresee(self.state, self.account.updates, updates)
+
     def _is_over(self) -> bool:
-        if "stop" in self._report or len(self._ended) == self._rows:
+        if "stop" in self._report or len(self._ended) == len(self._seeds):
             return True
         if self.updates is not None:
             return self.account.updates >= self.updates
@@ -180,12 +214,12 @@ class Fleet:
             for name, value in self._report.items()
             if name not in ("loss", "stop") and math.isfinite(value)
         }
-        for row in range(self._rows):
-            if row in self._ended:
+        for row, trial in enumerate(self._going):
+            if trial in self._ended:
                 continue
             train_metric, train_loss, test_metric, test_loss = (each[row] for each in values)
             observer.measured(
-                row,
+                trial,
                 Measurement(
                     self._measured,
                     ledger,
@@ -199,23 +233,44 @@ class Fleet:
             if bad_at[row] >= 0 or not math.isfinite(train_metric + train_loss):
                 update = bad_at[row] if bad_at[row] >= 0 else self.account.updates
                 reason = f"the loss was not finite at update {update}"
-                self._ended[row] = Outcome("diverged", reason, ledger, theta[row].clone())
+                self._ended[trial] = Outcome("diverged", reason, ledger, theta[row].clone())
         self._measured += 1
         self._measured_at = self._work()
+
+    def _leave_out_ended(self) -> None:
+        """Go on with fewer rows where half of them or more have ended.
+
+        Other shapes round differently, so in float64, where results are held against each other,
+        a fleet keeps its rows; and so it does under a method that cannot let go of some.
+        """
+        rows = [row for row, trial in enumerate(self._going) if trial not in self._ended]
+        keep = getattr(self.method, "keep", None)
+        if not 0 < len(rows) <= len(self._going) / 2 or keep is None:
+            return
+        if self.theta.dtype == torch.float64:
+            return
+        self._captured = None
+        self._going = [self._going[row] for row in rows]
+        self.theta, self._bad_at = self.theta[rows], self._bad_at[rows]
+        self.method, self.state = keep(self.state, rows, self.theta)
+        seeds = [self._seeds[trial] for trial in self._going]
+        self.objective = self.objective.of(seeds)
 
     def _work(self) -> tuple[int, float]:
         return self.account.updates, self.account.gradients
 
     def _finish(self, status: Status, reason: str | None) -> list[Outcome]:
         ledger, theta = self.account.ledger(), self.method.iterate(self.theta, self.state)
-        for row in range(self._rows):
-            if row not in self._ended:
-                self._ended[row] = Outcome(status, reason, ledger, theta[row].clone())
-        return [self._ended[row] for row in range(self._rows)]
+        for row, trial in enumerate(self._going):
+            if trial not in self._ended:
+                self._ended[trial] = Outcome(status, reason, ledger, theta[row].clone())
+        return [self._ended[trial] for trial in range(len(self._seeds))]
 
     def _progress(self) -> Progress:
         spent = self.account.spent / self.account.budget.amount
         if self.updates:
             spent = self.account.updates / self.updates
-        loss = float(self._report["loss"].nanmean()) if "loss" in self._report else math.nan
+        loss = math.nan
+        if "loss" in self._report:
+            loss = self._glimpse.look(self._report["loss"].nanmean())
         return Progress(min(1.0, spent), self.account.updates, loss, self.account.clock.seconds)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -60,6 +63,11 @@ class Account:
     products: int = 0
     cg_steps: int = 0
 
+    def __post_init__(self) -> None:
+        """Count a device's peak memory from here on."""
+        if self.clock.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.clock.device)
+
     def charge(self, gradients: float, *, examples: int = 0, products: int = 0) -> None:
         """Enter a call that costs so many gradient-equivalents; BudgetSpent if it is too dear."""
         limit = self.budget.amount * (1 + ROUNDING)
@@ -70,6 +78,21 @@ class Account:
         self.gradients += gradients
         self.examples += examples
         self.products += products
+
+    @contextmanager
+    def priced(self) -> Iterator[dict[str, Any]]:
+        """Enter nothing of what is charged inside; the dictionary has it afterwards, for `charge`.
+
+        For work that is written down inside and computed later.
+        """
+        price: dict[str, Any] = {"gradients": 0.0, "examples": 0, "products": 0}
+        before = {name: getattr(self, name) for name in price}
+        for name, nothing in price.items():
+            setattr(self, name, nothing)
+        yield price
+        for name in price:
+            price[name] = getattr(self, name)
+            setattr(self, name, before[name])
 
     @property
     def spent(self) -> float:

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.groups import for_rows, over_groups
 from models.passes import Prices
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class AutodiffPasses:
     def logits(self, theta: Float[Tensor, "K P"], inputs: Tensor) -> Tensor:
         """Return the outputs' pre-activations, (K, B, T)."""
         with torch.no_grad():
-            return self._logits(theta, inputs)
+            return self._logits(self.layout.views(theta), inputs)
 
     def loss(self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of every row, (K,)."""
@@ -72,8 +73,9 @@ class AutodiffPasses:
         per_case = torch.func.vmap(torch.func.grad(case_loss), in_dims=(None, 0, 0))
         step = max(1, SAMPLE_VALUES // theta.shape[1])
         out = torch.zeros_like(theta)
-        for k in range(theta.shape[0]):
-            x, t = inputs[k % inputs.shape[0]], targets[k % targets.shape[0]]
+        rows = theta.shape[0]
+        for k in range(rows):
+            x, t = (each[k * len(each) // rows] for each in (inputs, targets))
             for start in range(0, len(x), step):
                 some = slice(start, start + step)
                 out[k] += per_case(theta[k], x[some], t[some]).square().sum(0)
@@ -95,9 +97,9 @@ class AutodiffPasses:
         weights = []
         with torch.enable_grad():
             if structural is None:
-                outputs = [self.problem.logits(leaves, inputs)]
+                outputs = [self._logits(leaves, inputs)]
             else:
-                z, x, weight = self.problem.logits_and_states(leaves, inputs)
+                z, x, weight = self.problem.logits_and_states(leaves, _for_network(inputs, leaves))
                 outputs = [z, x]
                 weights.append(weight.detach() * (structural / cases))
             ws = [torch.zeros_like(output, requires_grad=True) for output in outputs]
@@ -125,8 +127,8 @@ class AutodiffPasses:
         """Return each view as a leaf: through a slice of θ, autograd would make P values a view."""
         return {k: view.detach().requires_grad_() for k, view in self.layout.views(theta).items()}
 
-    def _logits(self, theta: Tensor, inputs: Tensor) -> Tensor:
-        return self.problem.logits(self.layout.views(theta), inputs)
+    def _logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        return self.problem.logits(params, _for_network(inputs, params))
 
     def _loss(self, theta: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
         return self._loss_of(self.layout.views(theta), inputs, targets)
@@ -134,8 +136,13 @@ class AutodiffPasses:
     def _loss_of(
         self, params: Mapping[str, Tensor], inputs: Tensor, targets: Tensor
     ) -> Float[Tensor, " K"]:
-        per_case = self.matching.per_case(self.problem.logits(params, inputs), targets)
+        per_case = over_groups(self.matching.per_case, self._logits(params, inputs), targets)
         return per_case.mean(1, dtype=torch.float64)
+
+
+def _for_network(inputs: Tensor, params: Mapping[str, Tensor]) -> Tensor:
+    """Return inputs as `Problem.logits` takes them: one for all rows, or one a row."""
+    return inputs if len(inputs) == 1 else for_rows(inputs, len(next(iter(params.values()))))
 
 
 def _copy(gradients: Iterable[Tensor], views: Iterable[Tensor]) -> None:

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.groups import affine_into, over_groups, product_into
 from models.layout import Layout
 from models.losses import MatchingLoss
 from models.passes import Prices
@@ -88,7 +89,7 @@ class AutoencoderPasses:
 
     def loss(self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of every row, (K,), summed in float64."""
-        return _mean(self.matching.per_case(self.logits(theta, inputs), targets))
+        return _mean(over_groups(self.matching.per_case, self.logits(theta, inputs), targets))
 
     def gradient(
         self,
@@ -100,8 +101,8 @@ class AutoencoderPasses:
         """Write the gradient of the mean loss into `out`; return the mean loss, (K,)."""
         params, into = self._views(theta), self._views(out)
         h = self._forward(params, inputs)
-        value = _mean(self.matching.per_case(h[-1], targets))
-        delta = self.matching.derivative(h[-1], targets).div_(inputs.shape[1])
+        value = _mean(over_groups(self.matching.per_case, h[-1], targets))
+        delta = over_groups(self.matching.derivative, h[-1], targets).div_(inputs.shape[1])
         self._backward(params, h, delta, into)
         return value
 
@@ -115,11 +116,11 @@ class AutoencoderPasses:
         out = torch.zeros_like(theta)
         params, into = self.layout.views(theta), self.layout.views(out)
         h = self._forward(params, inputs)
-        delta = self.matching.derivative(h[-1], targets)
+        delta = over_groups(self.matching.derivative, h[-1], targets)
         cases = inputs.shape[1]
         for i in range(self.architecture.depth, 0, -1):
             squared = delta.square().div_(cases)
-            _product_into(into[f"W{i}"], h[i - 1].square(), squared)
+            product_into(into[f"W{i}"], h[i - 1].square(), squared)
             torch.sum(squared, 1, out=into[f"b{i}"])
             if i > 1:
                 delta = self._through(params[f"W{i}"], delta, h[i - 1], i - 1, None)
@@ -154,7 +155,7 @@ class AutoencoderPasses:
         def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
             tangent = self._views(v)
             for i in range(1, self.architecture.depth + 1):
-                _affine_into(r[i], h[i - 1], tangent[f"W{i}"], tangent[f"b{i}"])
+                affine_into(r[i], h[i - 1], tangent[f"W{i}"], tangent[f"b{i}"])
                 if i > 1:
                     r[i].baddbmm_(r[i - 1], params[f"W{i}"])
                 slope = slopes[i] if i < self.architecture.depth else None
@@ -174,7 +175,7 @@ class AutoencoderPasses:
             memory = self._memory.take("forward", self._shapes(len(b), inputs.shape[1]), b)
         h = [inputs, *memory]
         for i in range(1, self.architecture.depth + 1):
-            _affine_into(h[i], h[i - 1], params[f"W{i}"], params[f"b{i}"])
+            affine_into(h[i], h[i - 1], params[f"W{i}"], params[f"b{i}"])
             if self._logistic(i):
                 h[i].sigmoid_()
         return h
@@ -189,7 +190,7 @@ class AutoencoderPasses:
     ) -> None:
         """Write Jᵀδ into the views `into`, δ given at the outputs' pre-activations."""
         for i in range(self.architecture.depth, 0, -1):
-            _product_into(into[f"W{i}"], h[i - 1], delta)
+            product_into(into[f"W{i}"], h[i - 1], delta)
             torch.sum(delta, 1, out=into[f"b{i}"])
             if i > 1:
                 slope = None if slopes is None else slopes[i - 1]
@@ -235,21 +236,3 @@ class AutoencoderPasses:
 def _mean(per_case: Tensor) -> Tensor:
     """Mean over cases in float64: a line search compares losses that differ in the 7th digit."""
     return per_case.mean(1, dtype=torch.float64)
-
-
-def _affine_into(out: Tensor, h: Tensor, weight: Tensor, bias: Tensor) -> None:
-    """out ← h W + b, where h may be shared by all rows."""
-    if h.shape[0] == out.shape[0]:
-        torch.baddbmm(bias.unsqueeze(1), h, weight, out=out)
-    else:
-        for k in range(out.shape[0]):
-            torch.addmm(bias[k], h[0], weight[k], out=out[k])
-
-
-def _product_into(out: Tensor, h: Tensor, delta: Tensor) -> None:
-    """out ← hᵀ δ, where h may be shared by all rows."""
-    if h.shape[0] == out.shape[0]:
-        torch.bmm(h.transpose(1, 2), delta, out=out)
-    else:
-        for k in range(out.shape[0]):
-            torch.mm(h[0].t(), delta[k], out=out[k])

@@ -24,7 +24,8 @@ class Prices:
 class Passes(Protocol):
     """The computations on one batch that a problem offers, for K rows at once.
 
-    `inputs` and `targets` are (K, B, …), or (1, B, …) where all rows share their cases.
+    `inputs` and `targets` are (G, B, …), where G divides K: rows stand in G groups of K / G, and
+    those of a group share their cases. Row k sees the cases of group ⌊k·G/K⌋.
     """
 
     prices: Prices

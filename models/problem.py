@@ -111,8 +111,9 @@ class Problem(ABC):
     def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """Return the pre-activations of the outputs from views with a leading K: (K, B, T).
 
-        They have the targets' shape: (K, B, S, T) where one is asked for at each of S steps, and
-        a loss then sums over those too, to one number a case.
+        Inputs are (K, B, …), or (1, B, …) where all rows share their cases. Outputs have the
+        targets' shape: (K, B, S, T) where one is asked for at each of S steps, and a loss then
+        sums over those too, to one number a case.
         """
 
     def logits_and_states(

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.groups import affine_into, for_rows, over_groups, product_into
 from models.layout import Layout
 from models.losses import MatchingLoss
 from models.passes import Prices
@@ -94,7 +95,7 @@ class RecurrentPasses:
 
     def loss(self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of every row, (K,), summed in float64."""
-        per_case = self.matching.per_case(self.logits(theta, inputs), targets)
+        per_case = over_groups(self.matching.per_case, self.logits(theta, inputs), targets)
         return per_case.mean(1, dtype=torch.float64)
 
     def gradient(
@@ -110,9 +111,9 @@ class RecurrentPasses:
         z = cases.shaped(_readout(params, cases.read(h)))
         slope, delta = self._memory.take("back", (h.shape, h.shape), h)
         _slope_into(slope, h)
-        dz = cases.unshaped(self.matching.derivative(z, targets).div_(cases.count))
+        dz = cases.unshaped(over_groups(self.matching.derivative, z, targets).div_(cases.count))
         self._backward(params, cases, h, slope, dz, delta.zero_(), self.layout.views(out))
-        return self.matching.per_case(z, targets).mean(1, dtype=torch.float64)
+        return over_groups(self.matching.per_case, z, targets).mean(1, dtype=torch.float64)
 
     def squared_gradient(
         self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor
@@ -126,7 +127,7 @@ class RecurrentPasses:
         h = self._forward(params, cases)
         read = cases.read(h)
         z = cases.shaped(_readout(params, read))
-        dz = cases.unshaped(self.matching.derivative(z, targets))
+        dz = cases.unshaped(over_groups(self.matching.derivative, z, targets))
         slope, delta = self._memory.take("back", (h.shape, h.shape), h)
         self._deltas(params, cases, _slope_into(slope, h), dz, delta.zero_())
         out = torch.zeros_like(theta)
@@ -142,7 +143,7 @@ class RecurrentPasses:
         after = delta[:, 1:].transpose(1, 2)
         pairs = (
             ("Wh", h[:, :-1].permute(0, 2, 3, 1), after),
-            ("Wx", cases.x.permute(0, 2, 3, 1), after),
+            ("Wx", for_rows(cases.x, len(theta)).permute(0, 2, 3, 1), after),
             ("Wo", cases.each_case(read).mT, cases.each_case(dz)),
         )
         some = max(1, SAMPLE_VALUES // theta.shape[1])
@@ -178,14 +179,17 @@ class RecurrentPasses:
         out = torch.zeros_like(theta)
         into, steps_r, step = self.layout.views(out), _steps(r), _step_of(theta)
         weight, slopes = _matrices(params["Wh"]), _steps(slope)
-        within = None if structural is None else cases.within().mul_(structural / cases.count)
+        x, before = flat(cases.x), flat(h[:, :-1])
+        within = None
+        if structural is not None:
+            within = for_rows(cases.within().mul_(structural / cases.count), len(theta))
 
         def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
             tangent = self.layout.views(v)
             r[:, 0] = tangent["h0"].unsqueeze(1)
             rx = flat(r[:, 1:])
-            torch.baddbmm(tangent["bh"].unsqueeze(1), flat(h[:, :-1]), tangent["Wh"], out=rx)
-            rx.baddbmm_(cases.rows(theta.shape[0]), tangent["Wx"])
+            affine_into(rx, x, tangent["Wx"], tangent["bh"])
+            rx.baddbmm_(before, tangent["Wh"])
             for t in range(1, len(steps_r)):
                 step(steps_r[t], steps_r[t - 1], weight).mul_(slopes[t])
             rz = _readout(params, cases.read(r)) - params["bo"].unsqueeze(1)
@@ -212,8 +216,7 @@ class RecurrentPasses:
         if h is None:
             (h,) = self._memory.take("forward", (self._shape(start, cases),), start)
         h[:, 0] = start.unsqueeze(1)
-        driven = flat(h[:, 1:])
-        torch.baddbmm(params["bh"].unsqueeze(1), cases.rows(len(h)), params["Wx"], out=driven)
+        affine_into(flat(h[:, 1:]), flat(cases.x), params["Wx"], params["bh"])
         states, step = _steps(h), _step_of(start)
         for before, after in zip(states, states[1:], strict=False):
             step(after, before, weight).tanh_()
@@ -249,13 +252,12 @@ class RecurrentPasses:
         into: dict[str, Tensor],
     ) -> None:
         """Write Jᵀ of ∂/∂z, and of what `delta` holds at x_t, into the views `into`."""
-        rows = h.shape[0]
         torch.bmm(cases.read(h).mT, dz, out=into["Wo"])
         torch.sum(dz, 1, out=into["bo"])
         self._deltas(params, cases, slope, dz, delta)
         after = flat(delta[:, 1:])
         torch.bmm(flat(h[:, :-1]).mT, after, out=into["Wh"])
-        torch.bmm(cases.rows(rows).mT, after, out=into["Wx"])
+        product_into(into["Wx"], flat(cases.x), after)
         torch.sum(after, 1, out=into["bh"])
         first = delta[:, 1].sum(1, keepdim=True)
         torch.bmm(first, params["Wh"].mT, out=into["h0"].unsqueeze(1))

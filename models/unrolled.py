@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from models.groups import for_rows
+
 
 def flat(values: Float[Tensor, "K S B n"]) -> Float[Tensor, "K SB n"]:
     """Return all steps of all cases as one matrix a row, a view."""
@@ -20,10 +22,11 @@ def flat(values: Float[Tensor, "K S B n"]) -> Float[Tensor, "K SB n"]:
 class Sequences(ABC):
     """Inputs with time before cases; states are (K, S + 1, B, n), index 0 before the first step.
 
-    What is read are R states of each row, (K, R, n), from which outputs (K, R, O) are made.
+    Inputs belong to groups of rows, states to each row. What is read are R states of each row,
+    (K, R, n), from which outputs (K, R, O) are made.
     """
 
-    x: Float[Tensor, "R S B D"]
+    x: Float[Tensor, "G S B D"]
 
     @property
     def steps(self) -> int:
@@ -34,11 +37,6 @@ class Sequences(ABC):
     def count(self) -> int:
         """B."""
         return self.x.shape[2]
-
-    def rows(self, rows: int) -> Float[Tensor, "K SB D"]:
-        """Return the inputs of all steps and cases; rows that share them see the same memory."""
-        x = flat(self.x)
-        return x if len(x) == rows else x.expand(rows, -1, -1)
 
     @abstractmethod
     def read(self, values: Float[Tensor, "K S1 B n"]) -> Float[Tensor, "K R n"]:
@@ -61,7 +59,7 @@ class Sequences(ABC):
         """Return what belongs to each case's r reads."""
 
     @abstractmethod
-    def within(self) -> Float[Tensor, "R S B 1"]:
+    def within(self) -> Float[Tensor, "G S B 1"]:
         """Return 1 up to each case's last step and 0 beyond."""
 
 
@@ -69,11 +67,11 @@ class Sequences(ABC):
 class ReadAtEnd(Sequences):
     """Sequences that are read at their ends, which the last channel of the inputs marks."""
 
-    end: Int[Tensor, "R B 1"]
+    end: Int[Tensor, "G B 1"]
     """Row of (S + 1)·B, index 0 being before the first step, that is a case's last state."""
 
     @classmethod
-    def of(cls, inputs: Float[Tensor, "R B S D1"]) -> ReadAtEnd:
+    def of(cls, inputs: Float[Tensor, "G B S D1"]) -> ReadAtEnd:
         """Take the end marker off the inputs."""
         x = inputs[..., :-1].transpose(1, 2).contiguous()
         count = inputs.shape[1]
@@ -83,11 +81,11 @@ class ReadAtEnd(Sequences):
     def read(self, values: Float[Tensor, "K S1 B n"]) -> Float[Tensor, "K B n"]:
         """Return each case's values at its last step."""
         every = flat(values)
-        return every.gather(1, self.end.expand(len(every), -1, every.shape[2]))
+        return every.gather(1, for_rows(self.end, every.shape[0]).expand(-1, -1, every.shape[2]))
 
     def add(self, values: Float[Tensor, "K S1 B n"], more: Float[Tensor, "K B n"]) -> None:
         """Add to each case's values at its last step."""
-        flat(values).scatter_add_(1, self.end.expand_as(more), more)
+        flat(values).scatter_add_(1, for_rows(self.end, more.shape[0]).expand_as(more), more)
 
     def shaped(self, z: Float[Tensor, "K B O"]) -> Float[Tensor, "K B O"]:
         """Return z."""
@@ -101,7 +99,7 @@ class ReadAtEnd(Sequences):
         """Return the one that each case has."""
         return values.unsqueeze(2)
 
-    def within(self) -> Float[Tensor, "R S B 1"]:
+    def within(self) -> Float[Tensor, "G S B 1"]:
         """Return 1 up to each case's last step and 0 beyond."""
         step = torch.arange(1, self.steps + 1, device=self.x.device)[:, None, None]
         last = self.end.div(self.count, rounding_mode="floor").unsqueeze(1)
@@ -113,7 +111,7 @@ class ReadAtEveryStep(Sequences):
     """Sequences of equal length that are read at every step."""
 
     @classmethod
-    def of(cls, inputs: Float[Tensor, "R B S D"]) -> ReadAtEveryStep:
+    def of(cls, inputs: Float[Tensor, "G B S D"]) -> ReadAtEveryStep:
         """Put time before cases."""
         return cls(inputs.transpose(1, 2).contiguous())
 
@@ -137,6 +135,6 @@ class ReadAtEveryStep(Sequences):
         """Return all steps of each case, a view."""
         return self.shaped(values)
 
-    def within(self) -> Float[Tensor, "R S B 1"]:
+    def within(self) -> Float[Tensor, "G S B 1"]:
         """Return 1 everywhere."""
         return torch.ones_like(self.x[..., :1])

@@ -16,6 +16,10 @@ class UsageError(ValueError):
     """What a person wrote cannot be used; the message is a sentence for that person."""
 
 
+class Unavailable(RuntimeError):
+    """What a person wrote needs what this machine lacks; the message says what, and what to do."""
+
+
 @dataclass(frozen=True)
 class Hyperparameter:
     """One hyperparameter: its type, default, bounds, and the range in which it is tuned.

@@ -12,17 +12,17 @@ look = 1 is NAG and look = 0 classical momentum; SGD is the case μ = 0 (Sutskev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from optim.hyperparameters import Hyperparameter, UsageError, cast_all
-from optim.momentum_cpu import compile_for, fused_update
-from optim.objective import Method, Objective, rows
+from optim import momentum_cpu, momentum_cuda
+from optim.hyperparameters import Hyperparameter, Unavailable, UsageError, cast_all
+from optim.objective import FORESEEN, Method, Objective, rows
 from optim.schedules import Constant, FinalPhase, Nesterov1983, Rising, Schedule
 
 LR = Hyperparameter(
@@ -63,7 +63,7 @@ FINAL_MU = Hyperparameter("final_mu", float, 0.9, "momentum of the final phase",
 
 @dataclass
 class State:
-    """Velocity, look-ahead point and the number of updates made."""
+    """Velocity, look-ahead point, and the coefficients of the updates to come."""
 
     v: Float[Tensor, "K P"]
     lookahead: Float[Tensor, "K P"]
@@ -72,9 +72,18 @@ class State:
     lr: Float[Tensor, "K 1"]
     l2: Float[Tensor, "K 1"] | None
     """None where no row has any."""
-    t: int = 0
-    columns: tuple[list[float], Tensor, Tensor] | None = None
-    """The last μ_t and look·μ_{t+1}, kept while they stay the same."""
+    coefficients: Float[Tensor, "n 2 K 1"]
+    """μ_t and look·μ_{t+1} of the updates from `begun` on, in θ's place."""
+    place: Int[Tensor, " 1"]
+    """Which of them is next: a step on a device counts there, and asks nobody."""
+    begun: int = 0
+    left: int = 0
+    """How many of them `step` may still use before it has to make more."""
+
+    @property
+    def t(self) -> int:
+        """The number of updates made; on a GPU it waits for them."""
+        return self.begun + int(self.place)
 
 
 class Momentum(Method):
@@ -91,9 +100,10 @@ class Momentum(Method):
         FINAL_MU,
         L2,
     )
-    backends: ClassVar[tuple[str, ...]] = ("torch", "numba")
+    backends: ClassVar[tuple[str, ...]] = ("torch", "numba", "numba-cuda")
     look: ClassVar[float]
     hyperparameters: Mapping[str, Any]
+    capturable: ClassVar[bool] = True
 
     def __init__(self, backend: str = "torch", **given: object) -> None:
         self.backend = backend
@@ -105,6 +115,20 @@ class Momentum(Method):
         """Return the faster backend: one Numba pass on a CPU, torch elsewhere."""
         return "numba" if device == "cpu" else "torch"
 
+    @classmethod
+    def require_backend(cls, backend: str, device: str) -> None:
+        """Refuse @numba off the CPU, and @numba-cuda where it has no GPU and no simulator."""
+        if backend == "numba" and device != "cpu":
+            raise UsageError(
+                f"{cls.name}@numba runs only on the CPU, not on {device}; write {cls.name}@torch."
+            )
+        if backend == "numba-cuda" and (found := momentum_cuda.obstacle(device)):
+            others = f"{cls.name}@torch" + (f" or {cls.name}@numba" if device == "cpu" else "")
+            raise Unavailable(
+                f"{cls.name}@numba-cuda cannot run: {found.reason}. {found.remedy}, "
+                f"or write {others}."
+            )
+
     @property
     def cost_of_a_step(self) -> float:
         """One gradient on every case of the batch."""
@@ -114,6 +138,16 @@ class Momentum(Method):
     def fleet_key(self) -> tuple[Any, ...]:
         """Rows share a fleet whatever their kind, if backend and batch size are the same."""
         return ("momentum", self.backend, self.hyperparameters["batch"])
+
+    @property
+    def vectors(self) -> int:
+        """θ, v and the gradient, and y where a row looks ahead."""
+        return 4 if any(row.look for row in self._rows) else 3
+
+    @property
+    def linearized(self) -> float:
+        """No curvature."""
+        return 0.0
 
     def join(self, others: list[Momentum]) -> Momentum:
         """Return one method with a row for each."""
@@ -136,24 +170,22 @@ class Momentum(Method):
 
     def init(self, theta: Float[Tensor, "K P"], seed: int, budget: int | None) -> State:
         """Return zero velocity at t = 0; the look-ahead point is θ."""
-        if self.backend == "numba" and theta.device.type != "cpu":
-            raise UsageError(
-                f"{self.name}@numba runs only on the CPU, not on {theta.device.type}; "
-                f"write {self.name}@torch."
-            )
+        self.require_backend(self.backend, theta.device.type)
         looks = any(row.look for row in self._rows)
         schedules = [row.schedule(budget) for row in self._rows]
         l2 = [row.hyperparameters["l2"] for row in self._rows]
         if self.backend == "numba":
-            if theta.device.type != "cpu":
-                raise UsageError(f"{self.name}@numba runs on a CPU; on {theta.device} use @torch.")
-            compile_for(theta)
+            momentum_cpu.compile_for(theta)
+        if self.backend == "numba-cuda":
+            momentum_cuda.compile_for(theta)
         return State(
             v=torch.zeros_like(theta),
             lookahead=theta.clone() if looks else theta,
             schedules=schedules,
             lr=rows([row.hyperparameters["lr"] for row in self._rows], theta),
             l2=rows(l2, theta) if any(l2) else None,
+            coefficients=theta.new_zeros((FORESEEN, 2, len(theta), 1)),
+            place=torch.zeros(1, dtype=torch.int64, device=theta.device),
         )
 
     def step(
@@ -164,11 +196,26 @@ class Momentum(Method):
         loss, gradient = objective.gradient(state.lookahead, on=batch)
         if state.l2 is not None:
             gradient.addcmul_(state.lookahead, state.l2)
-        mu, ahead = self._coefficients(state, theta)
-        update = fused_update if self.backend == "numba" else torch_update
+        if not state.left:
+            self.foresee(state, state.t, FORESEEN)
+        state.left -= 1
+        mu, ahead = state.coefficients.index_select(0, state.place)[0].unbind()
+        state.place.add_(1)
+        update = UPDATES[self.backend]
         update(theta, state.v, state.lookahead, gradient, state.lr, mu, ahead)
-        state.t += 1
         return {"loss": loss}
+
+    def foresee(self, state: State, t: int, updates: int) -> None:
+        """Put μ and look·μ of the steps t … t + updates − 1 where `step` reads them."""
+        mu = [[schedule(t + i) for schedule in state.schedules] for i in range(updates + 1)]
+        looks = [row.look for row in self._rows]
+        ahead = [[look * m for look, m in zip(looks, now, strict=True)] for now in mu[1:]]
+        table = torch.tensor(list(zip(mu, ahead, strict=False)), dtype=state.lr.dtype).unsqueeze(3)
+        if state.place.is_cuda:
+            table = table.pin_memory()
+        state.coefficients[:updates].copy_(table, non_blocking=True)
+        state.place.zero_()
+        state.begun, state.left = t, updates
 
     def iterate(self, theta: Float[Tensor, "K P"], state: State) -> Float[Tensor, "K P"]:
         """Return θ itself."""
@@ -182,18 +229,26 @@ class Momentum(Method):
         """Go on from a saved state."""
         state.v.copy_(saved["v"])
         state.lookahead.copy_(saved["lookahead"])
-        state.t = saved["t"]
+        state.begun, state.left = saved["t"], 0
+        state.place.zero_()
 
-    def _coefficients(self, state: State, theta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return μ_t and look·μ_{t+1} as columns, made anew only when they change."""
-        mu = [schedule(state.t) for schedule in state.schedules]
-        ahead = [
-            row.look * schedule(state.t + 1)
-            for row, schedule in zip(self._rows, state.schedules, strict=True)
-        ]
-        if state.columns is None or state.columns[0] != mu + ahead:
-            state.columns = (mu + ahead, rows(mu, theta), rows(ahead, theta))
-        return state.columns[1], state.columns[2]
+    def keep(
+        self, state: State, rows: Sequence[int], theta: Float[Tensor, "k P"]
+    ) -> tuple[Momentum, State]:
+        """Return method and state of some of the rows, whose θ is now `theta`."""
+        first, *others = (self._rows[row] for row in rows)
+        kept, some = first.join(others), list(rows)
+        looks = any(row.look for row in kept._rows)
+        return kept, State(
+            v=state.v[some],
+            lookahead=state.lookahead[some] if looks else theta,
+            schedules=[state.schedules[row] for row in some],
+            lr=state.lr[some],
+            l2=None if state.l2 is None else state.l2[some],
+            coefficients=state.coefficients[:, :, some],
+            place=torch.zeros_like(state.place),
+            begun=state.t,
+        )
 
 
 class CM(Momentum):
@@ -236,3 +291,10 @@ def torch_update(
     theta.add_(v)
     if lookahead is not theta:
         torch.addcmul(theta, v, ahead, out=lookahead)
+
+
+UPDATES: dict[str, Callable[..., None]] = {
+    "torch": torch_update,
+    "numba": momentum_cpu.fused_update,
+    "numba-cuda": momentum_cuda.fused_update,
+}

@@ -29,6 +29,12 @@ FULL = Full.FULL
 
 Stream = Literal["gradient", "curvature"]
 
+FORESEEN = 32
+"""What steps read on a device is made ready for so many of them at a time."""
+
+VECTORS, LINEARIZED = 16, 1.0
+"""What a method without `vectors` or `linearized` is taken to need."""
+
 
 class Batch(Protocol):
     """Training cases drawn from a named stream; opaque to methods but for their number."""
@@ -107,12 +113,18 @@ class Method(Protocol):
     space: ClassVar[tuple[Hyperparameter, ...]]
     """Every hyperparameter with type, default, bounds and, where it is tuned, its range."""
     backends: ClassVar[tuple[str, ...]]
-    """What can compute the update: `torch`, `numba`; the first is the default, unless the
-    class has a `default_backend(device)`."""
+    """What can compute the update: `torch`, `numba`, `numba-cuda`; the first is the default, unless
+    the class has a `default_backend(device)`. A class may have a `require_backend(backend, device)`
+    too, which is asked before anything is done and raises Unavailable, with a sentence, where this
+    machine lacks what the backend needs to run on its "cpu" or "cuda"."""
     backend: str
     """The one that does: the constructor's first argument, before the hyperparameters."""
     hyperparameters: Mapping[str, Any]
     """The values of `space`, cast to the declared types."""
+    capturable: ClassVar[bool] = False
+    """Whether `step` gives a GPU the same work every time, so that a CUDA graph can repeat it:
+    it waits for nothing, reads what changes from step to step from memory on the device, where
+    `foresee` puts it, takes one batch a step, and leaves nothing on the host to be changed."""
 
     def __init__(self, backend: str, **given: object) -> None: ...
 
@@ -124,8 +136,30 @@ class Method(Protocol):
     def fleet_key(self) -> tuple[Any, ...] | None:
         """Methods with equal keys can share a fleet (see `join`); None: K = 1 only."""
 
+    @property
+    def vectors(self) -> int:
+        """How many tensors of θ's size there are at once in a step, at most.
+
+        They are θ, the state, what the objective has returned, and what the step makes itself.
+        With `linearized` it says what memory a fleet needs, before it is run.
+        """
+        return VECTORS
+
+    @property
+    def linearized(self) -> float:
+        """The greatest part of a batch of `batch` cases whose curvature is asked for at once.
+
+        0 for a method that asks for none.
+        """
+        return LINEARIZED
+
     def join(self, others: list[Any]) -> Method:
-        """Return one method whose rows are this one's and the others', in that order."""
+        """Return one method whose rows are this one's and the others', in that order.
+
+        Such a method may have a `keep(state, rows, theta)` too, which returns method and state of
+        some of the rows, whose θ is now `theta`: where most of a fleet's rows have diverged, the
+        others then go on without them.
+        """
 
     def init(self, theta: Float[Tensor, "K P"], seed: int, budget: int | None) -> Any:
         """Return the state before the first step; `budget` is in updates, if known."""
@@ -139,6 +173,13 @@ class Method(Protocol):
         gradient was taken. Other entries are scalars, shown as diagnostics; the
         entry "stop", a sentence, ends the trial for that reason before its budget does;
         where it stands is its result.
+        """
+
+    def foresee(self, state: Any, t: int, updates: int) -> None:
+        """Make ready on the device what the steps t … t + updates − 1 will read.
+
+        Called before these steps are repeated from a graph, for as many as will be made then, at
+        most FORESEEN; only a `capturable` method needs it. What a graph reads stays where it is.
         """
 
     def iterate(self, theta: Float[Tensor, "K P"], state: Any) -> Float[Tensor, "K P"]:

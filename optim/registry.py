@@ -55,7 +55,8 @@ def make(
 ) -> list[Method]:
     """Return the methods that a text means: one, or one a point of its grid.
 
-    Values come from the text, else from `defaults`, else from the declaration.
+    Values come from the text, else from `defaults`, else from the declaration. Raises
+    UsageError or Unavailable where the backend cannot run on `device`, "cpu" or "cuda".
     """
     cls = find(written.name)
     backend = written.backend or _default_backend(cls, device)
@@ -64,6 +65,8 @@ def make(
             f"{written.name} has no backend {backend!r}{nearest(backend, cls.backends)} "
             f"Allowed: {', '.join(cls.backends)}."
         )
+    if require := getattr(cls, "require_backend", None):
+        require(backend, device)
     points = itertools.product(*written.values.values())
     return [
         _made(

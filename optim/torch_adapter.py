@@ -35,6 +35,10 @@ HOW_TORCH_COMPUTES = ("capturable", "differentiable", "foreach", "fused")
 """Arguments that say nothing of the method."""
 
 
+MADE_IN_A_STEP = 3
+"""Tensors of θ's size that any of torch's optimizers makes and drops within a step, at most."""
+
+
 @dataclass
 class State:
     """The optimizer, holding θ's own memory as its parameter."""
@@ -70,6 +74,21 @@ class TorchMethod(Method):
     def fleet_key(self) -> None:
         """One trial at a time: torch's optimizers have no rate per row."""
         return None
+
+    @property
+    def vectors(self) -> int:
+        """θ, the gradient and its copy, the optimizer's state, and what its step makes."""
+        tried = self._optimizer_of(torch.zeros(1, 2))
+        tried.parameter.grad = torch.zeros(1, 2)
+        tried.optimizer.step()
+        state = tried.optimizer.state[tried.parameter].values()
+        held = sum(isinstance(each, Tensor) and each.numel() == 2 for each in state)
+        return 3 + held + MADE_IN_A_STEP
+
+    @property
+    def linearized(self) -> float:
+        """No curvature."""
+        return 0.0
 
     def join(self, others: list[Any]) -> Method:
         """Refuse."""

@@ -87,13 +87,13 @@ class Trial:
         torch.save({"theta": self.theta, "state": state}, file)
         file.seek(0)
         read: dict[str, Any] = torch.load(file, weights_only=True)
-        return {**read, "positions": self.objective.positions()}
+        return {**read, "positions": self.objective.batches.positions()}
 
     def restore(self, saved: Mapping[str, Any]) -> Trial:
         """Go on from a checkpoint."""
         self.theta.copy_(saved["theta"])
         self.method.load_state_dict(self.state, saved["state"])
-        self.objective.move_to(saved["positions"])
+        self.objective.batches.move_to(saved["positions"])
         return self
 
 

@@ -50,6 +50,7 @@ def examine(store: str, data_dir: str | None) -> list[Finding]:
         "libraries": _libraries,
         "machine": _machine,
         "GPU": _gpu,
+        "numba-cuda": _numba_cuda,
         "numba cache": _numba_cache,
         "store": partial(_store, store),
         "data": partial(_data, data_dir),
@@ -65,7 +66,8 @@ def _safely(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Findi
         raise
     # A broken installation fails in any way: libraries that do not load, numba without a folder.
     except (BenchError, ImportError, OSError, RuntimeError, AttributeError) as error:
-        yield Finding("problem", name, str(error), needed=name not in ("GPU", "torch.distributed"))
+        needed = name not in ("GPU", "numba-cuda", "torch.distributed")
+        yield Finding("problem", name, str(error), needed)
 
 
 def _python() -> Iterator[Finding]:
@@ -127,6 +129,16 @@ def _gpu() -> Iterator[Finding]:
     else:
         why = "no NVIDIA driver is loaded."
     yield Finding("missing", "GPU", f"{why} Comparisons run on the CPU.", needed=False)
+
+
+def _numba_cuda() -> Iterator[Finding]:
+    from optim.momentum_cuda import obstacle
+
+    if found := obstacle("cuda"):
+        detail = f"{found.reason}, so there is no nag@numba-cuda. {found.remedy}."
+        yield Finding("missing", "numba-cuda", detail, needed=False)
+    else:
+        yield Finding("ok", "numba-cuda", version("numba-cuda"), needed=False)
 
 
 def _numba_cache() -> Iterator[Finding]:

@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
-from harness.errors import BenchError, Usage
-from optim.hyperparameters import UsageError, nearest
+from harness.errors import BenchError, Infrastructure, Usage
+from optim.hyperparameters import Unavailable, UsageError, nearest
 
 COMMANDS = {
     "compare": "Compare optimizers on a problem, with a verdict for every pair.",
@@ -104,7 +104,7 @@ def _run(arguments: list[str]) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
-    except (BenchError, UsageError, click.ClickException, *INTERRUPTS) as error:
+    except (BenchError, UsageError, Unavailable, click.ClickException, *INTERRUPTS) as error:
         if debug:
             raise
         return _explain(error)
@@ -134,6 +134,8 @@ def _explain(error: BaseException) -> int:
         click.echo(f"bench: {error.format_message()}{hint}", err=True)
         return 2
     click.echo(f"bench: {error}", err=True)
+    if isinstance(error, Unavailable):
+        return Infrastructure.exit_code
     return error.exit_code if isinstance(error, BenchError) else 2
 
 

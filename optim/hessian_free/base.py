@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from optim.hessian_free.cg import Vectors
+from optim.hessian_free.cg import VECTORS_OF_CG, Vectors
 from optim.hessian_free.damping import MOST, adapted
 from optim.hessian_free.preconditioner import diagonal
 from optim.hyperparameters import Hyperparameter, UsageError, cast_all
@@ -57,6 +57,11 @@ class OneTrial:
     def __init__(self, backend: str = "torch", **hyperparameters: object) -> None:
         self.backend = backend
         self.hyperparameters = cast_all(self.space, hyperparameters, self.name)
+
+    @property
+    def vectors(self) -> int:
+        """θ and θ + rate·p, g and the objective's gradient, M, the warm start, and CG's own."""
+        return 6 + VECTORS_OF_CG
 
     def join(self, others: list[Any]) -> Method:
         """Refuse."""

@@ -22,6 +22,9 @@ CHECK_EVERY = 10
 device has done all that was queued, and the device until the host queues more; what is wasted for
 it are the steps that were queued after the end, 9 at most."""
 
+VECTORS_OF_CG = 3 + CHECK_EVERY
+"""r, z, p, and the iterates between two looks; those that are kept come on top."""
+
 Ended = Literal["progress", "limit", "solved", "no curvature", "not finite"]
 """Why CG ended: the stop rule, the step limit, residual 0, pᵀAp ≤ 0 by rounding, overflow."""
 
@@ -94,7 +97,7 @@ def conjugate_gradients(
     """
     x, r, p, every = vectors.x, vectors.r, vectors.p, vectors.check_every
     rows, found, models = vectors.scalars.unbind(), Solution(), list[float]()
-    grid = _kept_steps(max_steps) if keep else frozenset()
+    grid = kept_steps(max_steps) if keep else frozenset()
 
     def preconditioned() -> Tensor:
         return r if preconditioner is None else torch.div(r, preconditioner, out=vectors.z)
@@ -177,7 +180,12 @@ def _end(scalars: Sequence[float], models: list[float], tolerance: float) -> End
     return "solved" if residual == 0 else None
 
 
-def _kept_steps(max_steps: int) -> frozenset[int]:
+def kept_steps(max_steps: int) -> frozenset[int]:
+    """Return the steps whose iterates are kept, i = ⌈5·1.3^j⌉ up to the limit.
+
+    >>> sorted(kept_steps(15))
+    [5, 7, 9, 11, 15]
+    """
     steps, due = set[int](), float(FIRST_KEPT)
     while due <= max_steps:
         steps.add(math.ceil(due))

@@ -40,7 +40,7 @@ from optim.hessian_free.base import (
     reason_to_stop,
 )
 from optim.hessian_free.batches import curvature_batch, gradient_batch
-from optim.hessian_free.cg import conjugate_gradients
+from optim.hessian_free.cg import conjugate_gradients, kept_steps
 from optim.hessian_free.curvature import Regularized, dot
 from optim.hessian_free.damping import MOST, reduction_ratio
 from optim.hessian_free.line_search import backtrack, search
@@ -124,6 +124,17 @@ class HessianFree(OneTrial):
             "ending": "60 steps in a row that do not lower h end the trial.",
         }
     )
+
+    @property
+    def vectors(self) -> int:
+        """Those of every Hessian-free method, and the iterates that CG keeps."""
+        return super().vectors + len(kept_steps(self.hyperparameters["cg_max"]))
+
+    @property
+    def linearized(self) -> float:
+        """A chunk; twice with structural damping, where q(p) takes a linearisation of its own."""
+        times = 2 if self.hyperparameters["structural"] else 1
+        return times / float(self.hyperparameters["chunks"])
 
     def init(self, theta: Float[Tensor, "1 P"], seed: int, budget: int | None) -> State:
         """Return λ₀ and a warm start of 0; neither `seed` nor `budget` matters to this method."""

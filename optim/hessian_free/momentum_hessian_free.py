@@ -146,6 +146,11 @@ class MomentumHessianFree(OneTrial):
                 )
         return recipe
 
+    @property
+    def linearized(self) -> float:
+        """The largest curvature batch of any phase."""
+        return max(1 / (phase.part * phase.chunks) for phase in self.phases)
+
     def init(self, theta: Float[Tensor, "1 P"], seed: int, budget: int | None) -> MomentumState:
         """Return λ₀ and a warm start of 0; neither `seed` nor `budget` matters to this method."""
         return MomentumState(**self.start(theta))

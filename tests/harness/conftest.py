@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from harness import binding, cuda_graph
+from tests.harness.tape import TapedGraph, taping
+
 
 @pytest.fixture(autouse=True)
 def threads() -> Iterator[None]:
@@ -21,3 +24,18 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw nothing: for tests that look at no file, pictures only take time."""
     monkeypatch.setattr("harness.comparing.write_files", lambda *given: None)
     monkeypatch.setattr("harness.launch.Run._picture", lambda *given: None)
+
+
+@pytest.fixture
+def taped(monkeypatch: pytest.MonkeyPatch) -> list[TapedGraph]:
+    """Capture on the CPU too; the graphs that were made."""
+    made: list[TapedGraph] = []
+
+    def new() -> TapedGraph:
+        made.append(TapedGraph())
+        return made[-1]
+
+    monkeypatch.setattr(cuda_graph.torch.cuda, "CUDAGraph", new)
+    monkeypatch.setattr(cuda_graph.torch.cuda, "graph", taping)
+    monkeypatch.setattr(binding, "captures", lambda device: True)
+    return made

@@ -189,7 +189,7 @@ def test_full_is_the_training_set_in_its_own_order() -> None:
     objective, _, _ = bound([0, 1])
     batch = objective.next_batch(FULL)
     assert torch.equal(batch.inputs[0], images())
-    assert objective.positions() == {}
+    assert objective.batches.positions() == {}
 
 
 @pytest.mark.parametrize("stream", ["gradient", "curvature"])
@@ -204,7 +204,7 @@ def test_a_batch_is_what_the_order_of_its_seed_says(stream: Any) -> None:
         # Targets that are the inputs are gathered once.
         assert batch.targets is batch.inputs
     assert torch.equal(batch.inputs[0], batch.inputs[2])
-    assert objective.positions() == {stream: [28, 28, 28]}
+    assert objective.batches.positions() == {stream: [28, 28, 28]}
 
 
 def test_rows_of_one_seed_share_their_cases() -> None:
@@ -298,12 +298,12 @@ def test_streams_are_put_back_where_they_were(fresh: bool) -> None:
     first = begin()
     first.next_batch(10)
     first.next_batch(31, "curvature")
-    saved = first.positions()
+    saved = first.batches.positions()
     later = [first.next_batch(7, stream).inputs for stream in ("gradient", "curvature")]
     other = begin()
     other.next_batch(3)
-    other.move_to(saved)
-    assert other.positions() == saved
+    other.batches.move_to(saved)
+    assert other.batches.positions() == saved
     again = [other.next_batch(7, stream).inputs for stream in ("gradient", "curvature")]
     assert all(torch.equal(a, b) for a, b in zip(later, again, strict=True))
 

@@ -1,11 +1,8 @@
-"""A captured product: on a GPU the product itself, elsewhere the logic, on a played graph."""
+"""A captured product: on a GPU the product itself, elsewhere the logic, on a taped graph."""
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import pytest
 import torch
@@ -13,69 +10,28 @@ from torch import Tensor
 
 from harness import cuda_graph
 from harness.binding import BoundObjective, DeviceData, initial_parameters
+from harness.cuda_graph import Glimpse, Pace
 from harness.ledger import Account, Clock
 from harness.spec import Budget
 from models.problem import DataSource
 from models.problems import PROBLEMS
+from tests.harness.tape import TapedGraph
+
+CPU = torch.device("cpu")
 
 
-class PlayedGraph:
-    """Stands in for a CUDA graph: notes the operations of a capture, and repeats them."""
-
-    capturing: PlayedGraph | None = None
-
-    def __init__(self) -> None:
-        self.calls: list[Callable[[], object]] = []
-        self.replays = 0
-
-    def replay(self) -> None:
-        self.replays += 1
-        for call in self.calls:
-            call()
-
-
-@contextmanager
-def played_capture(graph: PlayedGraph) -> Iterator[None]:
-    PlayedGraph.capturing = graph
-    yield
-    PlayedGraph.capturing = None
-
-
-@pytest.fixture
-def played(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, fake in {"CUDAGraph": PlayedGraph, "graph": played_capture}.items():
-        monkeypatch.setattr(cuda_graph.torch.cuda, name, fake)
-
-
-def doubling(result: Tensor) -> Callable[[Tensor], Tensor]:
-    """v ↦ 2v into one memory, an operation that a played graph can repeat."""
-
-    def double(v: Tensor) -> Tensor:
-        def operation() -> Any:
-            return torch.mul(v, 2, out=result)
-
-        operation()
-        if PlayedGraph.capturing is not None:
-            PlayedGraph.capturing.calls.append(operation)
-        return result
-
-    return double
-
-
-@pytest.mark.usefixtures("played")
-def test_every_call_replays_on_its_own_argument() -> None:
+def test_every_call_replays_on_its_own_argument(taped: list[TapedGraph]) -> None:
     result = torch.zeros(1, 4)
-    doubled = cuda_graph.Replayed(doubling(result), result)
+    doubled = cuda_graph.Replayed(lambda v: torch.mul(v, 2, out=result), result)
     for value in (1.0, -3.0, 0.5):
         v = torch.full((1, 4), value)
         got = doubled(v)
         assert torch.equal(got, 2 * v)
         assert got.data_ptr() == result.data_ptr()
-    assert doubled._graph.replays == 2
-    assert len(doubled._graph.calls) == 1
+    assert [graph.replays for graph in taped] == [2]
 
 
-@pytest.mark.usefixtures("played")
+@pytest.mark.usefixtures("taped")
 def test_memory_that_a_replay_reads_is_kept() -> None:
     def scaled() -> tuple[cuda_graph.Replayed, weakref.ref[Tensor]]:
         factor, result = torch.full((1, 4), 3.0), torch.zeros(1, 4)
@@ -85,13 +41,35 @@ def test_memory_that_a_replay_reads_is_kept() -> None:
 
         made = cuda_graph.Replayed(function, result)
         made(result)
-        made(result)
         return made, weakref.ref(factor)
 
     replayed, factor = scaled()
     assert factor() is not None
     del replayed
     assert factor() is None
+
+
+@pytest.mark.parametrize("name", ["curves", "add", "mem5"])
+def test_a_product_is_captured_with_all_that_it_computes(
+    name: str, taped: list[TapedGraph]
+) -> None:
+    problem = PROBLEMS[name]("quick")
+    data = DeviceData.put(problem.data(DataSource(())), CPU, torch.float64)
+    objective = BoundObjective(problem, data, [0], Account(Budget("updates", 1), Clock(CPU)))
+    theta = initial_parameters(problem, [0], CPU, torch.float64)
+    batch = objective.next_batch(20, "curvature")
+    product = objective.curvature(theta, batch)
+    plain = problem.passes().curvature(theta, batch.inputs, batch.targets)
+    for scale in (1.0, 0.5, -2.0):
+        v = scale * theta
+        assert torch.equal(product(v), plain(v))
+    assert [graph.replays for graph in taped] == [2]
+
+
+def test_without_a_device_nobody_waits_and_numbers_are_seen_at_once() -> None:
+    Pace(CPU).stretch_given(wait=True)
+    glimpse = Glimpse()
+    assert [glimpse.look(torch.tensor(value)) for value in (1.0, 2.0)] == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("name", ["curves", "add", "mem5"])

@@ -449,7 +449,11 @@ KINDS = [
 
 
 @pytest.mark.parametrize("by_hand", [True, False], ids=["by hand", "autodiff"])
-@pytest.mark.parametrize("seeds", [(0, 0, 0, 0), (3, 1, 0, 3)], ids=["one seed", "own seeds"])
+@pytest.mark.parametrize(
+    "seeds",
+    [(0, 0, 0, 0), (3, 1, 0, 3), (3, 3, 1, 1)],
+    ids=["one seed", "own seeds", "two seeds"],
+)
 def test_rows_of_a_joined_method_equal_each_alone(seeds: tuple[int, ...], by_hand: bool) -> None:
     problem = Tiny(by_hand=by_hand)
     together, seen = run(fleet(joined(*KINDS), seeds, problem=problem))

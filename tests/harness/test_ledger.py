@@ -105,3 +105,15 @@ def test_the_last_call_is_paid_although_the_sum_is_rounded_up() -> None:
         a.charge(0.1)
     with pytest.raises(BudgetSpent):
         a.charge(1e-6)
+
+
+def test_what_is_only_priced_is_not_entered() -> None:
+    a = account("gradients", 100)
+    a.charge(99.0, examples=99)
+    with a.priced() as price:
+        a.charge(0.1, examples=3)
+        a.charge(70.0, products=2)
+    assert price == {"gradients": 0.1 + 70.0, "examples": 3, "products": 2}
+    assert (a.gradients, a.examples, a.products) == (99.0, 99, 0)
+    with pytest.raises(BudgetSpent):
+        a.charge(**price)

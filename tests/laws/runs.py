@@ -14,6 +14,7 @@ from harness.binding import BoundObjective, Cases, DeviceData, initial_parameter
 from harness.ledger import Account, Clock
 from harness.spec import Budget
 from models.problem import Problem
+from optim.momentum_cuda import obstacle
 from optim.objective import Curvature, Method
 from optim.registry import BUILT_IN, find, resolve
 
@@ -30,7 +31,9 @@ SETTINGS = {
 """What each method is run with; a method that is built in and not here fails every law."""
 
 NAMES = [*BUILT_IN, "torch.optim.AdamW"]
-METHODS = [f"{name}@{backend}" for name in NAMES for backend in find(name).backends]
+HERE = {"torch", "numba"} if obstacle("cpu") else {"torch", "numba", "numba-cuda"}
+"""On a CPU @numba-cuda needs its simulator: tests/optim/test_momentum_cuda.py turns it on."""
+METHODS = [f"{name}@{b}" for name in NAMES for b in find(name).backends if b in HERE]
 BATCH = 8
 
 
@@ -123,7 +126,7 @@ class Run:
             {
                 "theta": self.theta,
                 "state": self.method.state_dict(self.state),
-                "positions": self.bound.positions(),
+                "positions": self.bound.batches.positions(),
             },
             file,
         )
@@ -134,8 +137,8 @@ class Run:
         read = torch.load(io.BytesIO(saved), weights_only=True)
         self.theta.copy_(read["theta"])
         self.method.load_state_dict(self.state, read["state"])
-        self.bound.move_to(read["positions"])
-        assert self.bound.positions() == read["positions"]
+        self.bound.batches.move_to(read["positions"])
+        assert self.bound.batches.positions() == read["positions"]
         return self
 
 

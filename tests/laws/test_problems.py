@@ -121,7 +121,7 @@ def test_ranks_have_the_batch_between_them(name: str, data: Data, ranks: int) ->
         for stream in ("gradient", "curvature"):
             taken = []
             for part, low, high in zip(parts, cuts, cuts[1:], strict=False):
-                part.move_to({stream: [start + low]})
+                part.batches.move_to({stream: [start + low]})
                 taken.append(part.next_batch(high - low, stream))
             batch = whole.next_batch(size, stream)
             assert torch.equal(torch.cat([each.inputs for each in taken], 1), batch.inputs)

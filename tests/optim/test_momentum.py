@@ -12,6 +12,7 @@ from torch import Tensor
 from optim import reference
 from optim.hyperparameters import UsageError
 from optim.momentum import CM, NAG, SGD, Momentum, State
+from optim.objective import FORESEEN
 from optim.objective import rows as column
 from optim.schedules import Schedule
 from tests.optim.dense import spectrum
@@ -411,3 +412,49 @@ def test_a_step_of_a_nan_row_leaves_the_others_alone(backend: str) -> None:
     assert spoilt[1].isnan().any()
     for k in (0, 2, 3):
         assert torch.equal(spoilt[k], sound[k])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("stretches", [(1, 1, 5), (FORESEEN, 3, FORESEEN, 20)])
+def test_foreseen_steps_are_the_steps(stretches: tuple[int, ...], backend: str) -> None:
+    """Wherever a stretch begins, its coefficients are those of its place in the run."""
+    method, steps = fleet(MIXED, backend), sum(stretches)
+    objective, theta = MovingObjective(), start(len(MIXED))
+    state = method.init(theta, 0, STEPS)
+    for updates in stretches:
+        method.foresee(state, state.t, updates)
+        for _ in range(updates):
+            method.step(theta, objective, state)
+    assert torch.equal(theta, train(fleet(MIXED, backend), steps, len(MIXED), budget=STEPS)[-1])
+
+
+def test_a_step_on_a_device_reads_its_coefficients_there() -> None:
+    """Nothing on the host but `left` changes in a step, so that a graph can repeat it."""
+    method, theta = fleet(MIXED, "torch"), start(len(MIXED))
+    state = method.init(theta, 0, STEPS)
+    method.foresee(state, 0, 3)
+    host = {name: value for name, value in vars(state).items() if not isinstance(value, Tensor)}
+    places = {name: value.data_ptr() for name, value in vars(state).items() if name not in host}
+    for _ in range(3):
+        method.step(theta, MovingObjective(), state)
+    assert {name: vars(state)[name] for name in host} == {**host, "left": 0}
+    method.foresee(state, 3, 2)
+    assert {name: vars(state)[name].data_ptr() for name in places} == places
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("rows", [[1, 3], [0], [0, 1], [2, 0, 3]])
+def test_rows_that_are_kept_go_on_as_before(rows: list[int], backend: str) -> None:
+    every, theta, objective = fleet(MIXED, backend), start(4), MovingObjective()
+    state = every.init(theta, 0, STEPS)
+    for _ in range(90):
+        every.step(theta, objective, state)
+    some = theta[rows]
+    kept, of_some = every.keep(state, rows, some)
+    other = MovingObjective()
+    other.batches = objective.batches
+    for _ in range(90):
+        every.step(theta, objective, state)
+        kept.step(some, other, of_some)
+    assert torch.equal(some, theta[rows])
+    assert (of_some.lookahead is some) == (not any(MIXED[row][0] == "nag" for row in rows))

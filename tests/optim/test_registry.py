@@ -95,9 +95,11 @@ def test_backends() -> None:
     assert resolve("nag@torch").backend == "torch"
     assert resolve("hf").backend == "torch"
     assert refusal("nag@nubma") == (
-        "nag has no backend 'nubma'; did you mean 'numba'? Allowed: torch, numba."
+        "nag has no backend 'nubma'; did you mean 'numba'? Allowed: torch, numba, numba-cuda."
     )
     assert refusal("hf@numba").startswith("hf has no backend 'numba'")
+    with pytest.raises(UsageError, match="nag@numba runs only on the CPU, not on cuda; write nag@"):
+        resolve("nag@numba", device="cuda")
 
 
 def test_a_grid_is_every_combination() -> None:

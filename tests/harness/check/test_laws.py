@@ -64,6 +64,7 @@ def test_a_problem_from_files(data_dir):
         ("asymmetric", {CURVATURE, DEFINITE, "padding stays 0"}, "uᵀGv, v in W1: expected "),
         ("negative", {CURVATURE, DEFINITE}, "uᵀGv, v in W1: expected "),
         ("rows", {ROWS}, "gradient of row 0: expected "),
+        ("groups", {ROWS}, "gradient of row 0: expected "),
         ("padding", {"padding stays 0"}, "expected 0 in the padding of gradient; found 1 values"),
         ("metric", {METRIC}, "expected 0 where outputs are the targets (to 1e-12); found 1e-06"),
         ("digest", {DIGEST}, "found 0000000000000000…, which is that of none of them"),

@@ -34,8 +34,8 @@ def test_a_healthy_machine(bench, workdir, monkeypatch):
     found = states(said)
     assert list(found) == [
         *("python", "torch", "numba", "sqlalchemy", "mlflow", "processor", "memory", "GPU"),
-        *("numba cache", "store", "disk", "data: curves", "data: mnist", "data: faces"),
-        "torch.distributed",
+        *("numba-cuda", "numba cache", "store", "disk", "data: curves", "data: mnist"),
+        *("data: faces", "torch.distributed"),
     ]
     assert found["torch"][1].startswith(torch.__version__)
     for package in ("numba", "sqlalchemy", "mlflow"):
