@@ -47,7 +47,9 @@ bench: $(RUN_STAMP)
 bench-smoke: $(RUN_STAMP)
 	$(VENV)/bin/python -m benchmarks.run --smoke
 
+# Numba's CUDA backend is large, and of use only with a GPU.
 bench-gpu: $(RUN_STAMP)
+	@! command -v nvidia-smi >/dev/null || $(PIP) -c constraints.txt -e '.[cuda]'
 	$(VENV)/bin/python -m benchmarks.run --gpu
 
 clean:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import store_url
 from harness.records import ClaimRecord
 from harness.report.claims import in_unit, interval, threshold
-from harness.store.results import Store
+
+if TYPE_CHECKING:
+    from harness.store.results import Store
 
 
 @click.command()
@@ -25,6 +26,10 @@ from harness.store.results import Store
 @click.option("--json", "path", type=click.Path(path_type=Path), required=True)
 def main(store: str | None, path: Path) -> None:
     """Write the newest decision on every claim at each preset."""
+    # Imported here, since the page is also rendered where there is no SQLAlchemy.
+    from harness.cli.options import store_url
+    from harness.store.results import Store
+
     with Store.open(store_url(store), create=False) as opened:
         newest: dict[tuple[str, int], ClaimRecord] = {}
         for record in opened.claims():

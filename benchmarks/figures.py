@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from statistics import median
 from typing import Any
 
 import torch
 
-from benchmarks.machine import machine
+from benchmarks.machine import CPU, machine
 from benchmarks.ratios import spread
 
 NOT_INSTALLED = "not installed"
@@ -30,9 +30,14 @@ class Figure:
     """The median of `measured`; it depends on what else the machine did."""
     against_seconds: float
     goal: float | None = None
-    """The ratio's median is to be at most this."""
+    """The ratio's median is to be at most this, and at least this where it is one of rates."""
     goal_seconds: float | None = None
     """`seconds` are to be below this."""
+    unit: str | None = None
+    """What both rates are in, where the ratio is one of rates; None: it is one of seconds."""
+    rate: float | None = None
+    """The median of `measured`."""
+    against_rate: float | None = None
 
 
 def figure(
@@ -58,6 +63,29 @@ def figure(
     )
 
 
+def rates(
+    case: str,
+    measured: tuple[str, Sequence[float], float],
+    against: tuple[str, Sequence[float], float],
+    unit: str,
+    *,
+    goal: float | None = None,
+) -> Figure:
+    """Return the figure of two named series of seconds, each in which so much work was done.
+
+    Work is in units whose rate has the unit `unit`; more is better.
+    """
+    (mine, seconds, work), (theirs, against_seconds, against_work) = measured, against
+    pairs = zip(seconds, against_seconds, strict=True)
+    return replace(
+        figure(case, (mine, seconds), (theirs, against_seconds), goal=goal),
+        ratio=spread([(work / a) / (against_work / b) for a, b in pairs]),
+        unit=unit,
+        rate=work / median(seconds),
+        against_rate=against_work / median(against_seconds),
+    )
+
+
 @dataclass(frozen=True)
 class Part:
     """One benchmark's result: a section of RESULTS.md."""
@@ -69,12 +97,12 @@ class Part:
     peers: Sequence[str] = field(default_factory=tuple)
     """Packages whose versions matter, or that are missing."""
 
-    def as_json(self, command: str, load: float) -> dict[str, Any]:
+    def as_json(self, command: str, load: float, device: torch.device = CPU) -> dict[str, Any]:
         """Return plain values with the machine; `load` is its load average before the run."""
         return {
             "title": self.title,
             "command": command,
-            "machine": machine(),
+            "machine": machine(device),
             "load": round(load, 2),
             "peers": {name: installed(name) for name in self.peers},
             "notes": list(self.notes),

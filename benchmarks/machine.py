@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
+CPU = torch.device("cpu")
 
-def machine() -> dict[str, object]:
-    """Return processor, cores, threads, versions, commit and date."""
+
+def machine(device: torch.device = CPU) -> dict[str, object]:
+    """Return processor or GPU, cores, threads, versions, commit and date."""
+    gpu = device.type == "cuda"
     return {
-        "processor": _processor(),
+        "processor": torch.cuda.get_device_name(device) if gpu else _processor(),
         "cores": torch.multiprocessing.cpu_count(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
@@ -21,6 +27,18 @@ def machine() -> dict[str, object]:
         "commit": _commit(),
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def ran_on(content: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a section that say on what, with what and how its result was made."""
+    machine = content["machine"]
+    peers = "".join(f", {name} {version}" for name, version in content["peers"].items())
+    return [
+        f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
+        f"torch {machine['torch']}{peers}; commit {machine['commit']}, {machine['date']}; "
+        f"load average before the run {content['load']}.",
+        f"Again: `{content['command']}`",
+    ]
 
 
 def _processor() -> str:
@@ -32,11 +50,15 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    found = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return found.stdout.strip() or None
+    """Return the commit, or what BENCH_COMMIT says where a copy has no history."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.strip()
+    except OSError:
+        found = ""
+    return found or os.environ.get("BENCH_COMMIT")

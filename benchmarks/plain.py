@@ -32,6 +32,19 @@ def cross_entropy(z: Tensor, targets: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(z, targets, reduction="sum") / len(z)
 
 
+def step(
+    model: nn.Sequential, inputs: Tensor, **options: bool
+) -> tuple[Callable[[], object], Callable[[], None]]:
+    """Return SGD's step with Nesterov, and what takes the gradient on these inputs before it."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True, **options)
+
+    def gradient() -> None:
+        optimizer.zero_grad()
+        cross_entropy(model(inputs), inputs).backward()
+
+    return optimizer.step, gradient
+
+
 def loop(model: nn.Sequential, inputs: Tensor, batch: int, **options: bool) -> Callable[[], None]:
     """Return one update after another: shuffled minibatches, autograd, SGD with Nesterov."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True, **options)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.fresh import Fresh
 from models.recurrent import SequenceProblem
 
 Forward = Callable[[Tensor], Tensor]
@@ -72,6 +73,29 @@ def gradients(
         return lambda: torch.autograd.grad(half_squared_error(forward(inputs), targets), parameters)
 
     return {LOOP: of(loop), MODULE: of(module)}
+
+
+def training(
+    problem: SequenceProblem, theta: Tensor, batch: int, **options: bool
+) -> Callable[[], None]:
+    """Return one update after another: new sequences, the loop over time, SGD with Nesterov.
+
+    The sequences come from the same stream as a trial's under seed 0, drawn ahead in blocks like
+    those.
+    """
+    forward, named = loop(problem, theta)
+    optimizer = torch.optim.SGD(
+        list(named.values()), lr=0.001, momentum=0.9, nesterov=True, **options
+    )
+    stream = Fresh(problem.task.draw, 0, "gradient")
+
+    def update() -> None:
+        inputs, targets = (torch.from_numpy(each).to(theta) for each in stream.take(batch))
+        optimizer.zero_grad()
+        half_squared_error(forward(inputs), targets).backward()
+        optimizer.step()
+
+    return update
 
 
 def sequences(problem: SequenceProblem, cases: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -25,12 +25,16 @@ class Timed:
 
     call: Callable[[], object]
     repeat: int = 1
+    makes: int = 1
+    """How many of what is timed one call makes."""
+    before: Callable[[], object] | None = None
+    """Called before each call, off the clock."""
 
 
 def interleaved(
     candidates: Mapping[str, Timed], rounds: int, device: torch.device | None = None
 ) -> dict[str, list[float]]:
-    """Return the seconds a call of every candidate in every round.
+    """Return the seconds a call of every candidate in every round, or each of what a call makes.
 
     One more round goes first, uncounted; fewer than `rounds` are made where they would take
     longer than LIMIT. The order of the candidates is reversed from round to
@@ -51,12 +55,23 @@ def interleaved(
 
 
 def _seconds(candidate: Timed, device: torch.device | None) -> float:
+    if candidate.before is None:
+        spent = _span(candidate.call, candidate.repeat, device)
+    else:
+        spent = 0.0
+        for _ in range(candidate.repeat):
+            candidate.before()
+            spent += _span(candidate.call, 1, device)
+    return spent / (candidate.repeat * candidate.makes)
+
+
+def _span(call: Callable[[], object], repeat: int, device: torch.device | None) -> float:
     _wait(device)
     start = time.perf_counter()
-    for _ in range(candidate.repeat):
-        candidate.call()
+    for _ in range(repeat):
+        call()
     _wait(device)
-    return (time.perf_counter() - start) / candidate.repeat
+    return time.perf_counter() - start
 
 
 def _wait(device: torch.device | None) -> None:

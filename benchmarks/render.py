@@ -10,8 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import adding, claims
+from benchmarks import adding, claims, projection, table_section
+from benchmarks.grids import TABLES
 from benchmarks.long_sections import martens, nag
+from benchmarks.machine import ran_on
+from harness.report.table import number
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent / "RESULTS.md"
@@ -22,7 +25,8 @@ Rendered from `benchmarks/results/*.json` by `python -m benchmarks.render`; do n
 
 A ratio is the median over n rounds of *measured* ÷ *against*. Both are timed in turns in one
 process, so that whatever else the machine does hits both; the seconds beside it are medians of
-the same rounds, hold for that machine at that hour, and are there for orientation only.
+the same rounds, hold for that machine at that hour, and are there for orientation only. Where
+rates stand in their place the ratio is one of rates, and more is better.
 """
 
 
@@ -38,8 +42,6 @@ def page(folder: Path) -> str:
 
 def section(content: Mapping[str, Any]) -> str:
     """Return one benchmark's section: where and how it ran, its table, its notes."""
-    machine = content["machine"]
-    peers = "".join(f", {name} {version}" for name, version in content["peers"].items())
     table = [
         "| case | threads | measured | against | **ratio** | quartiles | min – max | n "
         "| measured | against | goal |",
@@ -50,10 +52,7 @@ def section(content: Mapping[str, Any]) -> str:
         [
             f"## {content['title']}",
             "",
-            f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
-            f"torch {machine['torch']}{peers}; commit {machine['commit']}, {machine['date']}; "
-            f"load average before the run {content['load']}.",
-            f"Again: `{content['command']}`",
+            *ran_on(content),
             "",
             *table,
             "",
@@ -74,8 +73,7 @@ def _row(figure: Mapping[str, Any]) -> str:
         f"{ratio['low_quartile']:.3g} – {ratio['high_quartile']:.3g}",
         f"{ratio['min']:.3g} – {ratio['max']:.3g}",
         ratio["n"],
-        _seconds(figure["seconds"]),
-        _seconds(figure["against_seconds"]),
+        *_each(figure),
         _goal(figure),
     ]
     return "| " + " | ".join(map(str, cells)) + " |"
@@ -90,10 +88,19 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1e3:.3g} ms"
 
 
+def _each(figure: Mapping[str, Any]) -> list[str]:
+    """Return what was measured of either: rates, or seconds."""
+    if unit := figure.get("unit"):
+        return [f"{number(figure[name])} {unit}" for name in ("rate", "against_rate")]
+    return [_seconds(figure[name]) for name in ("seconds", "against_seconds")]
+
+
 def _goal(figure: Mapping[str, Any]) -> str:
-    if figure["goal"] is not None:
-        met = figure["ratio"]["median"] <= figure["goal"]
-        return f"≤ {figure['goal']:.3g}: {'yes' if met else 'no'}"
+    goal, ratio = figure["goal"], figure["ratio"]["median"]
+    if goal is not None and figure.get("unit"):
+        return f"≥ {goal:.3g}: {'yes' if ratio >= goal else 'no'}"
+    if goal is not None:
+        return f"≤ {goal:.3g}: {'yes' if ratio <= goal else 'no'}"
     if figure["goal_seconds"] is not None:
         met = figure["seconds"] < figure["goal_seconds"]
         return f"< {_seconds(figure['goal_seconds'])}: {'yes' if met else 'no'}"
@@ -109,11 +116,20 @@ SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "hf_rows": section,
     "recording": section,
     "start": section,
+    "momentum_cuda": section,
+    "mnist_cuda": section,
+    "add_cuda": section,
+    "projection_cuda": projection.section,
     "update_cuda": section,
     "hf_cuda": section,
     "rnn_cuda": section,
     "rows_cuda": section,
     "hf_rows_cuda": section,
+    **{
+        f"table{table.number}_{task}": table_section.section
+        for table in TABLES.values()
+        for task in table.published
+    },
     "claims": claims.section,
     "martens_log": martens,
     "adding": adding.section,

@@ -95,7 +95,7 @@ def ours(problem: DeepAutoencoder, data: DeviceData, seed: int) -> Iterator[Poin
         while "stop" not in report:
             account.clock.start()
             # Fleet.run evaluates on a grid of its budget; here every iteration is looked at.
-            fleet._step()
+            fleet.advance()
             account.clock.stop()
             report = dict(fleet._report)
             error = evaluate(problem, fleet.theta, data.train)[0].item()

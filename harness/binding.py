@@ -15,14 +15,13 @@ from harness.batches import Batches
 from harness.cuda_graph import Replayed, captures
 from harness.ledger import Account
 from harness.seeds import generator
+from harness.slices import SLICE, evaluated_at_once
 from models.problem import Data, Draw, Problem, to_tensor
 from optim.hyperparameters import UsageError
 from optim.objective import FULL, Batch, Curvature, Full, Stream
 
 OBSERVED = 100
 """Test cases on which a network is asked what it shows of itself."""
-SLICE = 2_500
-"""Larger batches are computed in slices of so many cases, to bound memory."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,13 @@ class Cases:
         """Number of cases a row."""
         return self.inputs.shape[1]
 
-    def slices(self) -> Iterator[tuple[Cases, float]]:
-        """Yield slices of at most SLICE cases, each with its share of the whole."""
-        if self.cases <= SLICE:
+    def slices(self, most: int) -> Iterator[tuple[Cases, float]]:
+        """Yield slices of at most so many cases, each with its share of the whole."""
+        if self.cases <= most:
             yield self, 1.0
             return
-        for start in range(0, self.cases, SLICE):
-            some = slice(start, start + SLICE)
+        for start in range(0, self.cases, most):
+            some = slice(start, start + most)
             part = Cases(self.inputs[:, some], self.targets[:, some])
             yield part, part.cases / self.cases
 
@@ -116,7 +115,7 @@ class BoundObjective:
         assert isinstance(on, Cases)
         self._account.charge(self._passes.prices.loss * on.cases)
         value = theta.new_zeros(theta.shape[0], dtype=torch.float64)
-        for part, share in on.slices():
+        for part, share in on.slices(SLICE):
             value.add_(self._passes.loss(theta, part.inputs, part.targets), alpha=share)
         return value
 
@@ -134,7 +133,7 @@ class BoundObjective:
         value = theta.new_zeros(theta.shape[0], dtype=torch.float64)
         self._gradient.zero_()
         some = torch.zeros_like(theta)
-        for part, share in on.slices():
+        for part, share in on.slices(SLICE):
             loss = self._passes.gradient(theta, part.inputs, part.targets, some)
             value.add_(loss, alpha=share)
             self._gradient.add_(some, alpha=share)
@@ -145,7 +144,7 @@ class BoundObjective:
         assert isinstance(on, Cases)
         self._account.charge(self._passes.prices.squared_gradient * on.cases)
         value = torch.zeros_like(theta)
-        for part, share in on.slices():
+        for part, share in on.slices(SLICE):
             some = self._passes.squared_gradient(theta, part.inputs, part.targets)
             value.add_(some, alpha=share)
         return value
@@ -160,7 +159,7 @@ class BoundObjective:
         try:
             parts = [
                 (self._passes.curvature(theta, part.inputs, part.targets, structural), share)
-                for part, share in on.slices()
+                for part, share in on.slices(SLICE)
             ]
         except ValueError as error:
             if structural is None:
@@ -200,7 +199,7 @@ def evaluate(
     passes = problem.passes()
     metric = theta.new_zeros(theta.shape[0], dtype=torch.float64)
     loss = torch.zeros_like(metric)
-    for part, share in cases.slices():
+    for part, share in cases.slices(evaluated_at_once(theta.shape[0])):
         z = passes.logits(theta, part.inputs)
         metric.add_(
             problem.metric.per_case(z, part.targets).mean(1, dtype=torch.float64), alpha=share

@@ -68,7 +68,7 @@ def _run(
     run = runs.new(kind, command)
     prepared, unwritten = runs.prepared, None
     with runs.finishing(run) as summary:
-        ids = run.execute(planned)
+        ids = runs.execute(run, planned)
         # A trial on record bears the label that it had in the comparison it was run for.
         recorded = [
             replace(run.store.trial(trial_id), method=trial.candidate.label)
@@ -111,7 +111,7 @@ def _tune(runs: Runs, prepared: Prepared) -> dict[str, Any]:
     say(f"Tuning: {len(planned)} trials on seeds that are not reported.")
     run = runs.new("tuning", shlex.join(["bench", *sys.argv[1:]]))
     with runs.finishing(run):
-        ids = run.execute(planned)
+        ids = runs.execute(run, planned)
     values = {i: runs.store.trial(i) for i in ids}
     problem, chosen, efforts = prepared.problem, [], []
     for points in prepared.points:

@@ -18,13 +18,17 @@ class Interrupted:
         return bool(self.name)
 
 
+class InterruptedRun(Exception):
+    """A signal ended the run; everything measured until then is recorded."""
+
+
 @contextmanager
-def signals() -> Iterator[Interrupted]:
-    """Turn SIGINT and SIGTERM into a flag while the block runs; a second Ctrl-C ends it at once."""
+def signals(at_once: signal.Signals = signal.SIGINT) -> Iterator[Interrupted]:
+    """Turn SIGINT and SIGTERM into a flag while the block runs; `at_once` as second one ends it."""
     flag = Interrupted()
 
     def note(number: int, frame: FrameType | None) -> None:
-        if flag and number == signal.SIGINT:
+        if flag and number == at_once:
             raise KeyboardInterrupt
         flag.name = flag.name or signal.Signals(number).name
 

@@ -1,14 +1,14 @@
-"""Running planned trials in this process, and recording each as it goes."""
+"""Running a fleet of planned trials in this process, and recording each as it goes."""
 
 from __future__ import annotations
 
 import os
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
-from typing import Protocol as Contract
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from harness.binding import DeviceData, initial_parameters
 from harness.errors import Infrastructure
 from harness.fleet import Fleet, Outcome, Progress
 from harness.interrupt import Interrupted
-from harness.planning import Trial, fleets
+from harness.memory import Memory, out_of_memory
+from harness.planning import Trial
 from harness.records import Measurement, Status
 from harness.report.files import BEFORE_TRAINING, RECONSTRUCTIONS, both_errors
 from harness.report.plots import reconstructions
@@ -39,6 +40,8 @@ class Machine:
     device: torch.device
     threads: int
     precision: Precision
+    beside: int = 0
+    """How many other fleets run on it at the same time, each in a process of its own."""
 
     def prepare(self) -> None:
         """Set threads and the precision of matrix products for this process."""
@@ -47,26 +50,16 @@ class Machine:
 
     def context(self, rows: int) -> dict[str, object]:
         """Return what may change a measured time."""
-        return context(self.device, self.threads, self.precision, 1, rows, 0)
+        return context(self.device, self.threads, self.precision, 1, rows, self.beside)
 
-
-class Bars(Contract):
-    """Shows how fleets get on."""
-
-    def fleet(self, label: str, number: int, total: int) -> AbstractContextManager[None]:
-        """Begin the bar of a fleet."""
-
-    def update(self, progress: Progress) -> None:
-        """Move the present fleet's bar."""
-
-
-class InterruptedRun(Exception):
-    """A signal ended the run; everything measured until then is recorded."""
+    def shared_by(self, processes: int) -> Machine:
+        """Return the share of one of several processes: its threads, and how many are beside it."""
+        return replace(self, threads=self.threads // processes, beside=processes - 1)
 
 
 @dataclass
 class Run:
-    """Everything that running a set of trials needs."""
+    """Everything that running the fleets of a comparison needs."""
 
     store: Store
     comparison_id: str
@@ -76,79 +69,45 @@ class Run:
     tensors: DeviceData
     machine: Machine
     interrupted: Interrupted
-    bars: Bars
     say: Callable[[str], None]
     timed: bool = False
-    fresh: bool = False
 
-    def execute(self, planned: Sequence[Trial]) -> list[int]:
-        """Run what is not on record yet, and return the ids of all trials, in order."""
-        ids: dict[int, int] = {}
-        numbers = {id(trial): number for number, trial in enumerate(planned)}
-        groups: list[list[Trial]] = []
-        for group in fleets(planned, self.problem, self.machine.device, self.timed):
-            found = [] if self.fresh else [self._recorded(t, len(group)) for t in group]
-            known = [trial_id for trial_id in found if trial_id is not None]
-            if len(known) < len(group):
-                # Run whole: rows of a smaller fleet would be trials in another context.
-                groups.append(group)
-                continue
-            for trial, trial_id in zip(group, known, strict=True):
-                self.store.adopt(self.comparison_id, trial_id)
-                ids[numbers[id(trial)]] = trial_id
-        if ids:
-            self.say(
-                f"{len(ids)} of {len(planned)} trials are on record, with the same key, source and "
-                "context, and are reused (--fresh runs them again)."
-            )
-        spool = self.store.artifacts.parent / "spool"
-        with Recorder(self.store, spool, self.say, self.comparison_id) as recorder:
-            for index, group in enumerate(groups):
-                labels = ", ".join(dict.fromkeys(t.candidate.label for t in group))
-                seeds = ", ".join(str(t.spec.seed) for t in group)
-                with self.bars.fleet(f"{labels} s{seeds}", index + 1, len(groups)):
-                    begun = self._train(group, recorder)
-                ids |= {numbers[id(t)]: trial for t, trial in zip(group, begun, strict=True)}
-                if self.interrupted:
-                    break
-            entered = recorder.close()
-        if self.interrupted:
-            raise InterruptedRun
-        if not entered:
-            raise Infrastructure(
-                f"The store {self.store.shown_url} could not take everything. What it lacks "
-                f"is kept in {spool}, and the next run enters it; then the same command shows "
-                "the result."
-            )
-        return [ids[number] for number in range(len(planned))]
+    @property
+    def spool(self) -> Path:
+        """Where what the store cannot take is kept."""
+        return self.store.artifacts.parent / "spool"
 
-    def _recorded(self, trial: Trial, rows: int) -> int | None:
+    @cached_property
+    def memory(self) -> Memory:
+        """What fleets need, and what there was when it was first asked for."""
+        return Memory(self.problem, self.tensors)
+
+    def recorder(self) -> Recorder:
+        """Begin to record; what is measured goes to the store from a thread of its own."""
+        return Recorder(self.store, self.spool, self.say, self.comparison_id)
+
+    def recorded(self, trial: Trial, rows: int) -> int | None:
         """Return the id of a trial on record that is as good as running this one in K `rows`."""
         found = self.store.find_reusable(
-            trial.spec.key, self._source(trial), key_of(self.machine.context(rows))
+            trial.spec.key, self.source(trial), key_of(self.machine.context(rows))
         )
         if found is None or (self.timed and found.seconds_are != "alone"):
             return None
         return found.id
 
-    def _source(self, trial: Trial) -> str:
+    def source(self, trial: Trial) -> str:
+        """Return the digest of the source that a trial runs: its method's and the problem's."""
         made_by = self.problem.made_by
         parts = [type(self.problem)] if made_by is None else [type(self.problem), made_by]
         return source_digest(type(trial.candidate.method), *parts)
 
-    def _train(self, group: Sequence[Trial], recorder: Recorder) -> list[int]:
-        first, *others = (trial.candidate.method for trial in group)
-        method = first.join(others) if others else first
-        fleet = Fleet(
-            self.problem,
-            self.tensors,
-            method,
-            [trial.spec.seed for trial in group],
-            self.protocol.budget,
-            self.protocol.evaluations,
-        )
+    def train(
+        self, group: Sequence[Trial], recorder: Recorder, show: Callable[[Progress], None]
+    ) -> list[int]:
+        """Run one fleet, record it and return the ids of its trials, in order."""
+        fleet = self._fleet(group)
         begun: list[int] = []
-        observer = _Recording(recorder, begun, self.bars, self.interrupted)
+        observer = _Recording(recorder, begun, show, self.interrupted)
         about, context = info(), self.machine.context(len(group))
         try:
             for trial in group:
@@ -158,7 +117,7 @@ class Run:
                         trial.spec,
                         label=trial.candidate.label,
                         purpose=trial.purpose,
-                        source_digest=self._source(trial),
+                        source_digest=self.source(trial),
                         context=context,
                         info=about | _choices(trial),
                         fleet_rows=len(group),
@@ -171,11 +130,14 @@ class Run:
         except BaseException as error:
             by_hand = isinstance(error, KeyboardInterrupt)
             status: Status = "interrupted" if by_hand else "failed"
-            reason = "interrupted by a signal" if by_hand else repr(error)
+            ran_out = self._ran_out(error, group)
+            reason = "interrupted by a signal" if by_hand else str(ran_out or repr(error))
             for row, trial_id in enumerate(begun):
                 recorder.end(
                     trial_id, status, reason, fleet.account.ledger(), observer.last.get(row)
                 )
+            if ran_out is not None:
+                raise ran_out from error
             raise
         for row, (trial, trial_id, outcome) in enumerate(zip(group, begun, outcomes, strict=True)):
             try:
@@ -189,6 +151,27 @@ class Run:
                     trial_id, outcome.status, outcome.reason, outcome.ledger, observer.last[row]
                 )
         return begun
+
+    def _fleet(self, group: Sequence[Trial]) -> Fleet:
+        first, *others = (trial.candidate.method for trial in group)
+        try:
+            return Fleet(
+                self.problem,
+                self.tensors,
+                first.join(others) if others else first,
+                [trial.spec.seed for trial in group],
+                self.protocol.budget,
+                self.protocol.evaluations,
+            )
+        except Exception as error:
+            if (ran_out := self._ran_out(error, group)) is not None:
+                raise ran_out from error
+            raise
+
+    def _ran_out(self, error: BaseException, group: Sequence[Trial]) -> Infrastructure | None:
+        """Return what to say where memory ran out, else None."""
+        methods = [trial.candidate.method for trial in group]
+        return out_of_memory(error, self.memory, methods, len(group))
 
     def _picture(self, trial: Trial, trial_id: int, outcome: Outcome, last: Measurement) -> None:
         """Keep a trial's reconstructions of some cases, before training and after.
@@ -221,22 +204,30 @@ class Run:
         return shown.reshape(-1, *self.data.image_shape)
 
 
+def label_of(group: Sequence[Trial]) -> str:
+    """Return what a fleet is called while it runs: its methods and seeds."""
+    labels = ", ".join(dict.fromkeys(trial.candidate.label for trial in group))
+    return f"{labels} s{', '.join(str(trial.spec.seed) for trial in group)}"
+
+
 class _Recording:
     """Passes a fleet's measurements on to the recorder and its progress to the bar."""
 
     def __init__(
-        self, recorder: Recorder, trials: Sequence[int], bars: Bars, interrupted: Interrupted
+        self,
+        recorder: Recorder,
+        trials: Sequence[int],
+        show: Callable[[Progress], None],
+        interrupted: Interrupted,
     ) -> None:
         self._recorder, self._trials = recorder, trials
-        self._bars, self._interrupted = bars, interrupted
+        self._interrupted = interrupted
+        self.progressed = show
         self.last: dict[int, Measurement] = {}
 
     def measured(self, row: int, measurement: Measurement) -> None:
         self.last[row] = measurement
         self._recorder.measure(self._trials[row], measurement)
-
-    def progressed(self, progress: Progress) -> None:
-        self._bars.update(progress)
 
     def stopping(self) -> bool:
         return bool(self._interrupted)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
+from itertools import chain, pairwise
+from typing import Literal, TypeVar
 
 from harness.defaults import scaled_schedule, tuned
 from harness.errors import Usage
 from harness.fleet import updates_of
+from harness.memory import Memory
 from harness.spec import Budget, MethodSpec, Protocol, TrialSpec
 from models.problem import Data, Problem
 from optim.objective import Method
@@ -19,13 +20,14 @@ from optim.registry import find, make
 from optim.text import Written
 
 Purpose = Literal["reported", "tuning"]
+T = TypeVar("T")
 
-ROW_VALUES = 2**27
-"""On a GPU a fleet holds at most so many parameters: some seven tensors of that size are alive."""
-SMALL_ROW = 2**18
 CPU_ROWS = 16
-"""On a CPU rows of at most so many parameters go together, at most so many rows: a small network's
-update is mostly overhead, which they share; a large one's is not."""
+CPU_OPERATIONS = 1.2e8
+"""On a CPU rows go together, at most so many, where a gradient takes at most so many floating-point
+operations a row: about 6 to each weight, case and time step. An update is partly overhead then,
+which they share. On one thread 16 rows cost 0.35 to 0.7 of one by one, each, below 3e7 of them (add
+at 4 and 20 cases), 0.86 to 0.95 up to 1.1e8 (curves/quick, mnist/quick), and above 0.95 to 1.05."""
 
 
 @dataclass(frozen=True)
@@ -129,24 +131,56 @@ def trials(
     ]
 
 
-def fleets(
-    planned: Sequence[Trial], problem: Problem, device: torch.device, timed: bool
-) -> list[list[Trial]]:
+def into_fleets(planned: Sequence[Trial], memory: Memory, timed: bool) -> list[list[Trial]]:
     """Group trials into fleets, each to run as one tensor program; methods take turns.
 
-    Rows that can be joined are, up to the memory they need on a GPU, and on a CPU where
-    it pays (benchmarks/RESULTS.md, "K trials as one fleet"). A timed trial is always alone.
+    Rows that can be joined are, as far as memory reaches, and on a CPU where it pays. A timed
+    trial is always alone. Infrastructure where the memory does not do for a single trial.
     """
-    size = problem.layout.size
-    if timed or (device.type == "cpu" and size > SMALL_ROW):
-        return [[trial] for trial in planned]
-    rows = CPU_ROWS if device.type == "cpu" else max(1, ROW_VALUES // size)
     groups: dict[object, list[Trial]] = {}
     for number, trial in enumerate(planned):
-        key = trial.candidate.method.fleet_key
+        key = None if timed else trial.candidate.method.fleet_key
         groups.setdefault(("alone", number) if key is None else key, []).append(trial)
-    return [
-        group[start : start + rows]
-        for group in groups.values()
-        for start in range(0, len(group), rows)
-    ]
+    cut = []
+    for group in groups.values():
+        every = [trial.candidate.method for trial in group]
+        wanted = min(len(group), worth_joining(memory, every[0]))
+        cut += by_seed(group, memory.rows(every, wanted))
+    turn = {id(trial): number for number, trial in enumerate(planned)}
+    return sorted(cut, key=lambda fleet: turn[id(fleet[0])])
+
+
+def worth_joining(memory: Memory, method: Method) -> int:
+    """Return how many rows of a method it is worth to join, whatever memory they need."""
+    if memory.device.type != "cpu":
+        return sys.maxsize
+    return CPU_ROWS if memory.operations(method) <= CPU_OPERATIONS else 1
+
+
+def by_seed(group: Sequence[Trial], most: int) -> list[list[Trial]]:
+    """Cut trials that can be joined into fleets of at most so many, and as equal as can be.
+
+    A fleet has whole seeds, equally many trials of each, one seed after another, so that those of
+    a seed share its batches; or it has a part of one seed, where that has more trials than fit.
+    Seeds with different numbers of trials are not joined.
+    """
+    of_seed: dict[int, list[Trial]] = {}
+    for trial in group:
+        of_seed.setdefault(trial.spec.seed, []).append(trial)
+    alike: dict[int, list[list[Trial]]] = {}
+    for rows in of_seed.values():
+        alike.setdefault(len(rows), []).append(rows)
+    cut: list[list[Trial]] = []
+    for each, seeds in alike.items():
+        if each > most:
+            cut += [part for rows in seeds for part in _evenly(rows, most)]
+        else:
+            cut += [list(chain(*some)) for some in _evenly(seeds, most // each)]
+    return cut
+
+
+def _evenly(items: Sequence[T], most: int) -> list[list[T]]:
+    """Cut into as few parts as can be, of at most so many; their sizes differ by 1 at most."""
+    parts = -(-len(items) // most)
+    ends = [len(items) * i // parts for i in range(parts + 1)]
+    return [list(items[start:end]) for start, end in pairwise(ends)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -11,8 +11,11 @@ from typing import Any, Literal
 import click
 
 from harness.binding import DeviceData
-from harness.interrupt import Interrupted, signals
-from harness.launch import DTYPES, InterruptedRun, Run
+from harness.execution import execute
+from harness.interrupt import Interrupted, InterruptedRun, signals
+from harness.launch import DTYPES, Run
+from harness.planning import Trial
+from harness.pool import Pool
 from harness.progress import Bars
 from harness.request import Prepared, Request, say
 from harness.store.results import Store
@@ -43,11 +46,14 @@ class Runs:
             tensors=self.tensors,
             machine=self.prepared.machine,
             interrupted=self.interrupted,
-            bars=Bars(),
             say=say,
             timed=self.request.timed,
-            fresh=self.request.fresh,
         )
+
+    def execute(self, run: Run, planned: Sequence[Trial]) -> list[int]:
+        """Run what is not on record yet, and return the ids of all trials, in order."""
+        pool = Pool(self.request, self.prepared.points)
+        return execute(run, planned, Bars(), pool, self.request.fresh)
 
     @contextmanager
     def finishing(self, run: Run) -> Iterator[dict[str, Any]]:

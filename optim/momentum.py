@@ -1,13 +1,15 @@
 """SGD, classical momentum and Nesterov's accelerated gradient on flat parameters, K trials at once.
 
-The three differ by one number a row, the look-ahead. With y_t = θ_t + look·μ_t v_t the
-point at which the gradient is taken, an update is
+The three differ by one number a row, the look-ahead. What is kept is not θ but the point at which
+the gradient is taken, y_t = θ_t + look·μ_t v_t. In these terms an update, v ← μ_t v − ε ∇f(y) and
+θ ← θ + v, is
 
-    v ← μ_t v − ε ∇f(y)        θ ← θ + v        y ← θ + look·μ_{t+1} v
+    v ← μ_t v − ε ∇f(y)        y ← y + ahead·v − look·ε ∇f(y)
 
-look = 1 is NAG and look = 0 classical momentum; SGD is the case μ = 0 (Sutskever et al.
-2013, Eqs. 1–4). μ_{t+1} is known at t, so one pass over memory does it all. This is not
-`torch.optim.SGD(nesterov=True)`, which uses μ_t in both places, keeps −v/ε and holds y.
+with ahead = μ_{t+1} for look = 1, which is NAG, and ahead = 1 for look = 0, classical momentum; SGD
+is the case μ = 0 (Sutskever et al. 2013, Eqs. 1–4). μ_{t+1} is known at t, so one pass over memory
+does it all: it reads y, v and the gradient and writes y and v. This is not
+`torch.optim.SGD(nesterov=True)`, which holds y too, but uses μ_t in both places and keeps −v/ε.
 """
 
 from __future__ import annotations
@@ -63,17 +65,17 @@ FINAL_MU = Hyperparameter("final_mu", float, 0.9, "momentum of the final phase",
 
 @dataclass
 class State:
-    """Velocity, look-ahead point, and the coefficients of the updates to come."""
+    """Velocity, and the coefficients of the updates to come."""
 
     v: Float[Tensor, "K P"]
-    lookahead: Float[Tensor, "K P"]
-    """y; the same tensor as θ where no row looks ahead."""
     schedules: list[Schedule]
     lr: Float[Tensor, "K 1"]
+    look: Float[Tensor, "K 1"]
+    """1 for rows that look ahead, 0 for others."""
     l2: Float[Tensor, "K 1"] | None
     """None where no row has any."""
     coefficients: Float[Tensor, "n 2 K 1"]
-    """μ_t and look·μ_{t+1} of the updates from `begun` on, in θ's place."""
+    """μ_t and `ahead` of the updates from `begun` on, in θ's place."""
     place: Int[Tensor, " 1"]
     """Which of them is next: a step on a device counts there, and asks nobody."""
     begun: int = 0
@@ -141,8 +143,8 @@ class Momentum(Method):
 
     @property
     def vectors(self) -> int:
-        """θ, v and the gradient, and y where a row looks ahead."""
-        return 4 if any(row.look for row in self._rows) else 3
+        """y, v and the gradient."""
+        return 3
 
     @property
     def linearized(self) -> float:
@@ -169,9 +171,8 @@ class Momentum(Method):
         return mu if budget is None else FinalPhase(mu, budget, h["final"], h["final_mu"])
 
     def init(self, theta: Float[Tensor, "K P"], seed: int, budget: int | None) -> State:
-        """Return zero velocity at t = 0; the look-ahead point is θ."""
+        """Return zero velocity at t = 0, where y is θ."""
         self.require_backend(self.backend, theta.device.type)
-        looks = any(row.look for row in self._rows)
         schedules = [row.schedule(budget) for row in self._rows]
         l2 = [row.hyperparameters["l2"] for row in self._rows]
         if self.backend == "numba":
@@ -180,9 +181,9 @@ class Momentum(Method):
             momentum_cuda.compile_for(theta)
         return State(
             v=torch.zeros_like(theta),
-            lookahead=theta.clone() if looks else theta,
             schedules=schedules,
             lr=rows([row.hyperparameters["lr"] for row in self._rows], theta),
+            look=rows([row.look for row in self._rows], theta),
             l2=rows(l2, theta) if any(l2) else None,
             coefficients=theta.new_zeros((FORESEEN, 2, len(theta), 1)),
             place=torch.zeros(1, dtype=torch.int64, device=theta.device),
@@ -191,25 +192,24 @@ class Momentum(Method):
     def step(
         self, theta: Float[Tensor, "K P"], objective: Objective, state: State
     ) -> Mapping[str, Any]:
-        """Make one update of every row."""
+        """Make one update of every row; `theta` holds y."""
         batch = objective.next_batch(self.hyperparameters["batch"])
-        loss, gradient = objective.gradient(state.lookahead, on=batch)
+        loss, gradient = objective.gradient(theta, on=batch)
         if state.l2 is not None:
-            gradient.addcmul_(state.lookahead, state.l2)
+            gradient.addcmul_(theta, state.l2)
         if not state.left:
             self.foresee(state, state.t, FORESEEN)
         state.left -= 1
         mu, ahead = state.coefficients.index_select(0, state.place)[0].unbind()
         state.place.add_(1)
-        update = UPDATES[self.backend]
-        update(theta, state.v, state.lookahead, gradient, state.lr, mu, ahead)
+        UPDATES[self.backend](theta, state.v, gradient, state.lr, mu, ahead, state.look)
         return {"loss": loss}
 
     def foresee(self, state: State, t: int, updates: int) -> None:
-        """Put μ and look·μ of the steps t … t + updates − 1 where `step` reads them."""
+        """Put μ_t and `ahead` of the steps t … t + updates − 1 where `step` reads them."""
         mu = [[schedule(t + i) for schedule in state.schedules] for i in range(updates + 1)]
         looks = [row.look for row in self._rows]
-        ahead = [[look * m for look, m in zip(looks, now, strict=True)] for now in mu[1:]]
+        ahead = [[m if look else 1.0 for look, m in zip(looks, now, strict=True)] for now in mu[1:]]
         table = torch.tensor(list(zip(mu, ahead, strict=False)), dtype=state.lr.dtype).unsqueeze(3)
         if state.place.is_cuda:
             table = table.pin_memory()
@@ -218,17 +218,19 @@ class Momentum(Method):
         state.begun, state.left = t, updates
 
     def iterate(self, theta: Float[Tensor, "K P"], state: State) -> Float[Tensor, "K P"]:
-        """Return θ itself."""
-        return theta
+        """Return θ = y − look·μ_t v."""
+        if not any(row.look for row in self._rows):
+            return theta
+        mu = rows([schedule(state.t) for schedule in state.schedules], theta)
+        return torch.addcmul(theta, state.v, state.look * mu, value=-1)
 
     def state_dict(self, state: State) -> dict[str, Any]:
-        """Return velocity, look-ahead point and t."""
-        return {"v": state.v.clone(), "lookahead": state.lookahead.clone(), "t": state.t}
+        """Return velocity and t."""
+        return {"v": state.v.clone(), "t": state.t}
 
     def load_state_dict(self, state: State, saved: Mapping[str, Any]) -> None:
         """Go on from a saved state."""
         state.v.copy_(saved["v"])
-        state.lookahead.copy_(saved["lookahead"])
         state.begun, state.left = saved["t"], 0
         state.place.zero_()
 
@@ -238,12 +240,11 @@ class Momentum(Method):
         """Return method and state of some of the rows, whose θ is now `theta`."""
         first, *others = (self._rows[row] for row in rows)
         kept, some = first.join(others), list(rows)
-        looks = any(row.look for row in kept._rows)
         return kept, State(
             v=state.v[some],
-            lookahead=state.lookahead[some] if looks else theta,
             schedules=[state.schedules[row] for row in some],
             lr=state.lr[some],
+            look=state.look[some],
             l2=None if state.l2 is None else state.l2[some],
             coefficients=state.coefficients[:, :, some],
             place=torch.zeros_like(state.place),
@@ -278,19 +279,17 @@ class SGD(Momentum):
 
 
 def torch_update(
-    theta: Float[Tensor, "K P"],
+    y: Float[Tensor, "K P"],
     v: Float[Tensor, "K P"],
-    lookahead: Float[Tensor, "K P"],
     gradient: Float[Tensor, "K P"],
     lr: Float[Tensor, "K 1"],
     mu: Float[Tensor, "K 1"],
     ahead: Float[Tensor, "K 1"],
+    look: Float[Tensor, "K 1"],
 ) -> None:
-    """v ← μv − εg, θ ← θ + v, y ← θ + ahead·v, in place; y may be θ, where nothing is ahead."""
+    """v ← μv − εg, y ← y + (ahead·v − look·εg), in place; the gradient is written over."""
     v.mul_(mu).addcmul_(gradient, lr, value=-1)
-    theta.add_(v)
-    if lookahead is not theta:
-        torch.addcmul(theta, v, ahead, out=lookahead)
+    y.add_(gradient.mul_(look * -lr).addcmul_(v, ahead))
 
 
 UPDATES: dict[str, Callable[..., None]] = {

@@ -15,16 +15,16 @@ from torch import Tensor
 
 
 def fused_update(
-    theta: Float[Tensor, "K P"],
+    y: Float[Tensor, "K P"],
     v: Float[Tensor, "K P"],
-    lookahead: Float[Tensor, "K P"],
     gradient: Float[Tensor, "K P"],
     lr: Float[Tensor, "K 1"],
     mu: Float[Tensor, "K 1"],
     ahead: Float[Tensor, "K 1"],
+    look: Float[Tensor, "K 1"],
 ) -> None:
-    """v ← μv − εg, θ ← θ + v, y ← θ + ahead·v, in place; y may be θ, where nothing is ahead."""
-    _kernel()(*(tensor.numpy() for tensor in (theta, v, lookahead, gradient, lr, mu, ahead)))
+    """v ← μv − εg, y ← y + (ahead·v − look·εg), in place."""
+    _kernel()(*(tensor.numpy() for tensor in (y, v, gradient, lr, mu, ahead, look)))
 
 
 def compile_for(like: Tensor) -> None:
@@ -40,14 +40,15 @@ def _kernel() -> Any:
     # Multiply and add may be contracted to one rounding; nothing else is relaxed, so that
     # a NaN stays a NaN.
     @numba.njit(fastmath={"contract"}, error_model="numpy", cache=True)
-    def update(theta: Any, v: Any, y: Any, g: Any, lr: Any, mu: Any, ahead: Any) -> None:
-        for k in range(theta.shape[0]):
+    def update(y: Any, v: Any, g: Any, lr: Any, mu: Any, ahead: Any, look: Any) -> None:
+        for k in range(y.shape[0]):
             epsilon, m, a = lr[k, 0], mu[k, 0], ahead[k, 0]
-            for i in range(theta.shape[1]):
-                velocity = m * v[k, i] - epsilon * g[k, i]
-                point = theta[k, i] + velocity
-                v[k, i] = velocity
-                theta[k, i] = point
-                y[k, i] = point + a * velocity
+            slip = look[k, 0] * epsilon
+            points, velocities, gradients = y[k], v[k], g[k]
+            for i in range(len(points)):
+                gradient = gradients[i]
+                velocity = m * velocities[i] - epsilon * gradient
+                velocities[i] = velocity
+                points[i] += a * velocity - slip * gradient
 
     return update

@@ -1,8 +1,8 @@
 """The momentum update as one CUDA kernel over all rows, compiled by Numba-CUDA.
 
-The update is bound by memory: the kernel reads g, v and θ once and writes v, θ and, where
-a row looks ahead, y once. ε, μ and the look-ahead are read from the device, so that a CUDA
-graph that holds the kernel sees them change.
+The update is bound by memory: the kernel reads g, v and y once and writes v and y once, 20 bytes
+a parameter in float32. ε, μ and the look-ahead are read from the device, so that a CUDA graph that
+holds the kernel sees them change.
 
 It is given addresses. Tensors would have to be asked for theirs through the array interface,
 which is reported to take 3 to 90 µs a launch; what a launch by addresses takes has not been
@@ -70,23 +70,22 @@ def obstacle(device: str) -> Obstacle | None:
 
 
 def fused_update(
-    theta: Float[Tensor, "K P"],
+    y: Float[Tensor, "K P"],
     v: Float[Tensor, "K P"],
-    lookahead: Float[Tensor, "K P"],
     gradient: Float[Tensor, "K P"],
     lr: Float[Tensor, "K 1"],
     mu: Float[Tensor, "K 1"],
     ahead: Float[Tensor, "K 1"],
+    look: Float[Tensor, "K 1"],
 ) -> None:
-    """v ← μv − εg, θ ← θ + v, y ← θ + ahead·v, in place; y may be θ, where nothing is ahead.
+    """v ← μv − εg, y ← y + (ahead·v − look·εg), in place.
 
     On a GPU it is one launch on torch's current stream, which allocates nothing and waits for
     nothing: after `compile_for` it may be captured.
     """
-    tensors = (theta, v, lookahead, gradient, lr, mu, ahead)
+    tensors = (y, v, gradient, lr, mu, ahead, look)
     assert all(tensor.is_contiguous() for tensor in tensors), "the kernel is given addresses"
-    run = _launch if theta.is_cuda else _simulate
-    run(theta.dtype, lookahead is not theta, tensors)
+    (_launch if y.is_cuda else _simulate)(y.dtype, tensors)
 
 
 def compile_for(like: Tensor) -> None:
@@ -94,41 +93,37 @@ def compile_for(like: Tensor) -> None:
 
     It is loaded at its first launch, which must not be captured.
     """
-    theta, v, lookahead, *others = (like.new_zeros(1, 1) for _ in range(7))
-    fused_update(theta, v, lookahead, *others)
-    fused_update(theta, v, theta, *others)
+    fused_update(*(like.new_zeros(1, 1) for _ in range(7)))
 
 
-def _launch(dtype: torch.dtype, looks: bool, tensors: tuple[Tensor, ...]) -> None:
+def _launch(dtype: torch.dtype, tensors: tuple[Tensor, ...]) -> None:
     """Run the kernel on the GPU."""
     rows, width = tensors[0].shape
     stream = torch.cuda.current_stream(tensors[0].device).cuda_stream
-    launch = _configured(dtype, looks, _grid(rows, width, BLOCK), stream)
+    launch = _configured(dtype, _grid(rows, width, BLOCK), stream)
     launch(*(tensor.data_ptr() for tensor in tensors), rows, width)
 
 
 @cache
-def _configured(dtype: torch.dtype, looks: bool, grid: tuple[int, int], stream: int) -> Any:
+def _configured(dtype: torch.dtype, grid: tuple[int, int], stream: int) -> Any:
     """Return what launches the kernel on a stream of torch's, given by its handle."""
     with warnings.catch_warnings():
         # A small network's grid does not fill a GPU, which Numba finds worth a warning.
         warnings.simplefilter("ignore")
         # Without link-time optimisation what runs is the PTX that the tests look at.
-        kernel = _kernel(dtype, looks, BLOCK, lto=False)
+        kernel = _kernel(dtype, BLOCK, lto=False)
         return kernel[grid, BLOCK, cuda.external_stream(stream)]
 
 
-def _simulate(dtype: torch.dtype, looks: bool, tensors: tuple[Tensor, ...]) -> None:
+def _simulate(dtype: torch.dtype, tensors: tuple[Tensor, ...]) -> None:
     """Run the kernel in the simulator, which knows neither streams nor addresses."""
     rows, width = tensors[0].shape
-    kernel = _kernel(dtype, looks, SIMULATED_BLOCK)
+    kernel = _kernel(dtype, SIMULATED_BLOCK)
     launch = kernel[_grid(rows, width, SIMULATED_BLOCK), SIMULATED_BLOCK]
-    theta, v, y, *others = (tensor.numpy().reshape(-1) for tensor in tensors)
     with warnings.catch_warnings():
         # A GPU says nothing when a row diverges.
         warnings.simplefilter("ignore", RuntimeWarning)
-        # Every argument is copied in and out again: θ must not be there twice.
-        launch(theta, v, y if looks else None, *others, rows, width)
+        launch(*(tensor.numpy().reshape(-1) for tensor in tensors), rows, width)
 
 
 def _grid(rows: int, width: int, block: int) -> tuple[int, int]:
@@ -136,22 +131,21 @@ def _grid(rows: int, width: int, block: int) -> tuple[int, int]:
 
 
 @cache
-def _kernel(dtype: torch.dtype, looks: bool, block: int, **options: bool) -> Any:
-    function, signature = source(dtype, looks, block)
+def _kernel(dtype: torch.dtype, block: int, **options: bool) -> Any:
+    function, signature = source(dtype, block)
     return cuda.jit(signature, **options)(function)
 
 
-def source(dtype: torch.dtype, looks: bool, block: int) -> tuple[Callable[..., None], Any]:
-    """Return the kernel for θ of a type, as Python and with the types of its arguments.
+def source(dtype: torch.dtype, block: int) -> tuple[Callable[..., None], Any]:
+    """Return the kernel for a type, as Python and with the types of its arguments.
 
-    `looks`: whether y is another tensor than θ; if it is not, y is neither read nor written.
     All constants are known to the compiler, which folds a thread's strides into its loads.
     """
     _import()
     scalar = {torch.float32: cuda.types.float32, torch.float64: cuda.types.float64}[dtype]
 
     def update(
-        theta: Any, v: Any, y: Any, g: Any, lr: Any, mu: Any, ahead: Any, rows: Any, width: Any
+        y: Any, v: Any, g: Any, lr: Any, mu: Any, ahead: Any, look: Any, rows: Any, width: Any
     ) -> None:
         gradients = cuda.local.array(EACH, scalar)
         velocities = cuda.local.array(EACH, scalar)
@@ -160,6 +154,7 @@ def source(dtype: torch.dtype, looks: bool, block: int) -> tuple[Callable[..., N
         k = cuda.blockIdx.y
         while k < rows:
             epsilon, m, a = lr[k], mu[k], ahead[k]
+            slip = look[k] * epsilon
             row = k * width
             # For all the compiler knows a store changes what is loaded after it.
             for j in range(EACH):
@@ -167,16 +162,13 @@ def source(dtype: torch.dtype, looks: bool, block: int) -> tuple[Callable[..., N
                 if i < width:
                     gradients[j] = g[row + i]
                     velocities[j] = v[row + i]
-                    points[j] = theta[row + i]
+                    points[j] = y[row + i]
             for j in range(EACH):
                 i = first + j * block
                 if i < width:
                     velocity = m * velocities[j] - epsilon * gradients[j]
-                    point = points[j] + velocity
                     v[row + i] = velocity
-                    theta[row + i] = point
-                    if looks:
-                        y[row + i] = point + a * velocity
+                    y[row + i] = points[j] + (a * velocity - slip * gradients[j])
             k += cuda.gridDim.y
 
     pointer, count = cuda.types.CPointer(scalar), cuda.types.int64

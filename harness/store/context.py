@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 _LIBRARIES = {"torch": "torch", "numpy": "numpy", "numba": "numba", "bench": "bench-harness"}
+_ON_A_GPU = {"numba-cuda": "numba-cuda"}
 # Built-in methods and problems lean on what is beside them.
 _BUILT_IN = ("optim", "models")
 
@@ -42,7 +43,8 @@ def context(
     `fleet_rows` is K, `fleets_beside` the number of other fleets that run on the
     machine at the same time. `harness.spec.key_of` gives the digest.
     """
-    versions = {name: _version(package) for name, package in _LIBRARIES.items()}
+    libraries = _LIBRARIES | (_ON_A_GPU if device.type == "cuda" else {})
+    versions = {name: _version(package) for name, package in libraries.items()}
     return {
         "device": _device(device),
         "threads": threads,

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from benchmarks import plain_rnn
 from benchmarks.gauss_newton import ours
 from benchmarks.plain_rnn import Network, half_squared_error, loop, module
+from harness.batches import Batches
+from harness.binding import DeviceData
+from models.problem import DataSource
 from models.recurrent import SequenceProblem
 
 
@@ -45,6 +51,28 @@ def test_plain_network_has_our_loss_and_gradient(
         # nn.RNN has its weights the other way round.
         turned = network is module and name in ("Wx", "Wh")
         torch.testing.assert_close(gradient.t() if turned else gradient, views[name])
+
+
+def test_plain_training_takes_the_sequences_of_a_trial_and_sgd_s_step(
+    problem: SequenceProblem, theta: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = DeviceData.put(problem.data(DataSource(())), torch.device("cpu"), torch.float64)
+    inputs, targets = Batches(data, [0]).next(7, "gradient")
+    gradient = torch.zeros_like(theta)
+    problem.passes().gradient(theta, inputs, targets, gradient)
+    parameters: dict[str, Tensor] = {}
+
+    def kept(*given: Any) -> Any:
+        forward, named = loop(*given)
+        parameters.update(named)
+        return forward, named
+
+    monkeypatch.setattr(plain_rnn, "loop", kept)
+    plain_rnn.training(problem, theta, 7, foreach=True)()
+    # Nesterov as torch has it: the first step is (1 + μ) ε ∇f.
+    expected = problem.layout.views((theta - 1.9 * 0.001 * gradient)[0])
+    for name, parameter in parameters.items():
+        torch.testing.assert_close(parameter.detach(), expected[name])
 
 
 def test_both_means_give_the_same_gauss_newton_product(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks import ratios
-from benchmarks.figures import figure
+from benchmarks.figures import figure, rates
 from benchmarks.ratios import Timed, interleaved, spread
 
 
@@ -29,6 +29,25 @@ def test_seconds_are_those_of_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     assert interleaved({"a": Timed(lambda: None, repeat=3)}, 2) == {"a": [2.0, 2.0]}
 
 
+def test_what_a_call_makes_is_told_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks: Iterator[int] = iter(range(0, 1000, 6))
+    monkeypatch.setattr(ratios.time, "perf_counter", lambda: float(next(ticks)))
+    assert interleaved({"a": Timed(lambda: None, repeat=3, makes=2)}, 1) == {"a": [1.0]}
+
+
+def test_what_comes_before_each_call_is_off_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, calls = [0.0], list[str]()
+
+    def pass_time(name: str, seconds: float) -> None:
+        calls.append(name)
+        now[0] += seconds
+
+    monkeypatch.setattr(ratios.time, "perf_counter", lambda: now[0])
+    timed = Timed(lambda: pass_time("call", 2.0), 2, before=lambda: pass_time("before", 50.0))
+    assert interleaved({"a": timed}, 1) == {"a": [2.0]}
+    assert calls == ["before", "call"] * 4
+
+
 def test_no_round_begins_after_the_limit_once_there_are_a_few(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -41,6 +60,13 @@ def test_a_ratio_is_taken_within_a_round_and_not_of_the_medians() -> None:
     found = figure("c", ("a", [1.0, 10.0, 1.0]), ("b", [2.0, 20.0, 4.0]))
     assert found.ratio["median"] == 0.5
     assert (found.seconds, found.against_seconds) == (1.0, 4.0)
+
+
+def test_a_ratio_of_rates_is_one_of_work_in_a_second() -> None:
+    found = rates("c", ("a", [1.0, 2.0, 4.0], 8.0), ("b", [1.0, 1.0, 1.0], 2.0), "GB/s", goal=2.0)
+    assert (found.ratio["min"], found.ratio["median"], found.ratio["max"]) == (1.0, 2.0, 4.0)
+    assert (found.rate, found.against_rate, found.unit) == (4.0, 2.0, "GB/s")
+    assert (found.seconds, found.against_seconds, found.goal) == (2.0, 1.0, 2.0)
 
 
 def test_spread_of_a_single_value_is_that_value() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import render
-from benchmarks.figures import NOT_INSTALLED, Part, figure
+from benchmarks.figures import NOT_INSTALLED, Part, figure, rates
 
 
 def test_results_page_is_what_render_makes_of_the_committed_json() -> None:
@@ -33,6 +33,8 @@ def test_a_section_names_ratio_spread_goal_machine_and_command(tmp_path: Path) -
             figure("small", ("ours", [1.0, 2.0, 3.0]), ("theirs", [2.0, 2.0, 2.0]), goal=1.0),
             figure("small", ("ours", [4.0]), ("theirs", [2.0]), goal=1.0),
             figure("small", ("start", [0.4]), ("python", [0.1]), goal_seconds=0.3),
+            rates("large", ("ours", [0.5], 1_234), ("theirs", [1.0], 100), "GB/s", goal=20.0),
+            rates("large", ("ours", [0.5], 1_234), ("theirs", [1.0], 100), "GB/s", goal=25.0),
         ],
         ["As it was."],
         ["no-such-package"],
@@ -43,10 +45,13 @@ def test_a_section_names_ratio_spread_goal_machine_and_command(tmp_path: Path) -
     assert "## Speed" in lines and "* As it was." in lines
     assert "Again: `python -m benchmarks.run update`" in lines
     assert any(f"no-such-package {NOT_INSTALLED}" in line for line in lines)
-    first, second, third = lines[-5:-2]
+    first, second, third, fourth, fifth = lines[-7:-2]
     assert "| **1** | 0.75 – 1.25 | 0.5 – 1.5 | 3 | 2 s | 2 s | ≤ 1: yes |" in first
     assert "| **2** |" in second and second.endswith("≤ 1: no |")
     assert third.endswith("| 400 ms | 100 ms | < 300 ms: no |")
+    assert "| **24.7** |" in fourth
+    assert fourth.endswith("| 2,468 GB/s | 100 GB/s | ≥ 20: yes |")
+    assert fifth.endswith("≥ 25: no |")
 
 
 def long_run(**changed: Any) -> dict[str, Any]:

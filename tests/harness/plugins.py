@@ -70,6 +70,17 @@ class Failing(Watcher):
         return super().step(theta, objective, state)
 
 
+class Hungry(Watcher):
+    """Asks for a million GiB in its tenth update."""
+
+    name = "hungry"
+
+    def step(self, theta, objective, state):
+        if state["updates"] == 9:
+            torch.empty(2**50)
+        return super().step(theta, objective, state)
+
+
 class Stopping(Watcher):
     """Says in its tenth update that it cannot go on."""
 

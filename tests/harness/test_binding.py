@@ -167,10 +167,9 @@ def test_slices_equal_one_piece(
         assert (one - other).abs().max() <= 1e-12 * one.abs().max()
 
 
-def test_slices_cover_every_case_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binding, "SLICE", 7)
+def test_slices_cover_every_case_once() -> None:
     train = DeviceData.put(Tiny().data(), CPU, torch.float64).train
-    parts = list(train.slices())
+    parts = list(train.slices(7))
     assert [part.cases for part, _ in parts] == [7, 7, 7, 3]
     assert sum(share for _, share in parts) == pytest.approx(1)
     assert torch.equal(torch.cat([part.inputs for part, _ in parts], 1), train.inputs)
@@ -333,7 +332,7 @@ def test_initial_parameters_depend_on_the_seed_alone() -> None:
 def test_evaluation_is_over_the_whole_set_and_charges_nobody(
     piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(binding, "SLICE", piece)
+    monkeypatch.setattr(binding, "evaluated_at_once", lambda rows: piece)
     problem, x = Tiny(), images()
     theta = initial_parameters(problem, [0, 1], CPU, torch.float64)
     train = DeviceData.put(problem.data(), CPU, torch.float64).train

@@ -22,6 +22,14 @@ def test_a_second_ctrl_c_ends_at_once():
         assert interrupted.name == "SIGTERM"
 
 
+def test_which_signal_ends_at_once_can_be_chosen():
+    with signals(at_once=signal.SIGTERM):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+
+
 def test_a_second_sigterm_changes_nothing():
     with signals() as interrupted:
         signal.raise_signal(signal.SIGINT)

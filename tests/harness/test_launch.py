@@ -3,6 +3,7 @@
 import errno
 import signal
 from collections import Counter
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import torch
 
 from harness.binding import DeviceData, initial_parameters
 from harness.errors import Infrastructure
-from harness.interrupt import Interrupted
-from harness.launch import InterruptedRun, Machine, Run
+from harness.execution import execute
+from harness.interrupt import Interrupted, InterruptedRun
+from harness.launch import Machine, Run
 from harness.planning import labelled, methods, protocol_of, trials
 from harness.progress import Bars
 from harness.spec import Budget
@@ -57,16 +59,17 @@ class Runs:
             "tensors": DeviceData.put(DATA, machine.device, torch.float32),
             "machine": machine,
             "interrupted": self.interrupted,
-            "bars": Bars(),
             "say": self.said.append,
         }
         return Run(**{**usual, **given})
 
-    def execute(self, text, seeds=1, purpose="reported", **given):
-        run = self.new(**given)
+    def execute(self, text, seeds=1, purpose="reported", fresh=False, show=None, **given):
+        run, bars = self.new(**given), Bars()
+        if show is not None:
+            bars.fleet = lambda *fleet: nullcontext(show)
         every = [m for each in split(text) for m in methods(parse(each), PROBLEM, BUDGET, "cpu")]
         planned = trials(labelled(every), PROTOCOL, range(seeds), purpose)
-        return [self.store.trial(i) for i in run.execute(planned)]
+        return [self.store.trial(i) for i in execute(run, planned, bars, fresh=fresh)]
 
     def recorded(self):
         return self.store.trials()
@@ -147,13 +150,11 @@ def test_a_fleet_is_taken_over_whole_or_run_whole(runs, store):
 
 
 def test_a_signal_ends_it_between_two_updates(runs, store):
-    def stop(self, progress):
+    def stop(progress):
         runs.interrupted.name = "SIGINT"
 
-    bars = Bars()
-    bars.update = stop.__get__(bars)
     with pytest.raises(InterruptedRun):
-        runs.execute("nag[batch=20],hf[cg_max=5]", bars=bars)
+        runs.execute("nag[batch=20],hf[cg_max=5]", show=stop)
     (trial,) = runs.recorded()
     assert (trial.status, trial.reason) == ("interrupted", "interrupted by a signal")
     assert 0 < trial.ledger.updates < 100
@@ -164,16 +165,32 @@ def test_a_signal_ends_it_between_two_updates(runs, store):
 
 
 def test_a_second_ctrl_c_is_recorded_too(runs):
-    def stop(self, progress):
+    def stop(progress):
         raise KeyboardInterrupt
 
-    bars = Bars()
-    bars.update = stop.__get__(bars)
     with pytest.raises(KeyboardInterrupt):
-        runs.execute("nag[batch=20],cm[batch=20]", bars=bars)
+        runs.execute("nag[batch=20],cm[batch=20]", show=stop)
     assert {(t.status, t.reason) for t in runs.recorded()} == {
         ("interrupted", "interrupted by a signal")
     }
+
+
+def test_memory_that_runs_out_loses_nothing(runs, store):
+    with pytest.raises(Infrastructure, match=r"fleet of K = 1: it needs .* goes on from there"):
+        runs.execute(f"nag,{OWN}Hungry,hf", seeds=1)
+    nag, hungry = runs.recorded()
+    assert (nag.status, hungry.status) == ("budget", "failed")
+    assert hungry.reason.startswith("Memory ran out while hungry on small / quick trained")
+    assert len(store.measurements([hungry.id])[hungry.id]) > 1
+
+
+def test_a_fleet_that_would_not_fit_is_not_begun(runs, store, monkeypatch):
+    monkeypatch.setattr("harness.memory.available", lambda device: 1000)
+    with pytest.raises(
+        Infrastructure, match=r"needs .* one trial \(K = 1\).* has 1 KiB .*not begun"
+    ):
+        runs.execute("nag", seeds=2)
+    assert not runs.recorded()
 
 
 def test_a_method_that_raises(runs, store):

@@ -1,13 +1,30 @@
-from dataclasses import replace
-from math import sqrt
+from collections import Counter
+from dataclasses import dataclass, replace
+from itertools import groupby
+from math import ceil, sqrt
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harness import planning
-from harness.errors import Usage
-from harness.planning import CPU_ROWS, fleets, labelled, methods, protocol_of, trials
-from harness.spec import Budget
+from harness.binding import DeviceData
+from harness.errors import Infrastructure, Usage
+from harness.memory import Memory
+from harness.planning import (
+    CPU_OPERATIONS,
+    CPU_ROWS,
+    Trial,
+    by_seed,
+    into_fleets,
+    labelled,
+    methods,
+    protocol_of,
+    trials,
+    worth_joining,
+)
+from harness.spec import Budget, TrialSpec
 from models.problem import DataSource
 from models.problems import PROBLEMS
 from optim.text import parse, split
@@ -102,32 +119,170 @@ def test_methods_take_turns_under_every_seed():
     assert len({t.spec.key for t in planned}) == 4
 
 
-def sizes(planned, problem, device, timed=False):
-    groups = fleets(planned, problem, device, timed)
+@dataclass
+class Fits:
+    """A memory in which so many rows fit, on a problem whose gradients take so many operations."""
+
+    most: int = 10**6
+    operations_of_a_case: float = 1e3
+    device: torch.device = CPU
+
+    def rows(self, methods, wanted):
+        if not self.most:
+            raise Infrastructure("it does not fit")
+        return min(wanted, self.most)
+
+    def operations(self, method):
+        return self.operations_of_a_case * (method.hyperparameters["batch"] or 60)
+
+
+def labels(planned, memory, timed=False):
+    groups = into_fleets(planned, memory, timed)
     assert sorted(map(id, planned)) == sorted(id(t) for group in groups for t in group)
     return [[t.candidate.label for t in group] for group in groups]
 
 
-def test_rows_of_a_small_network_go_together():
+def test_rows_that_can_be_joined_go_together():
     planned = trials(candidates("nag,sgd,hf"), PROTOCOL, range(2), "reported")
-    assert sizes(planned, SMALL, CPU) == [["nag", "sgd"] * 2, ["hf"], ["hf"]]
-    assert sizes(planned, SMALL, CPU, timed=True) == [["nag"], ["sgd"], ["hf"]] * 2
+    assert labels(planned, Fits()) == [["nag", "sgd"] * 2, ["hf"], ["hf"]]
 
 
-def test_a_fleet_has_so_many_rows():
+def test_timed_trials_go_alone_and_take_turns():
+    planned = trials(candidates("nag,sgd,hf"), PROTOCOL, range(2), "reported")
+    assert labels(planned, Fits(device=CUDA), timed=True) == [["nag"], ["sgd"], ["hf"]] * 2
+
+
+def test_fleets_take_turns_as_their_first_trials_do():
+    planned = trials(candidates("nag,hf"), PROTOCOL, range(4), "reported")
+    assert labels(planned, Fits(2)) == [["nag"] * 2, ["hf"], ["hf"], ["nag"] * 2, ["hf"], ["hf"]]
+
+
+def test_on_a_cpu_a_fleet_has_only_so_many_rows():
     planned = trials(candidates("nag"), PROTOCOL, range(CPU_ROWS + 3), "reported")
-    assert [len(group) for group in sizes(planned, SMALL, CPU)] == [CPU_ROWS, 3]
-    assert [len(group) for group in sizes(planned, SMALL, CUDA)] == [CPU_ROWS + 3]
+    assert [len(group) for group in labels(planned, Fits())] == [9, 10]
+    assert [len(group) for group in labels(planned, Fits(device=CUDA))] == [CPU_ROWS + 3]
 
 
-def test_rows_of_a_large_network_go_together_on_a_gpu_only():
-    paper = PROBLEMS["curves"]("paper")
+def test_on_a_cpu_rows_are_joined_where_a_gradient_is_small():
+    planned = trials(candidates("nag[batch=10],nag[batch=100]"), PROTOCOL, range(2), "reported")
+    each = CPU_OPERATIONS / 50
+    assert [len(group) for group in labels(planned, Fits(10, each))] == [2, 1, 1]
+    assert [len(group) for group in labels(planned, Fits(10, each, CUDA))] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "brackets", "preset", "batch", "pays"),
+    [
+        ("curves", {}, "quick", 200, True),
+        ("curves", {}, "standard", 100, False),
+        ("add", {"T": 20}, "quick", 20, True),
+        ("add", {"T": 20}, "quick", 100, False),
+        ("add", {"T": 80}, "quick", 4, True),
+        ("add", {"T": 80}, "quick", 20, True),
+        ("add", {"T": 80}, "quick", 100, False),
+    ],
+)
+def test_rows_go_together_where_that_was_measured_to_pay(name, brackets, preset, batch, pays):
+    problem = PROBLEMS[name](preset, **brackets)
+    data = problem.data(DataSource(()))
+    some = replace(data, **{part: getattr(data, part)[:8] for part in ARRAYS})
+    memory = Memory(problem, DeviceData.put(some, CPU, torch.float32))
+    (method,) = methods(parse(f"nag[batch={batch}]"), problem, UPDATES, "cpu")
+    assert worth_joining(memory, method) == (CPU_ROWS if pays else 1)
+
+
+ARRAYS = ("train_inputs", "test_inputs", "train_targets", "test_targets")
+
+
+def test_on_a_gpu_as_many_rows_go_together_as_fit():
     planned = trials(candidates("nag"), PROTOCOL, range(200), "reported")
-    assert sizes(planned, paper, CPU) == [["nag"]] * 200
-    (first, *_) = sizes(planned, paper, CUDA)
-    assert 1 < len(first) < 200
+    sizes = [len(group) for group in labels(planned, Fits(60, 1e12, CUDA))]
+    assert sizes == [50, 50, 50, 50]
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_planned():
+    planned = trials(candidates("nag,hf"), PROTOCOL, range(2), "reported")
+    for timed in (False, True):
+        with pytest.raises(Infrastructure):
+            into_fleets(planned, Fits(0), timed)
 
 
 def test_batches_of_different_sizes_go_apart():
     planned = trials(candidates("nag[batch=10],nag[batch=20]"), PROTOCOL, range(2), "reported")
-    assert [len(group) for group in sizes(planned, SMALL, CPU)] == [2, 2]
+    assert [len(group) for group in labels(planned, Fits())] == [2, 2]
+
+
+def seeds_of(fleets):
+    return [[trial.spec.seed for trial in fleet] for fleet in fleets]
+
+
+def grid(points, seeds):
+    rates = "|".join(f"{0.01 * (i + 1):g}" for i in range(points))
+    return trials(candidates(f"nag[lr={rates}]"), PROTOCOL, range(seeds), "reported")
+
+
+@pytest.mark.parametrize(
+    ("points", "seeds", "most", "cut"),
+    [
+        (9, 6, 54, [[9] * 6]),
+        (9, 6, 40, [[9] * 3] * 2),
+        (9, 6, 20, [[9] * 2] * 3),
+        (9, 6, 17, [[9]] * 6),
+        (9, 5, 40, [[9] * 2, [9] * 3]),
+        (54, 1, 40, [[27], [27]]),
+        (9, 2, 4, [[3], [3], [3]] * 2),
+        (1, 7, 3, [[1] * 2, [1] * 2, [1] * 3]),
+    ],
+)
+def test_seeds_stay_whole_where_they_fit(points, seeds, most, cut):
+    """Of each fleet, how many rows each of its seeds has."""
+    fleets = by_seed(grid(points, seeds), most)
+    assert [[len(list(same)) for _, same in groupby(s)] for s in seeds_of(fleets)] == cut
+
+
+SMALL_SETS = st.lists(st.integers(0, 5), min_size=1, max_size=24)
+
+
+@given(SMALL_SETS, st.integers(1, 12))
+def test_fleets_are_whole_seeds_or_part_of_one(drawn, most):
+    nag = candidates("nag")[0]
+    group = [Trial(nag, TrialSpec(PROTOCOL, nag.spec, seed), "reported") for seed in drawn]
+    fleets = by_seed(group, most)
+    assert seeds_of(fleets) == seeds_of(by_seed(group, most))
+    assert sorted(id(t) for fleet in fleets for t in fleet) == sorted(map(id, group))
+    count = Counter(drawn)
+    for seeds in seeds_of(fleets):
+        assert 1 <= len(seeds) <= most
+        runs = [(seed, len(list(same))) for seed, same in groupby(seeds)]
+        assert len({seed for seed, _ in runs}) == len(runs), "a seed stands together"
+        assert len({rows for _, rows in runs}) == 1, "each seed has equally many rows"
+        whole = all(rows == count[seed] for seed, rows in runs)
+        assert whole or (len(runs) == 1 and count[runs[0][0]] > most)
+    # As few fleets as there can be, and as equal as can be, of seeds with equally many trials.
+    for rows in set(count.values()):
+        alike = [seed for seed in count if count[seed] == rows]
+        mine = [len(seeds) for seeds in seeds_of(fleets) if count[seeds[0]] == rows]
+        if rows <= most:
+            assert len(mine) == ceil(len(alike) / (most // rows))
+            assert max(mine) - min(mine) <= rows
+        else:
+            assert len(mine) == len(alike) * ceil(rows / most)
+            assert max(mine) - min(mine) <= 1
+
+
+@given(SMALL_SETS, st.integers(1, 12), st.booleans())
+def test_every_trial_is_in_one_fleet_of_its_own_kind(drawn, most, timed):
+    kinds = candidates("nag[batch=10],sgd[batch=10],cm[batch=20],hf")
+    planned = [
+        Trial(kinds[i % 4], TrialSpec(PROTOCOL, kinds[i % 4].spec, seed), "reported")
+        for i, seed in enumerate(drawn)
+    ]
+    fleets = into_fleets(planned, Fits(most, device=CUDA), timed)
+    assert sorted(id(t) for fleet in fleets for t in fleet) == sorted(map(id, planned))
+    place = {id(t): number for number, t in enumerate(planned)}
+    first = [place[id(fleet[0])] for fleet in fleets]
+    assert first == sorted(first)
+    for fleet in fleets:
+        keys = {t.candidate.method.fleet_key for t in fleet}
+        assert len(keys) == 1 and len(fleet) <= most
+        assert len(fleet) == 1 or not (timed or None in keys)

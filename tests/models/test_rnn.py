@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models import rnn
 from models.losses import (
     HalfSquaredError,
     LogisticCrossEntropy,
@@ -252,6 +255,31 @@ def test_rows_are_independent(loss: MatchingLoss) -> None:
         one = slice(k, k + 1)
         alone = s.passes.curvature(s.theta[one], s.inputs[one], s.targets[one], 0.2)(v[one])
         close(together[one].clone(), alone)
+
+
+@pytest.mark.parametrize("loss", [HalfSquaredError(), STEPPED])
+def test_steps_of_many_values_are_the_same(
+    loss: MatchingLoss, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = Setting.make(loss, 3, shared=False)
+    narrow, wide = torch.zeros_like(setting.theta), torch.zeros_like(setting.theta)
+    given = setting.theta, setting.inputs, setting.targets
+    setting.passes.gradient(*given, narrow)
+    monkeypatch.setattr(rnn, "WIDE_STEP", 1)
+    setting.passes.gradient(*given, wide)
+    torch.testing.assert_close(wide, narrow, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tanh_by_expm1_is_accurate_to_a_few_units_in_the_last_place(dtype: torch.dtype) -> None:
+    sizes = torch.logspace(-30, 4, 5_000, dtype=torch.float64).to(dtype)
+    x = torch.cat([-sizes, torch.zeros(1, dtype=dtype), sizes])
+    exact = np.tanh(x.double().numpy().astype(np.longdouble))
+    found = rnn._tanh_by_expm1(x.clone()).double().numpy()
+    error = np.abs(found - exact) / np.maximum(np.abs(exact), np.finfo(np.float64).tiny)
+    assert error.max() <= 4 * torch.finfo(dtype).eps
+    ends = torch.tensor([math.inf, -math.inf, math.nan], dtype=dtype)
+    assert rnn._tanh_by_expm1(ends).nan_to_num(7.0).tolist() == [1.0, -1.0, 7.0]
 
 
 def test_prices_are_counted_from_the_network() -> None:

@@ -24,38 +24,37 @@ MIXED: tuple[Row, ...] = (
 )
 
 
-@pytest.mark.parametrize("looks", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
     ("rows", "width"), [(1, 1), (1, TILE), (3, TILE - 1), (2, 3 * TILE + SIMULATED_BLOCK + 1)]
 )
-def test_an_update_is_that_of_torch(rows: int, width: int, dtype: torch.dtype, looks: bool) -> None:
-    assert_agrees_with_torch(fused_update, drawn(rows, width, dtype, looks))
+def test_an_update_is_that_of_torch(rows: int, width: int, dtype: torch.dtype) -> None:
+    assert_agrees_with_torch(fused_update, drawn(rows, width, dtype))
 
 
 def test_more_rows_than_a_grid_may_have_are_taken_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(momentum_cuda, "MOST_ROWS", 2)
-    assert_agrees_with_torch(fused_update, drawn(5, 20, torch.float32, looks=True))
+    assert_agrees_with_torch(fused_update, drawn(5, 20, torch.float32))
 
 
 def test_padding_stays_zero() -> None:
-    tensors = drawn(3, TILE + 16, torch.float32, looks=True)
+    tensors = drawn(3, TILE + 16, torch.float32)
     for _ in range(3):
         fused_update(*tensors)
-    for each in tensors[:3]:
+    for each in tensors[:2]:
         assert torch.equal(each[:, -PADDING:], torch.zeros(3, PADDING))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-@pytest.mark.parametrize("spoilt", [0, 1, 3])
+@pytest.mark.parametrize("spoilt", [0, 1, 2])
 def test_what_is_not_finite_stays_in_its_place(spoilt: int, bad: float) -> None:
-    """`spoilt`: θ, v or g."""
-    tensors = drawn(3, 20, torch.float32, looks=True)
+    """`spoilt`: y, v or g."""
+    tensors = drawn(3, 20, torch.float32)
     sound, diverged = copied(tensors), copied(tensors)
     diverged[spoilt][1, 4] = bad
     fused_update(*sound)
     fused_update(*diverged)
-    for made, other in zip(diverged[:3], sound[:3], strict=True):
+    for made, other in zip(diverged[:2], sound[:2], strict=True):
         same = made == other
         assert same[[0, 2]].all()
         assert same[1].sum() >= 19
@@ -63,8 +62,8 @@ def test_what_is_not_finite_stays_in_its_place(spoilt: int, bad: float) -> None:
 
 
 def test_a_strided_tensor_is_not_taken_for_a_whole_one() -> None:
-    tensors = drawn(2, 20, torch.float32, looks=True)
-    tensors[3] = torch.cat([tensors[3]] * 2, 1)[:, :20]
+    tensors = drawn(2, 20, torch.float32)
+    tensors[2] = torch.cat([tensors[2]] * 2, 1)[:, :20]
     with pytest.raises(AssertionError):
         fused_update(*tensors)
 

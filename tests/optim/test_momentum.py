@@ -150,7 +150,7 @@ def test_theorem_2_1(backend: str) -> None:
         state.schedules = schedules
         for _ in range(steps):
             method.step(theta, objective, state)
-            trajectory.append(theta.clone())
+            trajectory.append(method.iterate(theta, state).clone())
         return torch.stack(trajectory)
 
     def mu(t: int) -> float:
@@ -194,17 +194,14 @@ def torch_sgd(
 
 def both_points(method: Momentum, before: Callable[[int, State], None]) -> tuple[Tensor, Tensor]:
     """θ and the look-ahead point after each update."""
-    points: list[Tensor] = []
-
-    def watch(t: int, state: State) -> None:
-        if t:
-            points.append(state.lookahead[0].clone())
+    objective, y = MovingObjective(), start()
+    state, points = method.init(y, 0, STEPS), list[tuple[Tensor, Tensor]]()
+    for t in range(STEPS):
         before(t, state)
-        watch.state = state  # type: ignore[attr-defined]
-
-    theta = train(method, STEPS, before=watch)[:, 0]
-    points.append(watch.state.lookahead[0].clone())  # type: ignore[attr-defined]
-    return theta, torch.stack(points)
+        method.step(y, objective, state)
+        points.append((method.iterate(y, state)[0].clone(), y[0].clone()))
+    theta, lookahead = (torch.stack(each) for each in zip(*points, strict=True))
+    return theta, lookahead
 
 
 def test_torch_nesterov_is_another_method_under_the_schedule() -> None:
@@ -310,7 +307,6 @@ def test_state_round_trip_in_the_middle_is_exact(rows: tuple[Row, ...], backend:
         again.step(resumed_theta, other, resumed)
     assert torch.equal(theta, resumed_theta)
     assert torch.equal(state.v, resumed.v)
-    assert torch.equal(state.lookahead, resumed.lookahead)
     assert state.t == resumed.t == 560
 
 
@@ -391,10 +387,11 @@ def test_numba_is_refused_away_from_the_cpu() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_rows_that_do_not_look_ahead_need_no_second_tensor(backend: str) -> None:
+def test_what_is_kept_of_rows_that_do_not_look_ahead_is_theta(backend: str) -> None:
     theta = start(2)
-    assert fleet(MIXED[:2], backend).init(theta, 0, None).lookahead is theta
-    assert fleet(MIXED[1:3], backend).init(theta, 0, None).lookahead is not theta
+    method, nag = fleet(MIXED[:2], backend), fleet(MIXED[1:3], backend)
+    assert method.iterate(theta, method.init(theta, 0, None)) is theta
+    assert torch.equal(nag.iterate(theta, nag.init(theta, 0, None)), theta)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -403,7 +400,6 @@ def test_a_step_of_a_nan_row_leaves_the_others_alone(backend: str) -> None:
         method, theta = fleet(MIXED, backend), start(4)
         theta[1, 0] = first
         state, objective = method.init(theta, 0, 40), MovingObjective()
-        state.lookahead.copy_(theta)
         for _ in range(40):
             method.step(theta, objective, state)
         return theta
@@ -425,7 +421,8 @@ def test_foreseen_steps_are_the_steps(stretches: tuple[int, ...], backend: str) 
         method.foresee(state, state.t, updates)
         for _ in range(updates):
             method.step(theta, objective, state)
-    assert torch.equal(theta, train(fleet(MIXED, backend), steps, len(MIXED), budget=STEPS)[-1])
+    expected = train(fleet(MIXED, backend), steps, len(MIXED), budget=STEPS)[-1]
+    assert torch.equal(method.iterate(theta, state), expected)
 
 
 def test_a_step_on_a_device_reads_its_coefficients_there() -> None:
@@ -457,4 +454,4 @@ def test_rows_that_are_kept_go_on_as_before(rows: list[int], backend: str) -> No
         every.step(theta, objective, state)
         kept.step(some, other, of_some)
     assert torch.equal(some, theta[rows])
-    assert (of_some.lookahead is some) == (not any(MIXED[row][0] == "nag" for row in rows))
+    assert torch.equal(kept.iterate(some, of_some), every.iterate(theta, state)[rows])

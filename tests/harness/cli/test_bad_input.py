@@ -40,7 +40,7 @@ OPTIMIZERS = [
     ("zzzz", "There are: sgd, cm, nag, hf"),
     ("torch.optim.AdmW", "did you mean 'AdamW'?"),
     ("torch.optim.LBFGS", "torch.optim has no 'LBFGS'"),
-    ("nag@cuda", "no backend 'cuda'. Allowed: torch, numba"),
+    ("nag@cuda", "no backend 'cuda'; did you mean 'numba-cuda'? Allowed: torch, numba, numba-cuda"),
     ("nag@nmba", "did you mean 'numba'?"),
     ("not_there:Mine", "importing 'not_there' failed"),
     ("./not_there.py:Mine", "there is no file"),
