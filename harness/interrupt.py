@@ -24,7 +24,7 @@ class InterruptedRun(Exception):
 
 @contextmanager
 def signals(at_once: signal.Signals = signal.SIGINT) -> Iterator[Interrupted]:
-    """Turn SIGINT and SIGTERM into a flag while the block runs; `at_once` as second one ends it."""
+    """Turn SIGINT and SIGTERM into a flag while the block runs; `at_once` after one ends it."""
     flag = Interrupted()
 
     def note(number: int, frame: FrameType | None) -> None:

@@ -16,8 +16,9 @@ from models.problem import Data, Problem
 OPERATIONS_A_SECOND = 1e11
 """Of one thread in the matrix products of these networks, float32."""
 PAYS_FROM = 35.0
-"""Seconds of work, on one thread, from which it pays to start processes: they take 5 to begin, and
-a fifth or more of what is left is saved. `bench compare --optimizers nag,hf` is 38."""
+"""Seconds of work, on one thread, from which it pays to start processes. They take 5 to begin, and
+save of two threads' time a twentieth where the machine does nothing else, a fifth beside MLflow's
+mirror, and more than half beside another program; `bench compare --optimizers nag,hf` is 38."""
 
 
 def seconds_of(fleet: Sequence[Trial], problem: Problem, data: Data) -> float:

@@ -30,7 +30,12 @@ SCHEMA_VERSION = 1
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
 )
-@click.option("--threads", type=int, metavar="N", help="CPU threads; default: torch's choice.")
+@click.option(
+    "--threads",
+    type=int,
+    metavar="N",
+    help="CPU threads, shared by fleets side by side; default: torch's choice.",
+)
 @click.option("--fresh", is_flag=True, help="Run again what is on record.")
 @click.option("--dry-run", is_flag=True, help="Print the rules and run nothing.")
 @click.option("--json", "json_path", metavar="FILE", help="Write the result as JSON; -: to stdout.")

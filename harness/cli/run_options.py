@@ -32,7 +32,12 @@ OPTIONS = (
     click.option(
         "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
     ),
-    click.option("--threads", type=int, metavar="N", help="CPU threads; default: torch's choice."),
+    click.option(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="CPU threads, shared by fleets side by side; default: torch's choice.",
+    ),
     click.option("--timed", is_flag=True, help="Run each trial alone, so that seconds are ranked."),
     click.option("--fresh", is_flag=True, help="Run again what is on record."),
     click.option("--dry-run", is_flag=True, help="Print the plan and run nothing."),

@@ -29,6 +29,7 @@ def states(said):
 
 def test_a_healthy_machine(bench, workdir, monkeypatch):
     monkeypatch.delenv("BENCH_DATA_DIR", raising=False)
+    monkeypatch.setenv("BENCH_CACHE_DIR", str(workdir / "cache"))
     said = bench("doctor")
     assert said.code == 0, said.err
     found = states(said)
@@ -187,7 +188,8 @@ def test_data_that_is_damaged(bench, workdir):
     assert "truncated" in detail
 
 
-def test_data_that_is_there(bench, data_dir):
+def test_data_that_is_there(bench, data_dir, workdir, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE_DIR", str(workdir / "cache"))
     found = states(bench("doctor", "--data-dir", data_dir))
     for name, files in (("mnist", "4 files"), ("faces", "1 file")):
         state, detail = found[f"data: {name}"]
