@@ -12,8 +12,8 @@ from benchmarks.ratios import Timed
 from models.autoencoder import Architecture
 
 BYTES = 32
-"""What an update moves a parameter at least: y read and g written by the passes; g, θ and v read
-and θ, v and y written by the step. That the backward pass reads y again is left to the cache."""
+"""What an update moves a parameter at least: y read forward and backward and g written by the
+passes; g, v and y read and v and y written by the step."""
 COPY = "a copy on the device"
 
 

@@ -32,6 +32,7 @@ from harness.records import Measurement
 from harness.spec import Budget, MethodSpec
 from models.problem import PRESETS, DataError, Problem
 from models.problems import PROBLEMS
+from optim.hyperparameters import Unavailable
 
 WRITTEN_EVERY = 10.0
 """Seconds, at least, between two writings of a file while a fleet trains."""
@@ -129,7 +130,7 @@ def main(number: str, tasks: tuple[str, ...], preset: str, precision: str, minut
         try:
             with computing_in(precision):
                 content = train(table, PROBLEMS[task](preset), device, precision, minutes, command)
-        except DataError as error:
+        except (DataError, Unavailable) as error:
             raise click.ClickException(str(error)) from error
         click.echo(section(content))
         render.write()

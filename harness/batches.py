@@ -83,6 +83,7 @@ class Batches:
     def move_to(self, positions: Mapping[str, Sequence[int]]) -> None:
         """Put every stream where `positions` found it, so that the next batches are the same."""
         self._streams.clear()
+        self._ahead.clear()
         for name, places in positions.items():
             for each, position in zip(self._of(name), places, strict=True):
                 each.position = position

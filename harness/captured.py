@@ -10,6 +10,9 @@ import torch
 from harness.cuda_graph import Pace, capture
 from harness.ledger import Account
 
+STRETCH = 1.0
+"""A stretch takes at most about so many seconds, so that the host is never far ahead."""
+
 
 class CapturedUpdates:
     """Updates of which each is one launch: batch, gradient, the method's step, what is watched.
@@ -30,6 +33,8 @@ class CapturedUpdates:
         self._pace = Pace(device)
         self._replay: Callable[[], None] | None = None
         self._price: dict[str, Any] = {}
+        self._each = 0.0
+        """Seconds that an update took in the stretch before."""
 
     def make(self, most: int, due: float) -> None:
         """Make up to `most` updates, ending with the one that spends `due` of the budget.
@@ -37,6 +42,7 @@ class CapturedUpdates:
         At most `optim.objective.FORESEEN`, and at least one; BudgetSpent before the first that
         cannot be paid.
         """
+        began = self._account.clock.seconds
         updates = self._until(most, due)
         self._foresee(updates)
         if self._replay is None:
@@ -48,13 +54,19 @@ class CapturedUpdates:
             self._account.updates += 1
         # A budget in seconds is spent when the device has done the work.
         self._pace.stretch_given(wait=self._account.budget.currency == "seconds")
+        self._each = (self._account.clock.seconds - began) / updates
 
     def _until(self, most: int, due: float) -> int:
-        """Return after how many updates the ledger will say that `due` is spent."""
+        """Return after how many updates the ledger will say that `due` is spent.
+
+        Of a budget in seconds that can only be foreseen from the stretch before.
+        """
         if self._replay is None:
             return 1
         currency = self._account.budget.currency
-        each = 1 if currency == "updates" else self._price.get(currency, 0)
+        each = {"updates": 1, "seconds": self._each, **self._price}[currency]
+        if self._each:
+            most = min(most, max(1, int(STRETCH / self._each)))
         spent, updates = self._account.spent, 0
         while updates < most and (updates == 0 or spent < due):
             # The ledger's own sums, so that rounding is the same.

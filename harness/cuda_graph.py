@@ -24,7 +24,8 @@ def capture(work: Callable[[], object]) -> Callable[[], None]:
     Reference: PyTorch's notes on CUDA graphs, "Whole-network capture".
     """
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # Other threads record and draw: what they do with the device is no part of the graph.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         work()
     return graph.replay
 

@@ -157,7 +157,10 @@ class Fleet:
         """
         if self._captured is not None:
             left = FORESEEN if self.updates is None else self.updates - self.account.updates
-            self._captured.make(min(left, FORESEEN), due)
+            try:
+                self._captured.make(min(left, FORESEEN), min(due, self.account.budget.amount))
+            except BudgetSpent:
+                return False
             return True
         before = self.theta.clone() if self.method.cost_of_a_step is None else None
         try:

@@ -17,7 +17,7 @@ from harness.binding import DeviceData, initial_parameters
 from harness.errors import Infrastructure
 from harness.fleet import Fleet, Outcome, Progress
 from harness.interrupt import Interrupted
-from harness.memory import Memory, out_of_memory
+from harness.memory import Memory, is_out_of_memory
 from harness.planning import Trial
 from harness.records import Measurement, Status
 from harness.report.files import BEFORE_TRAINING, RECONSTRUCTIONS, both_errors
@@ -105,7 +105,9 @@ class Run:
         self, group: Sequence[Trial], recorder: Recorder, show: Callable[[Progress], None]
     ) -> list[int]:
         """Run one fleet, record it and return the ids of its trials, in order."""
-        fleet = self._fleet(group)
+        # What to say should memory run out, made while there is some.
+        ran_out = self.memory.ran_out([trial.candidate.method for trial in group], len(group))
+        fleet = self._fleet(group, ran_out)
         begun: list[int] = []
         observer = _Recording(recorder, begun, show, self.interrupted)
         about, context = info(), self.machine.context(len(group))
@@ -130,13 +132,14 @@ class Run:
         except BaseException as error:
             by_hand = isinstance(error, KeyboardInterrupt)
             status: Status = "interrupted" if by_hand else "failed"
-            ran_out = self._ran_out(error, group)
-            reason = "interrupted by a signal" if by_hand else str(ran_out or repr(error))
+            full = is_out_of_memory(error)
+            reason = str(ran_out) if full else repr(error)
+            reason = "interrupted by a signal" if by_hand else reason
             for row, trial_id in enumerate(begun):
                 recorder.end(
                     trial_id, status, reason, fleet.account.ledger(), observer.last.get(row)
                 )
-            if ran_out is not None:
+            if full:
                 raise ran_out from error
             raise
         for row, (trial, trial_id, outcome) in enumerate(zip(group, begun, outcomes, strict=True)):
@@ -152,7 +155,7 @@ class Run:
                 )
         return begun
 
-    def _fleet(self, group: Sequence[Trial]) -> Fleet:
+    def _fleet(self, group: Sequence[Trial], ran_out: Infrastructure) -> Fleet:
         first, *others = (trial.candidate.method for trial in group)
         try:
             return Fleet(
@@ -164,14 +167,9 @@ class Run:
                 self.protocol.evaluations,
             )
         except Exception as error:
-            if (ran_out := self._ran_out(error, group)) is not None:
+            if is_out_of_memory(error):
                 raise ran_out from error
             raise
-
-    def _ran_out(self, error: BaseException, group: Sequence[Trial]) -> Infrastructure | None:
-        """Return what to say where memory ran out, else None."""
-        methods = [trial.candidate.method for trial in group]
-        return out_of_memory(error, self.memory, methods, len(group))
 
     def _picture(self, trial: Trial, trial_id: int, outcome: Outcome, last: Measurement) -> None:
         """Keep a trial's reconstructions of some cases, before training and after.

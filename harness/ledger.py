@@ -89,10 +89,12 @@ class Account:
         before = {name: getattr(self, name) for name in price}
         for name, nothing in price.items():
             setattr(self, name, nothing)
-        yield price
-        for name in price:
-            price[name] = getattr(self, name)
-            setattr(self, name, before[name])
+        try:
+            yield price
+        finally:
+            for name in price:
+                price[name] = getattr(self, name)
+                setattr(self, name, before[name])
 
     @property
     def spent(self) -> float:

@@ -111,8 +111,9 @@ class Memory:
         return Infrastructure(
             f"Memory ran out while {self._what(methods)} trained as a fleet of K = {rows}: it "
             f"needs {_size(self.need(methods, rows))}, and {self._place} had {limit} for it when "
-            "it was planned. What was measured is recorded; the same command goes on from there, "
-            "with fleets for the memory that is free then, and --timed takes one trial at a time. "
+            "it was planned. What was measured is recorded; the same command trains what is "
+            "missing, in fleets for the memory that is free then, and --timed takes one trial at a "
+            "time. "
             f"{self._remedy}"
         )
 
@@ -231,14 +232,10 @@ class Memory:
         return f"A smaller batch or preset needs less{cpu}, and other programs may be ended."
 
 
-def out_of_memory(
-    error: BaseException, memory: Memory, methods: Sequence[Method], rows: int
-) -> Infrastructure | None:
-    """Return what to say of an error that means that memory ran out, else None."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that memory ran out."""
     told = isinstance(error, RuntimeError) and any(sign in str(error) for sign in SIGNS)
-    if told or isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return memory.ran_out(methods, rows)
-    return None
+    return told or isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 def _every_slice(cases: int) -> list[int]:

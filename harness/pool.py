@@ -263,7 +263,8 @@ class _Dealing:
     def _died(self, process: _Process, code: int) -> None:
         how = f"ended with exit code {code}"
         if code < 0:
-            how = f"was killed by {signal.Signals(-code).name}"
+            names = {int(each): each.name for each in signal.Signals}
+            how = f"was killed by {names.get(-code, f'signal {-code}')}"
         # Where the store is away, the next command finds that their process is gone.
         ids: list[int] = []
         with suppress(Infrastructure):

@@ -67,7 +67,7 @@ class Architecture:
         return Prices(product=(4 * total - 2 * first) / gradient)
 
 
-KEPT_SHAPES = 4
+KEPT_VIEWS = 4
 
 
 class AutoencoderPasses:
@@ -221,7 +221,7 @@ class AutoencoderPasses:
         """
         place = (theta.data_ptr(), theta.shape, theta.dtype)
         if place not in self._kept_views:
-            if len(self._kept_views) == KEPT_SHAPES:
+            if len(self._kept_views) == KEPT_VIEWS:
                 self._kept_views.pop(next(iter(self._kept_views)))
             self._kept_views[place] = self.layout.views(theta)
         return self._kept_views[place]

@@ -30,7 +30,7 @@ class Passes(Protocol):
 
     prices: Prices
     capturable: bool
-    """Whether a product can be captured in a CUDA graph; autograd's threads cannot."""
+    """Whether gradients and products can be captured in a CUDA graph; autograd's threads cannot."""
 
     def logits(self, theta: Float[Tensor, "K P"], inputs: Tensor) -> Tensor:
         """Return the outputs' pre-activations, (K, B, T)."""

@@ -246,7 +246,7 @@ class Momentum(Method):
             lr=state.lr[some],
             look=state.look[some],
             l2=None if state.l2 is None else state.l2[some],
-            coefficients=state.coefficients[:, :, some],
+            coefficients=theta.new_zeros((FORESEEN, 2, len(theta), 1)),
             place=torch.zeros_like(state.place),
             begun=state.t,
         )

@@ -124,7 +124,8 @@ class Method(Protocol):
     capturable: ClassVar[bool] = False
     """Whether `step` gives a GPU the same work every time, so that a CUDA graph can repeat it:
     it waits for nothing, reads what changes from step to step from memory on the device, where
-    `foresee` puts it, takes one batch a step, and leaves nothing on the host to be changed."""
+    `foresee` puts it, takes one batch a step, of a size and not FULL, and leaves nothing on the
+    host to be changed. Its report has the loss; it cannot stop of itself."""
 
     def __init__(self, backend: str, **given: object) -> None: ...
 

@@ -59,7 +59,7 @@ class _Taping(TorchDispatchMode):
 
 
 @contextmanager
-def taping(graph: TapedGraph) -> Iterator[None]:
+def taping(graph: TapedGraph, capture_error_mode: str = "global") -> Iterator[None]:
     mode = _Taping(graph)
     with mode:
         yield

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -202,6 +204,59 @@ def test_what_cannot_be_paid_is_not_replayed(taped: list[TapedGraph]) -> None:
     assert (account.gradients, account.updates, taped[0].replays) == (8.0, 2, 2)
 
 
+@pytest.mark.usefixtures("taped")
+def test_a_method_that_costs_more_than_it_says_ends_with_its_budget() -> None:
+    class Modest(NAG):
+        cost_of_a_step = BATCH / 2  # type: ignore[assignment]
+
+    data = DeviceData.put(Tiny().data(), CPU, torch.float64)
+    made = Fleet(
+        Tiny(), data, Modest("torch", batch=BATCH), [0], Budget("gradients", 50.5 * BATCH), 3
+    )
+    (outcome,) = made.run(Observer())
+    assert (outcome.status, outcome.ledger.updates) == ("budget", 50)
+
+
+def test_products_are_charged_at_every_replay(taped: list[TapedGraph]) -> None:
+    account = Account(Budget("updates", 10.0), Clock(CPU))
+    updates = CapturedUpdates(
+        lambda: account.charge(1.5, products=2), lambda updates: None, account, CPU
+    )
+    updates.make(1, 1e9)
+    updates.make(3, 1e9)
+    assert (account.products, account.gradients, account.updates) == (8, 6.0, 4)
+
+
+def test_an_error_while_capturing_leaves_the_ledger_as_it_was(taped: list[TapedGraph]) -> None:
+    account = Account(Budget("updates", 10.0), Clock(CPU))
+    account.charge(8.0, examples=8)
+
+    def update() -> None:
+        account.charge(4.0)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        CapturedUpdates(update, lambda updates: None, account, CPU).make(1, 1e9)
+    assert (account.gradients, account.examples, account.updates) == (8.0, 8, 0)
+
+
+@pytest.mark.parametrize(("currency", "due"), [("seconds", 3.0), ("updates", 1e9)])
+def test_a_stretch_is_about_a_second_and_ends_with_a_budget_in_seconds(
+    currency: Any, due: float, taped: list[TapedGraph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("harness.ledger.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(TapedGraph, "replay", lambda self: now.__setitem__(0, now[0] + 0.15))
+    account, stretches = Account(Budget(currency, due), Clock(CPU)), list[int]()
+    account.clock.start()
+    updates = CapturedUpdates(lambda: None, stretches.append, account, CPU)
+    while account.clock.seconds < 3.0:
+        updates.make(FORESEEN, due)
+    assert max(stretches) == 6
+    if currency == "seconds":
+        assert account.clock.seconds < 3.0 + 0.16
+
+
 @pytest.mark.parametrize("currency", CURRENCIES)
 def test_a_stretch_ends_where_the_ledger_says_that_enough_is_spent(
     currency: Any, taped: list[TapedGraph]
@@ -256,8 +311,11 @@ def test_on_a_device_nothing_waits_between_two_measurements() -> None:
     made = Fleet(problem, data, method(), SEEDS, Budget("updates", 1e6), 5)
     while made.account.updates < 2 + 3 * FORESEEN:
         assert made.advance()
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        with warnings.catch_warnings():
+            # Torch says that this mode is a prototype.
+            warnings.simplefilter("ignore")
+            torch.cuda.set_sync_debug_mode("error")
         made.advance()
         made._progress()
     finally:

@@ -66,6 +66,32 @@ def test_a_product_is_captured_with_all_that_it_computes(
     assert [graph.replays for graph in taped] == [2]
 
 
+@pytest.mark.parametrize("wait", [False, True])
+def test_the_host_waits_for_the_stretch_before_or_for_this_one(
+    wait: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[int] = []
+
+    class Event:
+        made = 0
+
+        def __init__(self, blocking: bool) -> None:
+            assert blocking
+            self.number, Event.made = Event.made, Event.made + 1
+
+        def record(self) -> None:
+            pass
+
+        def synchronize(self) -> None:
+            done.append(self.number)
+
+    monkeypatch.setattr(cuda_graph.torch.cuda, "Event", Event)
+    pace = Pace(torch.device("cuda"))
+    for _ in range(3):
+        pace.stretch_given(wait)
+    assert done == ([0, 0, 1, 1, 2] if wait else [0, 1])
+
+
 def test_without_a_device_nobody_waits_and_numbers_are_seen_at_once() -> None:
     Pace(CPU).stretch_given(wait=True)
     glimpse = Glimpse()

@@ -176,12 +176,43 @@ def test_a_second_ctrl_c_is_recorded_too(runs):
 
 
 def test_memory_that_runs_out_loses_nothing(runs, store):
-    with pytest.raises(Infrastructure, match=r"fleet of K = 1: it needs .* goes on from there"):
+    with pytest.raises(Infrastructure, match=r"fleet of K = 1: it needs .* what is missing"):
         runs.execute(f"nag,{OWN}Hungry,hf", seeds=1)
     nag, hungry = runs.recorded()
     assert (nag.status, hungry.status) == ("budget", "failed")
     assert hungry.reason.startswith("Memory ran out while hungry on small / quick trained")
     assert len(store.measurements([hungry.id])[hungry.id]) > 1
+
+
+def test_a_failure_is_told_whatever_memory_there_is(runs, monkeypatch):
+    """What is to be said of memory is made before anything is begun, not when it fails."""
+    run, made = runs.new(), []
+    memory = type(run.memory)
+
+    def made_once(*given):
+        assert not made, "memory was looked at again"
+        made.append(memory(*given))
+        return made[-1]
+
+    monkeypatch.setattr("harness.launch.Memory", made_once)
+    with pytest.raises(ZeroDivisionError):
+        runs.execute(f"{OWN}Failing")
+    assert [trial.status for trial in runs.recorded()] == ["failed"]
+
+
+def test_processes_are_as_many_as_memory_takes(runs, monkeypatch):
+    monkeypatch.setattr("harness.execution.processes", lambda seconds, threads: 2)
+    monkeypatch.setattr("harness.memory.available", lambda device: 2**29)
+    run = runs.new(machine=Machine(torch.device("cpu"), 2, "fp32"))
+    every = [m for each in split("hf") for m in methods(parse(each), PROBLEM, BUDGET, "cpu")]
+    planned = trials(labelled(every), PROTOCOL, range(2), "reported")
+
+    class Pool:
+        def train(self, run, groups, bars):
+            raise AssertionError("two processes do not fit")
+
+    ids = execute(run, planned, Bars(), Pool())
+    assert [runs.store.trial(i).status for i in ids] == ["budget", "budget"]
 
 
 def test_a_fleet_that_would_not_fit_is_not_begun(runs, store, monkeypatch):

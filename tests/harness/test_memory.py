@@ -13,7 +13,7 @@ import optim
 from harness.binding import Cases, DeviceData, evaluate, observe
 from harness.errors import Infrastructure
 from harness.fleet import Fleet
-from harness.memory import PROCESS, Memory, out_of_memory
+from harness.memory import PROCESS, Memory, is_out_of_memory
 from harness.slices import evaluated_at_once
 from harness.spec import Budget
 from models.autodiff import AutodiffPasses
@@ -244,8 +244,9 @@ def test_memory_that_ran_out_is_told_with_rows_need_and_limit() -> None:
     fleet = Fleet(problem, data, Greedy(), [0], UPDATES, 2)
     with pytest.raises(RuntimeError) as caught:
         fleet.run(Quiet())
-    told = out_of_memory(caught.value, memory, [Greedy()], 3)
-    assert isinstance(told, Infrastructure) and told.exit_code == 4
+    assert is_out_of_memory(caught.value)
+    told = memory.ran_out([Greedy()], 3)
+    assert told.exit_code == 4
     for part in ("K = 3", "watcher on small / quick", "had 5.00 GiB for it", "is recorded"):
         assert part in str(told)
     assert f"needs {memory.need([Greedy()], 3) / 2**10:.0f} KiB" in str(told)
@@ -264,9 +265,7 @@ def test_memory_that_ran_out_is_told_with_rows_need_and_limit() -> None:
     ],
 )
 def test_which_errors_mean_that_memory_ran_out(error: Exception, means_it: bool) -> None:
-    memory = Memory(make("quick"), put(make("quick")))
-    told = out_of_memory(error, memory, [optim.resolve("nag")], 2)
-    assert (told is not None) == means_it
+    assert is_out_of_memory(error) == means_it
 
 
 def test_operations_are_those_of_a_gradient_on_a_batch() -> None:

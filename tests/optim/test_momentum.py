@@ -455,3 +455,23 @@ def test_rows_that_are_kept_go_on_as_before(rows: list[int], backend: str) -> No
         kept.step(some, other, of_some)
     assert torch.equal(some, theta[rows])
     assert torch.equal(kept.iterate(some, of_some), every.iterate(theta, state)[rows])
+
+
+def test_a_state_may_be_loaded_into_a_run_that_has_begun() -> None:
+    method, objective, theta = fleet(MIXED, "torch"), MovingObjective(), start(len(MIXED))
+    state = method.init(theta, 0, STEPS)
+    for _ in range(260):
+        method.step(theta, objective, state)
+    saved, kept = method.state_dict(state), theta.clone()
+    other, y = MovingObjective(), start(len(MIXED))
+    begun = method.init(y, 0, STEPS)
+    for _ in range(5):
+        method.step(y, other, begun)
+    y.copy_(kept)
+    method.load_state_dict(begun, saved)
+    other.batches = objective.batches
+    for _ in range(40):
+        method.step(theta, objective, state)
+        method.step(y, other, begun)
+    assert torch.equal(y, theta)
+    assert begun.t == state.t == 300
