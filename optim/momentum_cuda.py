@@ -23,6 +23,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from optim.hyperparameters import Unavailable
+from optim.plugins import short
+
 BLOCK = 256
 EACH = 4
 """Values a thread: their loads are all under way before the first is used."""
@@ -91,9 +94,17 @@ def fused_update(
 def compile_for(like: Tensor) -> None:
     """Compile the kernel for this type now, off the training clock, and load it.
 
-    It is loaded at its first launch, which must not be captured.
+    It is loaded at its first launch, which must not be captured. Unavailable where driver and
+    numba-cuda do not go together.
     """
-    fused_update(*(like.new_zeros(1, 1) for _ in range(7)))
+    try:
+        fused_update(*(like.new_zeros(1, 1) for _ in range(7)))
+    except Exception as error:
+        raise Unavailable(
+            "@numba-cuda cannot run: its kernel could not be compiled and loaded "
+            f"({short(error)}). The NVIDIA driver may be older than numba-cuda's CUDA: update it, "
+            "or write @torch."
+        ) from error
 
 
 def _launch(dtype: torch.dtype, tensors: tuple[Tensor, ...]) -> None:

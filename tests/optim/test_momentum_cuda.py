@@ -10,6 +10,7 @@ from numba import cuda
 from torch import Tensor
 
 from optim import momentum_cuda
+from optim.hyperparameters import Unavailable
 from optim.momentum_cuda import BLOCK, EACH, compile_for, fused_update, obstacle, source
 from tests.optim.one_update import assert_agrees_with_torch, copied, drawn
 
@@ -94,6 +95,15 @@ def test_what_stands_in_the_way(
     monkeypatch.setattr(cuda, "cuda_error", lambda: error)
     found = obstacle(device)
     assert (found and found.reason) == reason
+
+
+def test_a_driver_that_does_not_take_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: object) -> None:
+        raise RuntimeError("PTX of a later CUDA")
+
+    monkeypatch.setattr(momentum_cuda, "fused_update", refuse)
+    with pytest.raises(Unavailable, match=r"RuntimeError: PTX of a later CUDA\).*write @torch"):
+        compile_for(torch.zeros(1, 1))
 
 
 @pytest.fixture
