@@ -1,4 +1,4 @@
-"""The grids behind Tables 1 and 5 of Sutskever et al. 2013: columns × learning rates × seeds."""
+"""The grids behind Tables 1, 3 and 5 of Sutskever et al. 2013: columns × learning rates × seeds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.defaults import scaled_schedule
-from harness.paper.published import TABLE_1, TABLE_5
+from harness.paper.published import TABLE_1, TABLE_3, TABLE_5
 from models.problem import Problem
+from models.problems import PROBLEMS
 from models.recurrent_tasks import BATCH as SEQUENCES
 from optim.momentum import CM, LR, NAG, SGD, Momentum
 
@@ -57,6 +58,10 @@ class Table:
             for lr in self.lrs
         ]
 
+    def starts(self, problem: Problem, rows: Sequence[Row]) -> list[Problem] | None:
+        """Return what each row starts as, where that is not the problem's own start."""
+        return None
+
     def _method(self, column: str, lr: float, problem: Problem, backend: str) -> Momentum:
         given: dict[str, Any] = {"lr": lr, "batch": self.batch}
         found = COLUMN.fullmatch(column)
@@ -74,8 +79,35 @@ class Table:
         return scaled_schedule(problem.preset, names, self.updates(problem))
 
 
+class Scales(Table):
+    """A column a factor on the scale of the initialisation; NAG with the largest momentum."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The factors, as printed."""
+        return [name for columns in self.published.values() for name in columns]
+
+    def starts(self, problem: Problem, rows: Sequence[Row]) -> list[Problem]:
+        """Return the problem with each row's scale."""
+        made = {
+            column: PROBLEMS[problem.name](problem.preset, scale=float(column))
+            for column in self.columns
+        }
+        return [made[row.column] for row in rows]
+
+    def _method(self, column: str, lr: float, problem: Problem, backend: str) -> Momentum:
+        return super()._method("0.999N", lr, problem, backend)
+
+
 TABLES = {
     1: Table(1, TABLE_1, tuple(map(float, LR.grid)), (0,), 200),
+    3: Scales(
+        3,
+        {"curves": {f"{scale:g}": value for scale, value in TABLE_3.items()}},
+        tuple(map(float, LR.grid)),
+        (0,),
+        200,
+    ),
     5: Table(
         5,
         {name.partition("[")[0]: columns for name, columns in TABLE_5.items()},

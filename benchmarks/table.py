@@ -1,4 +1,4 @@
-r"""A piece of the paper's Table 1 or Table 5: a task's whole grid as one fleet, written as it goes.
+r"""A piece of the paper's Table 1, 3 or 5: a task's whole grid as one fleet, written as it goes.
 
 python -m benchmarks.table 1 curves mnist --precision tf32 --minutes 9
 python -m benchmarks.table 5 add --minutes 9
@@ -163,7 +163,15 @@ def train(
     tensors = DeviceData.put(data, device, torch.float32)
     first, *others = (trial.method for trial in trials)
     seeds = [trial.seed for trial in trials]
-    fleet = Fleet(problem, tensors, first.join(others), seeds, budget, problem.evaluations)
+    fleet = Fleet(
+        problem,
+        tensors,
+        first.join(others),
+        seeds,
+        budget,
+        problem.evaluations,
+        table.starts(problem, trials),
+    )
     record = Record(head, trials, minutes)
     record.end(fleet, fleet.run(record))
     return record.content

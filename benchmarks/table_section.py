@@ -1,4 +1,4 @@
-"""The section of RESULTS.md on a task's grid of Table 1 or 5, beside what is published."""
+"""The section of RESULTS.md on a task's grid of a table, beside what is published."""
 
 from __future__ import annotations
 

@@ -83,7 +83,11 @@ def updates_of(method: Method, budget: Budget) -> int | None:
 
 
 class Fleet:
-    """K trials of one problem under one budget."""
+    """K trials of one problem under one budget.
+
+    `starts`, where it is given, has what each row starts as: the same problem but for its
+    initialisation.
+    """
 
     def __init__(
         self,
@@ -93,12 +97,19 @@ class Fleet:
         seeds: Sequence[int],
         budget: Budget,
         evaluations: int,
+        starts: Sequence[Problem] | None = None,
     ) -> None:
         device, dtype = data.train.inputs.device, data.train.inputs.dtype
         self.problem, self.data, self.method = problem, data, method
         self.account = Account(budget, Clock(device))
         self.objective = BoundObjective(problem, data, seeds, self.account)
-        self.theta = initial_parameters(problem, list(seeds), device, dtype)
+        if starts is None:
+            self.theta = initial_parameters(problem, list(seeds), device, dtype)
+        else:
+            rows = zip(starts, seeds, strict=True)
+            self.theta = torch.cat(
+                [initial_parameters(start, [seed], device, dtype) for start, seed in rows]
+            )
         self.updates = updates_of(method, budget)
         self.state = method.init(self.theta, seeds[0], self.updates)
         self._grid = evaluation_grid(budget, evaluations)

@@ -14,7 +14,12 @@ from optim.schedules import FinalPhase
 
 @pytest.mark.parametrize(
     ("number", "task", "rows", "updates", "groups"),
-    [(1, "curves", 54, 750_000, 1), (1, "faces", 54, 750_000, 1), (5, "mem5", 112, 50_000, 4)],
+    [
+        (1, "curves", 54, 750_000, 1),
+        (1, "faces", 54, 750_000, 1),
+        (3, "curves", 30, 750_000, 1),
+        (5, "mem5", 112, 50_000, 4),
+    ],
 )
 def test_a_grid_is_columns_times_rates_times_seeds(
     number: int, task: str, rows: int, updates: int, groups: int
@@ -56,3 +61,14 @@ def test_below_paper_the_schedule_follows_the_budget() -> None:
     *_, last = TABLES[1].rows(PROBLEMS["curves"]("quick"), "torch")
     schedule = last.method.schedule(3_000)
     assert isinstance(schedule, FinalPhase) and schedule.length == 63
+
+
+def test_rows_of_table_3_differ_by_their_start() -> None:
+    table, problem = TABLES[3], PROBLEMS["curves"]("quick")
+    rows = table.rows(problem, "torch")
+    starts = table.starts(problem, rows)
+    assert starts is not None
+    scales = [start.parameters.get("scale", 1.0) for start in starts]
+    assert scales == [float(row.column) for row in rows]
+    assert {row.method.hyperparameters["mu_max"] for row in rows} == {0.999}
+    assert {start.layout.size for start in starts} == {problem.layout.size}

@@ -466,6 +466,19 @@ def test_rows_of_a_joined_method_equal_each_alone(seeds: tuple[int, ...], by_han
         assert plain(alone) == plain(together[row])
 
 
+def test_rows_may_differ_in_what_they_start_as() -> None:
+    """Each is the trial alone of the problem that it starts as."""
+    starts = [Tiny(start=scale) for scale in (0.25, 1.0, 2.0)]
+    data = DeviceData.put(Tiny().data(), CPU, torch.float64)
+    budget = Budget("updates", 40.0)
+    together = Fleet(Tiny(), data, joined(nag(), nag(), nag()), [0, 0, 1], budget, 3, starts)
+    outcomes, seen = run(together)
+    for row, (start, seed) in enumerate(zip(starts, (0, 0, 1), strict=True)):
+        (alone,), seen_alone = run(fleet(nag(), (seed,), problem=start))
+        assert (alone.theta - outcomes[row].theta).norm() <= 1e-12 * alone.theta.norm()
+        np.testing.assert_allclose(seen.values(row), seen_alone.values(), rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("method", "seeds"),
     [(joined(*KINDS[:3]), (0, 1, 1)), (HessianFree(cg_max=8), (0,))],
