@@ -10,6 +10,7 @@ from typing import Any, Literal
 from harness.spec import Protocol
 
 Status = Literal["planned", "running", "budget", "diverged", "failed", "interrupted"]
+FleetStatus = Literal["planned", "running", "ended", "failed"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class ComparisonRecord:
     kind: Literal["comparison", "run", "tuning"]
     protocol: Protocol
     command: str
-    status: Literal["running", "done", "failed", "interrupted"]
+    status: Literal["planned", "running", "done", "failed", "interrupted"]
+    """`planned`: its fleets are there for workers, and nobody runs it as a whole."""
     created: datetime
     ended: datetime | None
     summary: Mapping[str, Any] | None
@@ -92,6 +94,38 @@ class ComparisonRecord:
     reused: frozenset[int]
     """Trials that were recorded earlier and taken over."""
     mlflow_run_id: str | None
+    owner: str | None
+    """The process that runs it, or ran it last: "host:pid"."""
+
+
+@dataclass(frozen=True)
+class PlanRecord:
+    """What a comparison was planned to run, as it stands in the store."""
+
+    digest: str
+    """SHA-256 of the canonical JSON of `body`."""
+    body: Mapping[str, Any]
+    shared: bool
+    """Whether any worker may lease its fleets."""
+
+
+@dataclass(frozen=True)
+class FleetRecord:
+    """Trials of a comparison that are trained together, as they stand in the store."""
+
+    id: int
+    comparison_id: str
+    number: int
+    """0 is the first fleet of the plan."""
+    cost: float
+    """Seconds of work on one thread, by the planner's count."""
+    task: Mapping[str, Any]
+    """Its trials, as the plan names them."""
+    status: FleetStatus
+    owner: str | None
+    """The process that trains it, or trained it last: "host:pid"."""
+    trials: tuple[int, ...]
+    """Ids by row; fewer than rows where its process died while it began them."""
 
 
 @dataclass(frozen=True)

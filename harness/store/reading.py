@@ -7,16 +7,37 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Select, and_, exists, func, or_, select
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    and_,
+    exists,
+    func,
+    or_,
+    select,
+)
 
 from harness.errors import Usage
-from harness.records import ClaimRecord, ComparisonRecord, Measurement, TrialRecord
+from harness.records import (
+    ClaimRecord,
+    ComparisonRecord,
+    FleetRecord,
+    Measurement,
+    PlanRecord,
+    TrialRecord,
+)
 from harness.store import tables as t
+from harness.store.dead import DEAD_SECONDS, dead_comparisons
 from harness.store.failures import sentences, shown
-from harness.store.rows import comparison_of, measurement_of, trial_of
+from harness.store.rows import comparison_of, fleet_of, measurement_of, trial_of
+from harness.store.statements import now
 
 # Ids in one statement: databases limit their number.
 _CHUNK = 10_000
@@ -125,6 +146,36 @@ class Reading:
         with self._read() as connection:
             return _complete(connection, query.limit(limit))
 
+    def unfinished(self) -> list[ComparisonRecord]:
+        """Return the comparisons with a plan that nobody runs and that are not done.
+
+        They are planned, interrupted or failed, or their process is dead. The newest is first.
+        """
+        with self._read() as connection:
+            limit = now(connection) - timedelta(seconds=DEAD_SECONDS)
+            dead = [row.id for row in dead_comparisons(connection, limit)]
+            left = t.comparison.c.status.in_(("planned", "interrupted", "failed"))
+            query = (
+                _comparisons()
+                .join(t.plan, t.plan.c.comparison_id == t.comparison.c.id)
+                .where(or_(left, t.comparison.c.id.in_(dead)))
+            )
+            newest = query.order_by(t.comparison.c.created.desc(), t.comparison.c.id)
+            return _complete(connection, newest)
+
+    def plan(self, comparison_id: str) -> PlanRecord | None:
+        """Return what a comparison was planned to run; None where that is not on record."""
+        plan = t.plan.c
+        query = select(plan.digest, plan.body, plan.shared)
+        with self._read() as connection:
+            row = connection.execute(query.where(plan.comparison_id == comparison_id)).first()
+        return None if row is None else PlanRecord(row.digest, json.loads(row.body), row.shared)
+
+    def fleets(self, comparison_id: str) -> list[FleetRecord]:
+        """Return the fleets of a comparison by number."""
+        with self._read() as connection:
+            return fleets_where(connection, t.fleet.c.comparison_id == comparison_id)
+
     def measurements(self, trial_ids: Collection[int]) -> dict[int, list[Measurement]]:
         """Return the measurements of every trial asked for, in order, NaN and all."""
         found: dict[int, list[Measurement]] = {i: [] for i in trial_ids}
@@ -188,6 +239,18 @@ class Reading:
         )
         with self._read() as connection:
             return _complete(connection, query.order_by(t.comparison.c.created))
+
+
+def fleets_where(connection: Connection, condition: ColumnElement[bool]) -> list[FleetRecord]:
+    """Return the fleets that a condition holds for, by number."""
+    linked = t.fleet_trial
+    trials = defaultdict(list)
+    for row in connection.execute(
+        select(linked).join(t.fleet).where(condition).order_by(linked.c.position)
+    ):
+        trials[row.fleet_id].append(row.trial_id)
+    rows = connection.execute(select(t.fleet).where(condition).order_by(t.fleet.c.number))
+    return [fleet_of(row, trials[row.id]) for row in rows]
 
 
 def _trials() -> Select[Any]:

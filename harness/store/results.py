@@ -13,11 +13,11 @@ from sqlalchemy import URL, Connection, Engine, select
 from harness.errors import Infrastructure
 from harness.store import tables as t
 from harness.store.failures import ELSEWHERE, sentences
+from harness.store.leasing import Leasing
 from harness.store.opening import open_engine, read_url
-from harness.store.writing import Writing
 
 
-class Store(Writing):
+class Store(Leasing):
     """The results database behind one URL; safe to use from several threads and processes.
 
     Every method raises `harness.errors.Infrastructure`, a sentence without

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Row
 
-from harness.records import ComparisonRecord, Ledger, Measurement, TrialRecord
+from harness.records import ComparisonRecord, FleetRecord, Ledger, Measurement, TrialRecord
 from harness.spec import Protocol
 
 VALUES = ("train_metric", "test_metric", "train_loss", "test_loss")
@@ -114,6 +114,22 @@ def comparison_of(
         pairs=tuple(pairs),
         reused=frozenset(reused),
         mlflow_run_id=plain["mlflow_run_id"],
+        owner=plain["lease_owner"],
+    )
+
+
+def fleet_of(row: Row[Any], trials: Sequence[int]) -> FleetRecord:
+    """Return the record of a row of bench_fleet with the ids of its trials."""
+    plain = row._asdict()
+    return FleetRecord(
+        id=plain["id"],
+        comparison_id=plain["comparison_id"],
+        number=plain["number"],
+        cost=plain["cost"],
+        task=json.loads(plain["task"]),
+        status=plain["status"],
+        owner=plain["lease_owner"],
+        trials=tuple(trials),
     )
 
 

@@ -132,7 +132,12 @@ comparison = Table(
     _key("protocol_key", "Its protocol", protocol.c.key, index=True),
     Column("kind", String(16), nullable=False, comment="comparison, run or tuning"),
     Column("command", Text, nullable=False, comment="The command that repeats it"),
-    Column("status", String(16), nullable=False, comment="running, done, failed or interrupted"),
+    Column(
+        "status",
+        String(16),
+        nullable=False,
+        comment="planned (nobody runs it as a whole), running, done, failed or interrupted",
+    ),
     Column("created", Utc, nullable=False, index=True, comment="When it began"),
     Column("ended", Utc, comment="When it ended"),
     Column("heartbeat", Utc, nullable=False, comment="When its process was last known alive"),
@@ -145,7 +150,25 @@ comparison = Table(
         server_default=false(),
         comment="Whether its run in MLflow has ended",
     ),
+    Column("lease_owner", Text, comment="The process that runs it, or ran it last"),
     comment="A set of trials under one protocol",
+)
+
+plan = Table(
+    "bench_plan",
+    metadata,
+    Column(
+        "comparison_id",
+        String(8),
+        ForeignKey(comparison.c.id),
+        primary_key=True,
+        comment="The comparison",
+    ),
+    _key("digest", "SHA-256 of the canonical JSON of body"),
+    Column("body", Text, nullable=False, comment="JSON: what is needed to run it again"),
+    Column("shared", Boolean, nullable=False, comment="Whether any worker may lease its fleets"),
+    Column("created", Utc, nullable=False, comment="When it was entered"),
+    comment="What a comparison was planned to run",
 )
 
 trial = Table(
@@ -219,6 +242,54 @@ comparison_trial = Table(
     ),
     Column("reused", Boolean, nullable=False, comment="Whether it was recorded earlier"),
     comment="Which trials a comparison consists of",
+)
+
+fleet = Table(
+    "bench_fleet",
+    metadata,
+    Column("id", Integer, primary_key=True, comment="Number of the fleet, never used again"),
+    Column(
+        "comparison_id",
+        String(8),
+        ForeignKey(comparison.c.id),
+        nullable=False,
+        comment="The comparison it is part of",
+    ),
+    Column("number", Integer, nullable=False, comment="0 is the first fleet of the plan"),
+    Column(
+        "cost",
+        Float(53),
+        nullable=False,
+        comment="Seconds of work on one thread by the planner's count",
+    ),
+    Column("task", Text, nullable=False, comment="JSON: its trials, as the plan names them"),
+    Column(
+        "status",
+        String(16),
+        nullable=False,
+        index=True,
+        comment="planned, running, ended or failed",
+    ),
+    Column("lease_owner", Text, comment="The process that trains it, or trained it last"),
+    Column("heartbeat", Utc, comment="When that process was last known alive"),
+    UniqueConstraint("comparison_id", "number"),
+    comment="Trials of a comparison that are trained together, by the process that leases them",
+    sqlite_autoincrement=True,
+)
+
+fleet_trial = Table(
+    "bench_fleet_trial",
+    metadata,
+    Column("fleet_id", Integer, ForeignKey(fleet.c.id), primary_key=True, comment="The fleet"),
+    Column("position", Integer, primary_key=True, comment="Row of the fleet; 0 is the first"),
+    Column(
+        "trial_id",
+        Integer,
+        ForeignKey(trial.c.id),
+        nullable=False,
+        comment="Its newest attempt at the trial of that row",
+    ),
+    comment="Which trials the rows of a fleet are",
 )
 
 measurement = Table(

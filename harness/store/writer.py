@@ -27,7 +27,8 @@ class Recorder:
 
     While the store is away, rows go to a file in `spool`, and `warn` is told so
     once; they are entered when the store is back, or by the next recorder of the
-    same store. Trials that are open, and the comparison, get their heartbeats.
+    same store. Trials that are open, the comparison, and the fleets that are leased
+    to `owner` get their heartbeats.
     """
 
     def __init__(
@@ -36,17 +37,20 @@ class Recorder:
         spool: Path,
         warn: Callable[[str], None] = _print,
         comparison_id: str | None = None,
+        owner: str | None = None,
     ) -> None:
         self._store = store
         self._folder = spool
         self._spool = Spool(store, spool)
         self._warn = warn
         self._comparison_id = comparison_id
+        self._owner = owner
         self._waiting: list[Entry] = []
         self._open: set[int] = set()
         self._closing = False
         self._away = False
         self._leftovers = True
+        self._wanted = self._settled = 0
         self._unsent: list[Entry] = []
         self._beat = time.monotonic() + HEARTBEAT_SECONDS
         self._changed = threading.Condition()
@@ -77,11 +81,19 @@ class Recorder:
             self._open.discard(trial_id)
             self._waiting.append(Ended(trial_id, status, reason, ledger, last))
 
+    def settle(self) -> None:
+        """Wait until what was handed over is in the store, or on disk where that is away."""
+        with self._changed:
+            self._wanted += 1
+            wanted = self._wanted
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._settled >= wanted or not self._thread.is_alive())
+
     def close(self) -> bool:
         """Enter or spool everything and stop; say whether the store has it all."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join()
         return not self._away
 
@@ -100,8 +112,10 @@ class Recorder:
         closing = False
         while not closing:
             with self._changed:
-                self._changed.wait_for(lambda: self._closing, timeout=FLUSH_SECONDS)
-                closing = self._closing
+                self._changed.wait_for(
+                    lambda: self._closing or self._wanted > self._settled, timeout=FLUSH_SECONDS
+                )
+                closing, wanted = self._closing, self._wanted
                 self._unsent += self._waiting
                 self._waiting = []
                 trials = set(self._open)
@@ -109,6 +123,9 @@ class Recorder:
                 self._send(trials)
             except Infrastructure as error:
                 self._keep(error)
+            with self._changed:
+                self._settled = wanted
+                self._changed.notify_all()
         if self._away:
             self._leave()
 
@@ -123,7 +140,7 @@ class Recorder:
         self._unsent = []
         # The first heartbeat that succeeds tells that the store is back.
         if self._away or time.monotonic() >= self._beat:
-            self._store.heartbeat(trials, self._comparison_id)
+            self._store.heartbeat(trials, self._comparison_id, self._owner)
             self._beat = time.monotonic() + HEARTBEAT_SECONDS
         if self._away:
             self._away = False

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import secrets
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Table, delete, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Table, delete, func, select, update
 
 from harness.errors import Usage
-from harness.records import Ledger, Measurement, Status, TrialRecord
+from harness.records import Ledger, Measurement, Status
 from harness.spec import Protocol, TrialSpec, canonical, key_of
 from harness.store import tables as t
 from harness.store.failures import hide_passwords
 from harness.store.reading import Reading
 from harness.store.rows import ledger_columns, measurement_row, to_json, value_columns
+from harness.store.statements import ensure, insert_new, now
 
 
 class Writing(Reading):
@@ -31,35 +30,59 @@ class Writing(Reading):
     # Comparisons
 
     def new_comparison(
-        self, protocol: Protocol, kind: Literal["comparison", "run", "tuning"], command: str
+        self,
+        protocol: Protocol,
+        kind: Literal["comparison", "run", "tuning"],
+        command: str,
+        *,
+        plan: Mapping[str, Any] | None = None,
+        shared: bool = False,
+        owner: str | None = None,
+        status: Literal["planned", "running"] = "running",
     ) -> str:
-        """Enter a comparison as running and return its id, 8 hexadecimal digits."""
+        """Enter a comparison, run by `owner`, and return its id, 8 hexadecimal digits.
+
+        `plan` is what is needed to run it again; where it is `shared`, any worker may lease
+        fleets of it.
+        """
         with self._write() as connection:
-            now = _now(connection)
-            _ensure(
+            time = now(connection)
+            ensure(
                 connection,
                 t.protocol,
                 key=protocol.key,
                 problem=protocol.problem,
                 preset=protocol.preset,
                 body=canonical(protocol.as_dict()),
-                created=now,
+                created=time,
             )
             while True:
                 id = secrets.token_hex(4)
-                entered = _ensure(
+                entered = ensure(
                     connection,
                     t.comparison,
                     id=id,
                     protocol_key=protocol.key,
                     kind=kind,
                     command=hide_passwords(command),
-                    status="running",
-                    created=now,
-                    heartbeat=now,
+                    status=status,
+                    created=time,
+                    heartbeat=time,
+                    lease_owner=owner,
                 )
                 if entered:
-                    return id
+                    break
+            if plan is not None:
+                connection.execute(
+                    t.plan.insert().values(
+                        comparison_id=id,
+                        digest=key_of(plan),
+                        body=canonical(plan),
+                        shared=shared,
+                        created=time,
+                    )
+                )
+        return id
 
     def finish_comparison(
         self,
@@ -74,8 +97,10 @@ class Writing(Reading):
                 .where(t.comparison.c.id == id)
                 .values(
                     status=status,
-                    ended=_now(connection),
+                    ended=now(connection),
                     summary=None if summary is None else to_json(summary),
+                    # MLflow may have heard that it was interrupted.
+                    mlflow_ended=False,
                 )
             )
 
@@ -112,7 +137,7 @@ class Writing(Reading):
                     rule_digest=rule_digest,
                     decision=decision,
                     body=to_json(body),
-                    created=_now(connection),
+                    created=now(connection),
                 )
             )
         return id
@@ -132,8 +157,13 @@ class Writing(Reading):
         fleet_rows: int,
         seconds_are: Literal["alone", "shared"],
         owner: str,
+        fleet: tuple[int, int] | None = None,
     ) -> int:
-        """Enter the next attempt at a trial as running, leased to `owner`; return its id."""
+        """Enter the next attempt at a trial as running, leased to `owner`; return its id.
+
+        `fleet` is the id of the fleet and the row of it that the trial is. A fleet's rows are
+        begun in order; those of an attempt before are forgotten from this row on.
+        """
         # Canonical JSON has no larger whole numbers.
         if not 0 <= spec.seed < 2**53:
             raise Usage(f"Seed {spec.seed} cannot be used: allowed are 0 to 2^53 - 1.")
@@ -142,7 +172,7 @@ class Writing(Reading):
             if connection.dialect.name == "postgresql":
                 # Held to the end of the transaction, so that two attempts get two numbers.
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({int(key[:15], 16)})")
-            _ensure(
+            ensure(
                 connection,
                 t.method,
                 key=method.key,
@@ -150,11 +180,11 @@ class Writing(Reading):
                 backend=method.backend,
                 hyperparameters=canonical(method.hyperparameters),
             )
-            _ensure(connection, t.context, digest=digest, body=canonical(context))
+            ensure(connection, t.context, digest=digest, body=canonical(context))
             last = connection.scalar(
                 select(func.max(t.trial.c.attempt)).where(t.trial.c.key == key)
             )
-            now = _now(connection)
+            time = now(connection)
             id = connection.scalars(
                 t.trial.insert()
                 .returning(t.trial.c.id)
@@ -172,13 +202,15 @@ class Writing(Reading):
                     info=to_json(info),
                     fleet_rows=fleet_rows,
                     seconds_are=seconds_are,
-                    created=now,
-                    started=now,
-                    heartbeat=now,
+                    created=time,
+                    started=time,
+                    heartbeat=time,
                     lease_owner=owner,
                 )
             ).one()
             _link(connection, comparison_id, id, reused=False)
+            if fleet is not None:
+                _put(connection, *fleet, id)
         return id
 
     def adopt(self, comparison_id: str, trial_id: int) -> None:
@@ -193,7 +225,7 @@ class Writing(Reading):
         newest = dict(sorted(rows, key=lambda row: row[1].index))
         with self._write() as connection:
             connection.execute(
-                _insert(connection, t.measurement).on_conflict_do_nothing(),
+                insert_new(connection, t.measurement),
                 [measurement_row(i, m) for i, m in rows],
             )
             for id, measurement in sorted(newest.items()):
@@ -206,25 +238,6 @@ class Writing(Reading):
                     )
                     .values(**ledger_columns(measurement.ledger), **value_columns(measurement))
                 )
-
-    def heartbeat(self, trial_ids: Collection[int], comparison_id: str | None = None) -> None:
-        """Say that the process running these trials, for this comparison, is alive."""
-        linked = select(t.comparison_trial.c.comparison_id).where(
-            t.comparison_trial.c.trial_id.in_(trial_ids), t.comparison_trial.c.reused.is_(False)
-        )
-        with self._write() as connection:
-            now = _now(connection)
-            connection.execute(
-                update(t.trial)
-                .where(t.trial.c.id.in_(trial_ids), t.trial.c.status == "running")
-                .values(heartbeat=now)
-            )
-            connection.execute(
-                update(t.comparison)
-                .where(or_(t.comparison.c.id.in_(linked), t.comparison.c.id == comparison_id))
-                .where(t.comparison.c.status == "running")
-                .values(heartbeat=now)
-            )
 
     def end(
         self,
@@ -245,53 +258,13 @@ class Writing(Reading):
                 .values(
                     status=status,
                     reason=reason,
-                    ended=_now(connection),
+                    ended=now(connection),
                     # MLflow may have heard that it was interrupted.
                     mlflow_ended=False,
                     **ledger_columns(ledger),
                     **value_columns(last),
                 )
             )
-
-    def end_dead(self, older_than_s: float = 60) -> list[TrialRecord]:
-        """End as interrupted the running trials without a recent heartbeat, and return them.
-
-        A comparison without one, and without a living trial, ends with them.
-        """
-        with self._write() as connection:
-            now = _now(connection)
-            limit = now - timedelta(seconds=older_than_s)
-            running = t.trial.c.status == "running"
-            old = or_(t.trial.c.heartbeat.is_(None), t.trial.c.heartbeat <= limit)
-            dead = connection.execute(
-                select(t.trial.c.id, t.trial.c.heartbeat).where(running, old).order_by(t.trial.c.id)
-            ).all()
-            for id, heartbeat in dead:
-                since = f"{heartbeat:%Y-%m-%d %H:%M:%S} UTC" if heartbeat else "its start"
-                connection.execute(
-                    update(t.trial)
-                    .where(t.trial.c.id == id, running)
-                    .values(
-                        status="interrupted",
-                        reason=f"its process died (no heartbeat since {since})",
-                        ended=now,
-                    )
-                )
-            living = (
-                select(t.comparison_trial.c.comparison_id)
-                .join(t.trial)
-                .where(running, t.comparison_trial.c.reused.is_(False))
-            )
-            connection.execute(
-                update(t.comparison)
-                .where(
-                    t.comparison.c.status == "running",
-                    t.comparison.c.heartbeat <= limit,
-                    t.comparison.c.id.not_in(living),
-                )
-                .values(status="interrupted", ended=now)
-            )
-        return [self.trial(id) for id, _ in dead]
 
     # What MLflow has
 
@@ -310,29 +283,21 @@ class Writing(Reading):
             )
 
 
-def _now(connection: Connection) -> datetime:
-    """Return the time by the database's clock, since those of several machines differ."""
-    if connection.dialect.name == "postgresql":
-        return connection.scalars(select(func.clock_timestamp())).one().astimezone(UTC)
-    return datetime.now(UTC)
-
-
-def _insert(connection: Connection, table: Table) -> Any:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table)
-
-
-def _ensure(connection: Connection, table: Table, **row: Any) -> bool:
-    """Insert a row unless it is there; say whether it was not."""
-    statement = _insert(connection, table).values(**row).on_conflict_do_nothing()
-    return bool(connection.execute(statement).rowcount)
-
-
 def _link(connection: Connection, comparison_id: str, trial_id: int, reused: bool) -> None:
-    _ensure(
+    ensure(
         connection,
         t.comparison_trial,
         comparison_id=comparison_id,
         trial_id=trial_id,
         reused=reused,
+    )
+
+
+def _put(connection: Connection, fleet_id: int, position: int, trial_id: int) -> None:
+    table = t.fleet_trial
+    connection.execute(
+        delete(table).where(table.c.fleet_id == fleet_id, table.c.position >= position)
+    )
+    connection.execute(
+        table.insert().values(fleet_id=fleet_id, position=position, trial_id=trial_id)
     )

@@ -91,6 +91,21 @@ def test_open_trials_and_the_comparison_stay_alive(
         assert heartbeats()[0] == second[0]
 
 
+def test_leased_fleets_stay_alive(store: Store, comparison: str, tmp_path: Path) -> None:
+    def heartbeats() -> dict[str, datetime]:
+        with store._read() as connection:
+            rows = connection.execute(select(tables.fleet))
+            return {row.lease_owner: row.heartbeat for row in rows}
+
+    store.enter_fleets(comparison, [(1.0, {}), (2.0, {})])
+    for owner in ("here:1", "here:2"):
+        store.lease(owner, comparison)
+    first = heartbeats()
+    with Recorder(store, tmp_path / "spool", owner="here:1"):
+        eventually(lambda: heartbeats()["here:1"] > first["here:1"])
+    assert heartbeats()["here:2"] == first["here:2"]
+
+
 def test_what_was_spooled_arrives_when_the_store_is_back(
     store: Store,
     comparison: str,
