@@ -14,11 +14,12 @@ from torch import Tensor
 from harness.batches import Batches
 from harness.cuda_graph import Replayed, captures
 from harness.ledger import Account
+from harness.ranks import ALONE, Ranks
 from harness.seeds import generator
 from harness.slices import SLICE, evaluated_at_once
 from models.problem import Data, Draw, Problem, to_tensor
 from optim.hyperparameters import UsageError
-from optim.objective import FULL, Batch, Curvature, Full, Stream
+from optim.objective import FULL, Batch, Curvature, Full, Pair, Stream, dots
 
 OBSERVED = 100
 """Test cases on which a network is asked what it shows of itself."""
@@ -26,22 +27,35 @@ OBSERVED = 100
 
 @dataclass(frozen=True)
 class Cases:
-    """Inputs and targets on the device: (groups of rows that share them, cases, …)."""
+    """Inputs and targets on the device: (groups of rows that share them, cases, …).
+
+    On several ranks they are a rank's part of a batch, which may be empty.
+    """
 
     inputs: Tensor
     targets: Tensor
+    of: int | None = None
+    """Cases of the batch that these are a part of; None where they are all of it."""
 
     @property
     def cases(self) -> int:
-        """Number of cases a row."""
-        return self.inputs.shape[1]
+        """Number of cases a row, on all ranks together."""
+        return self.inputs.shape[1] if self.of is None else self.of
+
+    def part(self, ranks: Ranks) -> Cases:
+        """Return what of this batch is a rank's."""
+        if ranks.size == 1:
+            return self
+        mine = ranks.part(self.cases)
+        return Cases(self.inputs[:, mine], self.targets[:, mine], of=self.cases)
 
     def slices(self, most: int) -> Iterator[tuple[Cases, float]]:
-        """Yield slices of at most so many cases, each with its share of the whole."""
-        if self.cases <= most:
+        """Yield slices of at most so many cases, each with its share of the whole batch."""
+        here = self.inputs.shape[1]
+        if here == self.cases <= most:
             yield self, 1.0
             return
-        for start in range(0, self.cases, most):
+        for start in range(0, here, most):
             some = slice(start, start + most)
             part = Cases(self.inputs[:, some], self.targets[:, some])
             yield part, part.cases / self.cases
@@ -73,7 +87,11 @@ class DeviceData:
 
 
 class BoundObjective:
-    """`optim.objective.Objective` for K trials of one problem, a seed a row."""
+    """`optim.objective.Objective` for K trials of one problem, a seed a row.
+
+    On several ranks each computes on its part of every batch, and what it returns is summed over
+    all of them. Methods and the ledger see whole batches.
+    """
 
     def __init__(
         self,
@@ -81,8 +99,9 @@ class BoundObjective:
         data: DeviceData,
         seeds: Sequence[int],
         account: Account,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self._passes = problem.passes()
+        self._passes, self._ranks = problem.passes(), ranks
         self._problem, self._data, self._account = problem, data, account
         self.batches = Batches(data, seeds)
         self._gradient: Tensor | None = None
@@ -90,11 +109,13 @@ class BoundObjective:
     @property
     def capturable(self) -> bool:
         """Whether what this objective computes can be captured in a CUDA graph."""
-        return captures(self._data.train.inputs.device) and self._passes.capturable
+        # What waits for another rank cannot.
+        alone = self._ranks.size == 1
+        return alone and captures(self._data.train.inputs.device) and self._passes.capturable
 
     def of(self, seeds: Sequence[int]) -> BoundObjective:
         """Return the objective of other rows, whose batches go on from here."""
-        other = BoundObjective(self._problem, self._data, seeds, self._account)
+        other = BoundObjective(self._problem, self._data, seeds, self._account, self._ranks)
         other.batches = self.batches.of(seeds)
         return other
 
@@ -106,9 +127,9 @@ class BoundObjective:
                     f"{self._problem.name} draws its training cases anew, so there is no whole "
                     "training set; give the method a batch size, as in batch=1000."
                 )
-            return self._data.train
+            return self._data.train.part(self._ranks)
         assert isinstance(size, int)
-        return Cases(*self.batches.next(size, stream))
+        return Cases(*self.batches.next(size, stream)).part(self._ranks)
 
     def loss(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, " K"]:
         """Return f(θ) of every row, in float64."""
@@ -117,6 +138,7 @@ class BoundObjective:
         value = theta.new_zeros(theta.shape[0], dtype=torch.float64)
         for part, share in on.slices(SLICE):
             value.add_(self._passes.loss(theta, part.inputs, part.targets), alpha=share)
+        self._ranks.add_up(value)
         return value
 
     def gradient(
@@ -127,17 +149,32 @@ class BoundObjective:
         self._account.charge(self._passes.prices.gradient * on.cases, examples=on.cases)
         if self._gradient is None:
             self._gradient = torch.zeros_like(theta)
-        if on.cases <= SLICE:
-            loss = self._passes.gradient(theta, on.inputs, on.targets, self._gradient)
-            return loss, self._gradient
+        value = self._sum_of_gradients(theta, list(on.slices(SLICE)), self._gradient)
+        self._ranks.add_up(value, self._gradient)
+        return value, self._gradient
+
+    def _sum_of_gradients(
+        self,
+        theta: Float[Tensor, "K P"],
+        slices: Sequence[tuple[Cases, float]],
+        out: Float[Tensor, "K P"],
+    ) -> Float[Tensor, " K"]:
+        """Write the sum of share × gradient over slices, and return that of their losses."""
+        if len(slices) == 1:
+            ((part, share),) = slices
+            loss = self._passes.gradient(theta, part.inputs, part.targets, out)
+            if share == 1:
+                return loss
+            out.mul_(share)
+            return loss * share
         value = theta.new_zeros(theta.shape[0], dtype=torch.float64)
-        self._gradient.zero_()
-        some = torch.zeros_like(theta)
-        for part, share in on.slices(SLICE):
+        out.zero_()
+        some = torch.zeros_like(theta) if slices else out
+        for part, share in slices:
             loss = self._passes.gradient(theta, part.inputs, part.targets, some)
             value.add_(loss, alpha=share)
-            self._gradient.add_(some, alpha=share)
-        return value, self._gradient
+            out.add_(some, alpha=share)
+        return value
 
     def squared_gradient(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, "K P"]:
         """Return the mean over cases of the squared per-case gradient; a new tensor."""
@@ -147,6 +184,7 @@ class BoundObjective:
         for part, share in on.slices(SLICE):
             some = self._passes.squared_gradient(theta, part.inputs, part.targets)
             value.add_(some, alpha=share)
+        self._ranks.add_up(value)
         return value
 
     def curvature(
@@ -166,12 +204,18 @@ class BoundObjective:
                 raise
             raise UsageError(f"{error}.") from error
 
+        # A rank without cases has nothing to multiply.
+        nothing = None if parts else torch.zeros_like(theta)
+
         def multiply(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
-            value = parts[0][0](v)
-            if len(parts) > 1:
-                value.mul_(parts[0][1])
+            if nothing is not None:
+                value = nothing.zero_()
+            else:
+                first, share = parts[0]
+                value = first(v) if share == 1 else first(v).mul_(share)
             for part, share in parts[1:]:
                 value.add_(part(v), alpha=share)
+            self._ranks.add_up(value)
             return value
 
         made: Curvature = Replayed(multiply, theta) if self.capturable else multiply
@@ -181,6 +225,15 @@ class BoundObjective:
             return made(v)
 
         return product
+
+    def dots(self, *pairs: Pair) -> tuple[Float[Tensor, ""], ...]:
+        """Return a·b of every pair; each of several ranks adds up its share of the numbers."""
+        if self._ranks.size == 1:
+            return dots(*pairs)
+        mine = self._ranks.part(pairs[0][0].numel())
+        together = torch.stack(dots(*((a.view(-1)[mine], b.view(-1)[mine]) for a, b in pairs)))
+        self._ranks.add_up(together)
+        return together.unbind()
 
 
 def initial_parameters(
@@ -193,18 +246,22 @@ def initial_parameters(
 
 @torch.no_grad()
 def evaluate(
-    problem: Problem, theta: Float[Tensor, "K P"], cases: Cases
+    problem: Problem, theta: Float[Tensor, "K P"], cases: Cases, ranks: Ranks = ALONE
 ) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"]]:
-    """Return metric and loss of every row over a whole set, in float64; nobody is charged."""
+    """Return metric and loss of every row over a whole set, in float64; nobody is charged.
+
+    Each of several ranks evaluates its part of the set.
+    """
     passes = problem.passes()
     metric = theta.new_zeros(theta.shape[0], dtype=torch.float64)
     loss = torch.zeros_like(metric)
-    for part, share in cases.slices(evaluated_at_once(theta.shape[0])):
+    for part, share in cases.part(ranks).slices(evaluated_at_once(theta.shape[0])):
         z = passes.logits(theta, part.inputs)
         metric.add_(
             problem.metric.per_case(z, part.targets).mean(1, dtype=torch.float64), alpha=share
         )
         loss.add_(problem.loss.per_case(z, part.targets).mean(1, dtype=torch.float64), alpha=share)
+    ranks.add_up(metric, loss)
     return metric, loss
 
 

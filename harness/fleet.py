@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,8 +17,10 @@ from harness.binding import BoundObjective, DeviceData, evaluate, initial_parame
 from harness.captured import CapturedUpdates
 from harness.cuda_graph import Glimpse
 from harness.ledger import Account, Clock
+from harness.ranks import ALONE, Ranks
 from harness.records import Ledger, Measurement, Status
 from harness.spec import Budget
+from harness.talks import Talks, checksums
 from models.problem import Problem
 from optim.objective import FORESEEN, BudgetSpent, Method
 
@@ -26,6 +28,8 @@ DECADES = 3.0
 """The evaluation grid starts at so many decades below the budget."""
 TICK = 0.2
 """Seconds between two reports of progress."""
+COUNTED = ("updates", "examples", "gradients", "products", "cg_steps")
+"""What of the account is a count."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,16 @@ class Observer(Protocol):
         """Say whether the run is to be interrupted."""
 
 
+class Keeper(Protocol):
+    """Who keeps a fleet's state, from which `Fleet.load_state_dict` goes on."""
+
+    def due(self, elapsed: float) -> bool:
+        """Say whether to keep it now, when so many seconds have passed since the run began."""
+
+    def write(self, state: Mapping[str, Any]) -> object:
+        """Keep it; what fails here must not end the run."""
+
+
 def evaluation_grid(budget: Budget, evaluations: int) -> list[float]:
     """Return the points of the budget at which trials are evaluated: even on its logarithm.
 
@@ -86,7 +100,7 @@ class Fleet:
     """K trials of one problem under one budget.
 
     `starts`, where it is given, has what each row starts as: the same problem but for its
-    initialisation.
+    initialisation. On several `ranks` each has the whole of θ and its part of every batch.
     """
 
     def __init__(
@@ -98,11 +112,12 @@ class Fleet:
         budget: Budget,
         evaluations: int,
         starts: Sequence[Problem] | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         device, dtype = data.train.inputs.device, data.train.inputs.dtype
         self.problem, self.data, self.method = problem, data, method
         self.account = Account(budget, Clock(device))
-        self.objective = BoundObjective(problem, data, seeds, self.account)
+        self.objective = BoundObjective(problem, data, seeds, self.account, ranks)
         if starts is None:
             self.theta = initial_parameters(problem, list(seeds), device, dtype)
         else:
@@ -124,27 +139,45 @@ class Fleet:
         self._report: Mapping[str, Any] = {}
         self._captured: CapturedUpdates | None = None
         self._glimpse = Glimpse()
+        self._talks = Talks(ranks)
 
     @torch.no_grad()
-    def run(self, observer: Observer) -> list[Outcome]:
-        """Train to the end of the budget, and say how each row ended."""
-        self._evaluate(observer)
+    def run(self, observer: Observer, keeper: Keeper | None = None) -> list[Outcome]:
+        """Train to the end of the budget, and say how each row ended.
+
+        The state is kept whenever `keeper` says so, and when the run is interrupted.
+        """
+        began = time.perf_counter()
+        if not self._measured:
+            self._evaluate(observer)
         due, told = iter([*self._grid[:-1], math.inf]), -math.inf
-        next_due = next(due)
+        spent, next_due = self._spent(), next(due)
         clock = self.account.clock
         clock.start()
-        while not self._is_over():
-            if observer.stopping():
+        while not self._is_over(spent):
+            while spent >= next_due:
+                next_due = next(due)
+            seconds = time.perf_counter() - began
+            stop, keep = self._talks.agreed(
+                self.account.updates,
+                seconds,
+                observer.stopping(),
+                keeper is not None and keeper.due(seconds),
+            )
+            if stop or keep:
                 clock.stop()
-                return self._finish("interrupted", "interrupted by a signal")
+                if keeper is not None:
+                    keeper.write(self.state_dict())
+                if stop:
+                    return self._finish("interrupted", "interrupted by a signal")
+                clock.start()
             if not self.advance(next_due):
                 break
-            if self.account.spent >= next_due:
+            spent = self._spent()
+            if spent >= next_due:
                 clock.stop()
                 self._evaluate(observer)
                 self._leave_out_ended()
-                while self.account.spent >= next_due:
-                    next_due = next(due)
                 clock.start()
             now = time.perf_counter()
             if now - told > TICK:
@@ -182,6 +215,8 @@ class Fleet:
             return False
         self.account.updates += 1
         self.account.cg_steps += int(self._report.get("cg_steps", 0))
+        if self._talks.ranks.size > 1 and self.method.cost_of_a_step is None:
+            self._talks.ranks.agree("the decisions of an iteration", self._decided())
         # Everything that the libraries set up at their first use is there now.
         self._captured = self._capturable()
         return True
@@ -204,21 +239,81 @@ class Fleet:
         self.objective.batches.foresee(updates)
         self.method.foresee(self.state, self.account.updates, updates)
 
-    def _is_over(self) -> bool:
+    def state_dict(self) -> dict[str, Any]:
+        """Return tensors and plain values from which `load_state_dict` goes on bit for bit.
+
+        θ, the method's state, where the streams of batches stand, ledger and clock, how rows have
+        ended. The tensors are the fleet's own, not copies.
+        """
+        account = self.account
+        return {
+            "theta": self.theta,
+            "method": self.method.state_dict(self.state),
+            "streams": self.objective.batches.positions(),
+            "account": {name: getattr(account, name) for name in COUNTED},
+            "seconds": account.clock.seconds,
+            "measured": self._measured,
+            "measured_at": self._measured_at,
+            "going": self._going,
+            "ended": {trial: asdict(outcome) for trial, outcome in self._ended.items()},
+            "made": self._made,
+            "bad_at": self._bad_at,
+            "report": dict(self._report),
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, saved: Mapping[str, Any]) -> None:
+        """Go on from where another fleet of the same trials stood, instead of from the start."""
+        if saved["going"] != self._going:
+            self._go_on_with(saved["going"])
+        self.theta.copy_(saved["theta"])
+        self.method.load_state_dict(self.state, saved["method"])
+        self.objective.batches.move_to(saved["streams"])
+        for name, value in saved["account"].items():
+            setattr(self.account, name, value)
+        self.account.clock.restore(saved["seconds"])
+        self._measured, at = saved["measured"], saved["measured_at"]
+        self._measured_at = None if at is None else (at[0], at[1])
+        self._ended = {
+            trial: Outcome(**{**plain, "ledger": Ledger(**plain["ledger"])})
+            for trial, plain in saved["ended"].items()
+        }
+        self._made.copy_(saved["made"])
+        self._bad_at.copy_(saved["bad_at"])
+        self._report = saved["report"]
+
+    def _is_over(self, spent: float) -> bool:
         if "stop" in self._report or len(self._ended) == len(self._seeds):
             return True
         if self.updates is not None:
             return self.account.updates >= self.updates
-        return self.account.spent >= self.account.budget.amount
+        return spent >= self.account.budget.amount
+
+    def _spent(self) -> float:
+        """Return what is spent; of seconds, which differ from rank to rank, those of the first."""
+        spent = self.account.spent
+        return self._talks.ranks.first(spent) if self._in_seconds else spent
+
+    @property
+    def _in_seconds(self) -> bool:
+        return self.account.budget.currency == "seconds"
+
+    def _decided(self) -> list[float]:
+        """Return all that a step reports, as numbers."""
+        numbers = [float(v) for k, v in self._report.items() if k not in ("loss", "stop")]
+        return [*numbers, *self._report["loss"].tolist()]
 
     def _evaluate(self, observer: Observer) -> None:
         """Measure every row that is still going, and end those that have diverged."""
         theta = self.method.iterate(self.theta, self.state)
+        ranks = self._talks.ranks
+        if ranks.size > 1:
+            ranks.agree("the parameters", checksums(theta))
         values = torch.stack(
             [
                 value
                 for cases in (self.data.train, self.data.test)
-                for value in evaluate(self.problem, theta, cases)
+                for value in evaluate(self.problem, theta, cases, ranks)
             ]
         ).tolist()
         shown = observe(self.problem, theta, self.data.test)
@@ -258,15 +353,17 @@ class Fleet:
         a fleet keeps its rows; and so it does under a method that cannot let go of some.
         """
         rows = [row for row, trial in enumerate(self._going) if trial not in self._ended]
-        keep = getattr(self.method, "keep", None)
-        if not 0 < len(rows) <= len(self._going) / 2 or keep is None:
+        if not 0 < len(rows) <= len(self._going) / 2 or getattr(self.method, "keep", None) is None:
             return
-        if self.theta.dtype == torch.float64:
-            return
+        if self.theta.dtype != torch.float64:
+            self._go_on_with(rows)
+
+    def _go_on_with(self, rows: Sequence[int]) -> None:
         self._captured = None
         self._going = [self._going[row] for row in rows]
         self.theta, self._bad_at = self.theta[rows], self._bad_at[rows]
-        self.method, self.state = keep(self.state, rows, self.theta)
+        method: Any = self.method  # Not every method can let go of rows.
+        self.method, self.state = method.keep(self.state, rows, self.theta)
         seeds = [self._seeds[trial] for trial in self._going]
         self.objective = self.objective.of(seeds)
 

@@ -40,6 +40,10 @@ class Clock:
             self._spent += time.perf_counter() - self._since
         self._since = None
 
+    def restore(self, seconds: float) -> None:
+        """Go on from so many seconds; the clock stands still."""
+        self._spent, self._since = seconds, None
+
     @property
     def seconds(self) -> float:
         """Seconds counted so far; while it runs, without waiting for the device."""

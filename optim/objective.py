@@ -44,6 +44,17 @@ class Batch(Protocol):
         """Number of cases a row."""
 
 
+Pair = tuple[Float[Tensor, "K P"], Float[Tensor, "K P"]]
+"""Two vectors whose inner product is asked for."""
+
+
+class Dots(Protocol):
+    """Inner products that are needed together: an `Objective.dots`, or `dots` itself."""
+
+    def __call__(self, *pairs: Pair) -> tuple[Float[Tensor, ""], ...]:
+        """Return a·b of every pair (a, b)."""
+
+
 class Curvature(Protocol):
     """v ↦ G v, linearised once at one θ on one batch and reused by every product."""
 
@@ -92,6 +103,14 @@ class Objective(Protocol):
         `structural` = s adds s·G_S, where G_S = mean over cases of J_xᵀ diag(1 − h²) J_x
         over the hidden pre-activations x of all time steps, h = tanh x (Martens &
         Sutskever 2011); a problem without hidden state over time refuses it with ValueError.
+        """
+
+    def dots(self, *pairs: Pair) -> tuple[Float[Tensor, ""], ...]:
+        """Return a·b over all numbers of every pair (a, b), as scalars that stay on the device.
+
+        They are the same bits on every process that trains this fleet, whatever machine it is
+        on; so a method takes from here each inner product that decides what it does, and those
+        that are needed together in one call. Where a single process trains, `dots` does.
         """
 
 
@@ -191,6 +210,11 @@ class Method(Protocol):
 
     def load_state_dict(self, state: Any, saved: Mapping[str, Any]) -> None:
         """Put a saved state into `state`, as `init` made it, in place."""
+
+
+def dots(*pairs: Pair) -> tuple[Float[Tensor, ""], ...]:
+    """Return a·b of every pair (a, b), as this process computes it."""
+    return tuple(torch.dot(a.view(-1), b.view(-1)) for a, b in pairs)
 
 
 def rows(values: list[float], like: Float[Tensor, "K P"]) -> Float[Tensor, "K 1"]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from harness.binding import BoundObjective, DeviceData
-from harness.check import derivatives, presets
+from harness.check import derivatives, presets, split
 from harness.check.derivatives import Point, everywhere
 from harness.check.laws import Broken, Law, NotApplicable, equal, expect, near, undisturbed
 from harness.fresh import BLOCK
@@ -63,6 +63,7 @@ class ProblemLaws:
                 self.point()
             ),
             "K rows are K single rows": self.rows,
+            "a batch may be split over processes": lambda: split.check(self.problem, self.data),
             "padding stays 0": self.padding,
         }
 

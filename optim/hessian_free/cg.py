@@ -11,8 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from optim.hessian_free.curvature import dot
-from optim.objective import Curvature
+from optim.objective import Curvature, Dots, dots
 
 FIRST_KEPT = 5
 KEPT_RATIO = 1.3
@@ -77,6 +76,7 @@ def conjugate_gradients(
     max_steps: int,
     tolerance: float,
     keep: bool = True,
+    dots: Dots = dots,
 ) -> Solution:
     """Minimise φ(x) = ½xᵀAx + gᵀx, that is solve A x = −g, from `vectors.x`, which is overwritten.
 
@@ -92,6 +92,7 @@ def conjugate_gradients(
         max_steps: CG steps at most.
         tolerance: of `should_stop`, per step.
         keep: whether to keep the iterates at i = ⌈5·1.3^j⌉, or only the last.
+        dots: how inner products are taken, `Objective.dots`.
 
     Reference: Martens (2010), sections 4.4, 4.6 and 4.7; Nocedal & Wright (2006), Algorithm 5.3.
     """
@@ -127,18 +128,18 @@ def conjugate_gradients(
     z = preconditioned()
     # The search direction points uphill, p = z + βp, which takes one pass; steps are subtracted.
     p.copy_(z)
-    rz = dot(r, z)
+    (rz,) = dots((r, z))
     for step in range(1, max_steps + 1):
         slot = step % every
         ap = product(p)
-        pap = dot(p, ap)
+        (pap,) = dots((p, ap))
         # A step of length 0 where pᵀAp is no curvature leaves x as it was.
         alpha = torch.where(pap > 0, rz / pap, 0.0)
         x = torch.addcmul(x, p, alpha, value=-1, out=vectors.ring[slot])
         r.addcmul_(ap, alpha, value=-1)
         z = preconditioned()
-        rz_next = dot(r, z)
-        torch.stack((pap, rz_next, dot(x, r), dot(x, gradient)), out=rows[slot])
+        rz_next, xr, xg = dots((r, z), (x, r), (x, gradient))
+        torch.stack((pap, rz_next, xr, xg), out=rows[slot])
         if (slot == 0 or step == max_steps) and look(step):
             break
         torch.addcmul(z, p, rz_next / rz, out=p)

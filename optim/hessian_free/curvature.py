@@ -11,11 +11,6 @@ from torch import Tensor
 from optim.objective import Batch, Curvature, Objective
 
 
-def dot(a: Float[Tensor, "1 P"], b: Float[Tensor, "1 P"]) -> Float[Tensor, ""]:
-    """Return a·b as a scalar that stays on the device."""
-    return torch.dot(a.view(-1), b.view(-1))
-
-
 @dataclass(frozen=True)
 class Regularized:
     """h(θ) = f(θ) + ½ L2 ‖θ‖², over all parameters, biases included (as in Martens 2010's code)."""
@@ -23,13 +18,18 @@ class Regularized:
     objective: Objective
     l2: float
 
+    def dot(self, a: Float[Tensor, "1 P"], b: Float[Tensor, "1 P"]) -> float:
+        """Return a·b."""
+        (value,) = self.objective.dots((a, b))
+        return value.item()
+
     def loss(self, theta: Float[Tensor, "1 P"], on: Batch) -> float:
         """Return h(θ)."""
         return self.objective.loss(theta, on).item() + self.penalty(theta)
 
     def penalty(self, theta: Float[Tensor, "1 P"]) -> float:
         """Return ½ L2 ‖θ‖²."""
-        return 0.5 * self.l2 * dot(theta, theta).item()
+        return 0.5 * self.l2 * self.dot(theta, theta)
 
     def gradient(
         self, theta: Float[Tensor, "1 P"], on: Batch, out: Float[Tensor, "1 P"]
@@ -64,4 +64,4 @@ class Regularized:
     ) -> float:
         """Return q(p) = gᵀp + ½pᵀ(G + L2 I)p, by a linearisation and a product of their own."""
         undamped = self.curvature(theta, on, lam=0.0)(p)
-        return dot(gradient, p).item() + 0.5 * dot(undamped, p).item()
+        return self.dot(gradient, p) + 0.5 * self.dot(undamped, p)

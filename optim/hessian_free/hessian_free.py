@@ -41,7 +41,7 @@ from optim.hessian_free.base import (
 )
 from optim.hessian_free.batches import curvature_batch, gradient_batch
 from optim.hessian_free.cg import conjugate_gradients, kept_steps
-from optim.hessian_free.curvature import Regularized, dot
+from optim.hessian_free.curvature import Regularized
 from optim.hessian_free.damping import MOST, reduction_ratio
 from optim.hessian_free.line_search import backtrack, search
 from optim.hyperparameters import Hyperparameter
@@ -170,7 +170,9 @@ class HessianFree(OneTrial):
         m = self.preconditioner(theta, objective, cases, lam + hp["l2"])
         a = h.curvature(theta, chunk, lam, structural)
         torch.mul(state.last, hp["decay"], out=vectors.x)
-        cg = conjugate_gradients(a, g, m, vectors, hp["cg_max"], hp["cg_tolerance"])
+        cg = conjugate_gradients(
+            a, g, m, vectors, hp["cg_max"], hp["cg_tolerance"], dots=objective.dots
+        )
         report |= {"cg_steps": cg.steps, "kept": len(cg.iterates)}
 
         rho, rate, q = -math.inf, 0.0, math.nan
@@ -179,7 +181,7 @@ class HessianFree(OneTrial):
             p = best.iterate.x
             # φ(p) is known from CG and holds λ; q(p), the model without damping, costs no product.
             # It is not finite where ‖p‖² is not, and such a step is of no use.
-            q = best.iterate.model - 0.5 * lam * dot(p, p).item()
+            q = best.iterate.model - 0.5 * lam * h.dot(p, p)
             if structural is not None and math.isfinite(q):
                 q = h.model(theta, chunk, g, p)
         if math.isfinite(q):
@@ -189,9 +191,7 @@ class HessianFree(OneTrial):
                 best.value if known else h.loss(along(p), chunk),
                 q,
             )
-            found = search(
-                lambda r: h.loss(along(p, r), cases), before, dot(g, p).item(), best.value
-            )
+            found = search(lambda r: h.loss(along(p, r), cases), before, h.dot(g, p), best.value)
             rate = found.rate
             report |= {
                 "iterate": best.iterate.step,

@@ -37,7 +37,7 @@ from optim.hessian_free.base import (
 )
 from optim.hessian_free.batches import curvature_batch, gradient_batch
 from optim.hessian_free.cg import conjugate_gradients
-from optim.hessian_free.curvature import Regularized, dot
+from optim.hessian_free.curvature import Regularized
 from optim.hessian_free.damping import LOW_RATIO, MOST, reduction_ratio
 from optim.hessian_free.phases import RECIPES, Phase, phase_at
 from optim.hyperparameters import Hyperparameter, UsageError
@@ -182,12 +182,14 @@ class MomentumHessianFree(OneTrial):
         m = self.preconditioner(theta, objective, cases, lam + phase.l2)
         a = h.curvature(theta, chunk, lam)
         p = torch.mul(state.last, phase.decay, out=vectors.x)
-        cg = conjugate_gradients(a, g, m, vectors, phase.cg_steps, tolerance=0.0, keep=False)
+        cg = conjugate_gradients(
+            a, g, m, vectors, phase.cg_steps, tolerance=0.0, keep=False, dots=objective.dots
+        )
 
         rho, q, decrease = -math.inf, math.nan, math.nan
         if cg.iterates:
             # φ(p) holds λ; without it the model is not finite where ‖p‖² is not.
-            q = cg.iterates[-1].model - 0.5 * lam * dot(p, p).item()
+            q = cg.iterates[-1].model - 0.5 * lam * h.dot(p, p)
         if math.isfinite(q):
             whole = hp["batch"] == 0 and phase.part == 1
             if whole and chunk is not cases:

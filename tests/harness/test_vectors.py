@@ -12,7 +12,7 @@ from torch import Tensor
 import optim
 from harness.allocations import Allocations
 from optim.hessian_free.cg import CHECK_EVERY
-from optim.objective import Method
+from optim.objective import Method, dots
 from optim.registry import find
 from optim.torch_adapter import MADE_IN_A_STEP, UNSUITED
 
@@ -27,6 +27,8 @@ class Some:
 
 class Diagonal:
     """½ θᵀDθ, D from 1e-3 to 1e3, so that CG goes on; as frugal as an objective can be."""
+
+    dots = staticmethod(dots)
 
     def __init__(self, theta: Tensor) -> None:
         self.given = torch.zeros_like(theta)

@@ -15,7 +15,7 @@ from harness.ledger import Account, Clock
 from harness.spec import Budget
 from models.problem import Problem
 from optim.momentum_cuda import obstacle
-from optim.objective import Curvature, Method
+from optim.objective import Curvature, Method, Pair
 from optim.registry import BUILT_IN, find, resolve
 
 CPU = torch.device("cpu")
@@ -71,6 +71,9 @@ class Watched:
         self.examples += on.cases
         self.gradients.append((theta.clone(), on))
         return self.inner.gradient(theta, on)
+
+    def dots(self, *pairs: Pair) -> tuple[Tensor, ...]:
+        return self.inner.dots(*pairs)
 
     def squared_gradient(self, theta: Tensor, on: Cases) -> Tensor:
         self.price += self.prices.squared_gradient * on.cases

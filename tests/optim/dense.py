@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from optim.objective import FULL, BudgetSpent, Curvature, Full, Stream
+from optim.objective import FULL, BudgetSpent, Curvature, Full, Stream, dots
 
 Network = Callable[[Tensor, Tensor], Tensor]
 """(θ of shape (P,), inputs (B, D)) -> z of shape (B, T)."""
@@ -35,6 +35,8 @@ class DenseObjective:
 
     With `hidden` it has structural curvature. `fresh`: there is no whole training set.
     """
+
+    dots = staticmethod(dots)
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from optim.objective import Curvature, Full, Stream
+from optim.objective import Curvature, Full, Stream, dots
 from tests.optim.dense import spectrum
 
 WIDTH = 6
@@ -31,6 +31,8 @@ class Numbered:
 
 class MovingObjective:
     """Rows see the same batches; the gradient's memory is spoilt by the next call."""
+
+    dots = staticmethod(dots)
 
     def __init__(self) -> None:
         self.batches = 0

@@ -28,6 +28,7 @@ SQUARED = "squared gradient is that of single cases"
 CURVATURE = "curvature is Gauss and Newton's"
 DEFINITE = "curvature is symmetric, semi-definite"
 ROWS = "K rows are K single rows"
+SPLIT = "a batch may be split over processes"
 
 
 def broken(text):
@@ -58,11 +59,12 @@ def test_a_problem_from_files(data_dir):
     ("wrong", "laws", "told"),
     [
         ("gradient", {GRADIENT, SQUARED}, "slope along b1: expected "),
-        ("NaN", {GRADIENT, SQUARED, ROWS}, "found nan, off by nan"),
+        ("NaN", {GRADIENT, SQUARED, ROWS, SPLIT}, "found nan, off by nan"),
         ("squared", {SQUARED}, "off by 1 where 1e-10 is allowed"),
         ("curvature", {CURVATURE}, "uᵀGv, v in W1: expected "),
         ("asymmetric", {CURVATURE, DEFINITE, "padding stays 0"}, "uᵀGv, v in W1: expected "),
         ("negative", {CURVATURE, DEFINITE}, "uᵀGv, v in W1: expected "),
+        ("size", {SPLIT}, "curvature product of 7 cases over 2 processes: expected "),
         ("rows", {ROWS}, "gradient of row 0: expected "),
         ("groups", {ROWS}, "gradient of row 0: expected "),
         ("padding", {"padding stays 0"}, "expected 0 in the padding of gradient; found 1 values"),
@@ -70,7 +72,11 @@ def test_a_problem_from_files(data_dir):
         ("digest", {DIGEST}, "found 0000000000000000…, which is that of none of them"),
         ("inputs", {DIGEST}, "found one without train_targets, test_targets"),
         ("drift", {STREAMS}, "expected digest "),
-        ("hidden", {STREAMS, PLACES}, "expected the same gradient batches again; found others"),
+        (
+            "hidden",
+            {STREAMS, PLACES, SPLIT},
+            "expected the same gradient batches again; found others",
+        ),
         ("presets", {PRESETS}, "or 'initialization' in the problem's `varies`; found normal and u"),
         ("global", {INITIAL}, "initialising: expected no draw from a global stream; found NumPy's"),
         ("counted", {INITIAL}, "expected the same parameters again under seed 0; found "),

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import torch
 
+from harness.check.problem_laws import CASES
 from harness.check.small import Network
 from models.autodiff import AutodiffPasses
 from models.problem import Data, digest_of
@@ -42,6 +43,8 @@ class Passes(AutodiffPasses):
         product = super().curvature(theta, inputs, targets, structural)
         if self.wrong == "curvature":
             return lambda v: product(v) * 1.001
+        if self.wrong == "size":
+            return lambda v: product(v) * (inputs.shape[1] / CASES)
         if self.wrong == "asymmetric":
             return lambda v: product(v) + 1e-3 * v.roll(1, 1)
         if self.wrong == "negative":
