@@ -5,70 +5,147 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from harness import tuning
 from harness.analysis.selection import best, expected_best, worst
 from harness.analysis.summary import summarize
 from harness.errors import Infrastructure, Usage
-from harness.launch import SHOWN
+from harness.launch import Run
 from harness.paper.published import published_value
+from harness.pictures import SHOWN, shown_cases
+from harness.plan import Plan, see_unchanged, versions
 from harness.planning import Candidate, Trial, labelled, trials
 from harness.report.files import write_files
 from harness.request import Prepared, Request, announce, prepare, reproduce, say
 from harness.seeds import TUNING_SEEDS_FROM
 from harness.session import Runs, recording
+from harness.torchrun import entered, write_for
 from optim.text import split
 
 
 def compare(request: Request) -> dict[str, Any] | None:
-    """Run the comparison, record it and return its summary; None after a dry run."""
+    """Run the comparison, record it and return its summary.
+
+    None after a dry run, and where it was planned for others to run.
+    """
     prepared = prepare(request)
+    if request.plan is not None and len(prepared.points[0]) > 1:
+        raise Usage(
+            "--plan: which trials there are follows from tuning, so there is no plan before it. "
+            "Tune with --nproc-per-node, or write out the hyperparameters."
+        )
+    _check_mode(request)
     announce(prepared)
     if request.dry_run:
         return None
     with recording(request, prepared) as runs:
-        tuned = _tune(runs, prepared) if len(prepared.points[0]) > 1 else {}
-        chosen = tuned.get("chosen") or [points[0] for points in prepared.points]
-        candidates = labelled(chosen)
-        command = reproduce(request, prepared, candidates)
-        planned = trials(candidates, prepared.protocol, range(prepared.seeds), "reported")
-        efforts = dict(zip([c.label for c in candidates], tuned.get("efforts", []), strict=False))
-        return _run(runs, "comparison", planned, command, efforts)
+        tuned = _tune(runs, prepared) if len(prepared.points[0]) > 1 else Tuned.nothing(prepared)
+        return _compare(runs, tuned)
 
 
 def run_one(request: Request, seed: int) -> dict[str, Any] | None:
-    """Run one method under one seed, record it and return its summary; None after a dry run."""
+    """Run one method under one seed, record it and return its summary.
+
+    None after a dry run, and where it was planned for others to run.
+    """
     if not 0 <= seed < TUNING_SEEDS_FROM:
         raise Usage(f"--seed {seed}: allowed are whole numbers from 0 to {TUNING_SEEDS_FROM - 1}.")
     if len(split(request.optimizers)) != 1:
         raise Usage("`bench run` runs one optimizer; `bench compare` runs several.")
-    prepared = prepare(replace(request, seeds=1))
+    request = replace(request, seeds=1)
+    prepared = prepare(request)
     if len(prepared.points[0]) != 1:
         raise Usage("`bench run` runs one method, not a grid; `bench compare` tunes over grids.")
+    _check_mode(request)
     announce(prepared, seed)
     if request.dry_run:
         return None
-    candidates = labelled([points[0] for points in prepared.points])
-    command = reproduce(request, prepared, candidates, seed)
     with recording(request, prepared) as runs:
-        planned = trials(candidates, prepared.protocol, [seed], "reported")
-        return _run(runs, "run", planned, command, {})
+        return _compare(runs, Tuned.nothing(prepared), seed)
 
 
-def _run(
-    runs: Runs,
-    kind: Literal["comparison", "run"],
-    planned: Sequence[Trial],
-    command: str,
-    efforts: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
+def resume(plan: Plan, comparison_id: str) -> dict[str, Any] | None:
+    """Go on with what was entered in the store before, where it was left, and return its summary.
+
+    A tuning is followed by the comparison that it was for. Infrastructure where versions or data
+    are not those of then, or another process is at it.
+    """
+    request = plan.request
+    prepared = prepare(request)
+    see_unchanged(plan, prepared)
+    sys.argv[:] = plan.argv
+    with recording(request, prepared) as runs:
+        run = runs.again(comparison_id)
+        if plan.kind == "tuning":
+            return _compare(runs, _tune(runs, prepared, run))
+        return _finish(runs, run, plan)
+
+
+def _check_mode(request: Request) -> None:
+    if request.mode == "data" and request.nproc_per_node is None and request.plan is None:
+        raise Usage(
+            "--mode data spreads a fleet over ranks: say over how many, as in --nproc-per-node 2, "
+            "or write --plan FILE and start torchrun."
+        )
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The method of each optimizer by its number among all points, and what choosing it took."""
+
+    chosen: list[int]
+    efforts: tuple[Mapping[str, Any], ...] = ()
+
+    @classmethod
+    def nothing(cls, prepared: Prepared) -> Tuned:
+        """Return the only point of each."""
+        return cls(list(range(len(prepared.points))))
+
+
+def _compare(runs: Runs, tuned: Tuned, seed: int | None = None) -> dict[str, Any] | None:
+    """Begin a comparison, or the single run of a seed; run it, or leave that to workers."""
+    request, prepared = runs.request, runs.prepared
+    candidates = _candidates(prepared, tuned.chosen)
+    plan = Plan(
+        request=request,
+        kind="comparison" if seed is None else "run",
+        command=reproduce(request, prepared, candidates, seed),
+        argv=list(sys.argv),
+        data=prepared.protocol.data_digest,
+        versions=versions(),
+        seed=seed,
+        chosen=tuned.chosen,
+        efforts=tuned.efforts,
+    )
+    run = runs.new(plan)
+    if request.plan is not None:
+        fleets = runs.enter(run, plan, _planned(prepared, plan))
+        path = write_for(run, plan, request.mode, Path(request.plan))
+        say(entered(run, path, len(fleets), request.mode))
+        return None
+    return _finish(runs, run, plan)
+
+
+def _candidates(prepared: Prepared, chosen: Sequence[int]) -> list[Candidate]:
+    return labelled([prepared.methods[number] for number in chosen])
+
+
+def _planned(prepared: Prepared, plan: Plan) -> list[Trial]:
+    seeds = range(prepared.seeds) if plan.seed is None else [plan.seed]
+    return trials(_candidates(prepared, plan.chosen or []), prepared.protocol, seeds, "reported")
+
+
+def _finish(runs: Runs, run: Run, plan: Plan) -> dict[str, Any]:
     """Run trials, judge them, record the result and write its files."""
-    run = runs.new(kind, command)
     prepared, unwritten = runs.prepared, None
+    planned = _planned(prepared, plan)
+    labels = dict.fromkeys(trial.candidate.label for trial in planned)
+    efforts = dict(zip(labels, plan.efforts, strict=False))
     with runs.finishing(run) as summary:
-        ids = runs.execute(run, planned)
+        ids = runs.execute(run, plan, planned)
         # A trial on record bears the label that it had in the comparison it was run for.
         recorded = [
             replace(run.store.trial(trial_id), method=trial.candidate.label)
@@ -85,12 +162,12 @@ def _run(
             log_scale=prepared.problem.log_scale,
             published=published_value,
             tuning=efforts,
-            reproduce=command,
+            reproduce=plan.command,
         )
         if runs.request.claim is not None:
             summary["claim"] = dict(runs.request.claim)
         folder = run.store.files_of_comparison(run.comparison_id)
-        originals = run.originals() if prepared.data.image_shape else None
+        originals = shown_cases(prepared.data)
         try:
             write_files(folder, summary, recorded, measurements, originals, SHOWN, folder.parent)
         except OSError as error:
@@ -103,17 +180,28 @@ def _run(
     return summary
 
 
-def _tune(runs: Runs, prepared: Prepared) -> dict[str, Any]:
-    """Try every point on the tuning seeds; return the best of each method and the effort."""
-    everything = labelled([method for points in prepared.points for method in points])
+def _tune(runs: Runs, prepared: Prepared, run: Run | None = None) -> Tuned:
+    """Try every point on the tuning seeds; return the best of each method and the effort.
+
+    `run` is the tuning to go on with, if it was begun before.
+    """
+    everything = labelled(prepared.methods)
     seeds = tuning.tuning_seeds(runs.request.tune_seeds)
     planned = trials(everything, prepared.protocol, seeds, "tuning")
     say(f"Tuning: {len(planned)} trials on seeds that are not reported.")
-    run = runs.new("tuning", shlex.join(["bench", *sys.argv[1:]]))
+    plan = Plan(
+        request=runs.request,
+        kind="tuning",
+        command=shlex.join(["bench", *sys.argv[1:]]),
+        argv=list(sys.argv),
+        data=prepared.protocol.data_digest,
+        versions=versions(),
+    )
+    run = run or runs.new(plan)
     with runs.finishing(run):
-        ids = runs.execute(run, planned)
+        ids = runs.execute(run, plan, planned)
     values = {i: runs.store.trial(i) for i in ids}
-    problem, chosen, efforts = prepared.problem, [], []
+    problem, chosen, efforts = prepared.problem, list[int](), list[Mapping[str, Any]]()
     for points in prepared.points:
         mine: dict[int, list[float | None]] = {number: [] for number in range(len(points))}
         for trial, trial_id in zip(planned, ids, strict=True):
@@ -123,7 +211,8 @@ def _tune(runs: Runs, prepared: Prepared) -> dict[str, Any]:
                     mine[number].append(record.train_metric if record.status == "budget" else None)
         direction = problem.metric.direction
         winner = best(mine, direction)
-        chosen.append(points[winner])
+        # Methods are told apart by what they are, not by what they are equal to.
+        chosen.append(next(n for n, each in enumerate(prepared.methods) if each is points[winner]))
         efforts.append(
             {
                 "trials": len(points) * len(seeds),
@@ -136,4 +225,4 @@ def _tune(runs: Runs, prepared: Prepared) -> dict[str, Any]:
         )
         reached = ", ".join("diverged" if v is None else f"{v:.4g}" for v in mine[winner])
         say(f"  {Candidate(points[winner], '').spec.text}: {reached}")
-    return {"chosen": chosen, "efforts": efforts}
+    return Tuned(chosen, tuple(efforts))

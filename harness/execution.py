@@ -1,79 +1,147 @@
-"""A plan carried out: what is on record is taken over, the rest is run here or over processes."""
+"""A plan carried out: what is on record is taken over, the rest is trained by whoever does that."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from harness.errors import Infrastructure
 from harness.interrupt import InterruptedRun
 from harness.launch import Run, label_of
+from harness.machine import Machine
 from harness.planning import Trial, into_fleets
-from harness.pool import Pool
 from harness.progress import Bars
-from harness.spreading import processes, seconds_of
+from harness.records import FleetRecord
+from harness.spreading import seconds_of
+from harness.store.owner import this_process
+
+WAIT_SECONDS = 1.0
+"""Between two looks at fleets that others train."""
+
+
+class Trainer(Protocol):
+    """Who trains fleets: this process, several beside it, or ranks under torchrun."""
+
+    at_once: int
+    """Among how many fleets the trials are to be divided at least, if there are as many."""
+
+    def share(self, run: Run, groups: Sequence[Sequence[Trial]]) -> Machine:
+        """Return on what part of the machine each fleet is trained."""
+
+    def train(self, run: Run, fleets: Sequence[FleetRecord], bars: Bars) -> bool:
+        """Train all; say whether the store has everything. After a signal no more is begun."""
+
+
+class Here:
+    """Trains in this process, one fleet after the other, so that methods take turns."""
+
+    at_once = 1
+
+    def share(self, run: Run, groups: Sequence[Sequence[Trial]]) -> Machine:
+        """Return all of it."""
+        return run.machine
+
+    def train(self, run: Run, fleets: Sequence[FleetRecord], bars: Bars) -> bool:
+        """Train all in the order of the plan; say whether the store has everything."""
+        with run.recorder() as recorder:
+            for turn, fleet in enumerate(fleets, 1):
+                with bars.fleet(label_of(run.task(fleet)), turn, len(fleets)) as show:
+                    if leased := run.lease(fleet.number):
+                        run.train(leased, recorder, show)
+                if run.interrupted:
+                    break
+            return recorder.close()
+
+
+def enter(run: Run, planned: Sequence[Trial], trainer: Trainer, fresh: bool) -> list[FleetRecord]:
+    """Enter what is to be trained as fleets; adopt what is on record unless all is to be `fresh`.
+
+    A comparison that was entered before keeps the fleets that it has.
+    """
+    if fleets := run.store.fleets(run.comparison_id):
+        return fleets
+    groups = into_fleets(planned, run.memory, run.timed, trainer.at_once)
+    run = replace(run, machine=trainer.share(run, groups))
+    missing, adopted = [], 0
+    for group in groups:
+        found = [] if fresh else [run.recorded(trial, len(group)) for trial in group]
+        known = [trial_id for trial_id in found if trial_id is not None]
+        if len(known) < len(group):
+            # Trained whole: rows of a smaller fleet would be trials in another context.
+            missing.append(group)
+            continue
+        for trial_id in known:
+            run.store.adopt(run.comparison_id, trial_id)
+        adopted += len(known)
+    if adopted:
+        run.say(
+            f"{adopted} of {len(planned)} trials are on record, with the same key, source and "
+            "context, and are reused (--fresh runs them again)."
+        )
+    return run.store.enter_fleets(
+        run.comparison_id,
+        [
+            (seconds_of(group, run.problem, run.data), run.task_of(group).as_dict())
+            for group in missing
+        ],
+    )
 
 
 def execute(
-    run: Run, planned: Sequence[Trial], bars: Bars, pool: Pool | None = None, fresh: bool = False
+    run: Run, planned: Sequence[Trial], bars: Bars, trainer: Trainer, fresh: bool = False
 ) -> list[int]:
-    """Run what is not on record yet, and return the ids of all trials, in order.
+    """Train what is not on record yet, and return the ids of all trials, in order."""
+    fleets = enter(run, planned, trainer, fresh)
+    while True:
+        waiting = [fleet for fleet in fleets if fleet.status == "planned"]
+        entered = not waiting or trainer.train(run, waiting, bars)
+        if run.interrupted:
+            raise InterruptedRun
+        if not entered:
+            raise Infrastructure(
+                f"The store {run.store.shown_url} could not take everything. What it lacks "
+                f"is kept in {run.spool}, and the next run enters it; then `bench resume "
+                f"{run.comparison_id}` shows the result."
+            )
+        fleets = _when_others_have_ended(run)
+        if not any(fleet.status == "planned" for fleet in fleets):
+            return _ids(run, planned)
 
-    Fleets on a CPU go over the processes of `pool` where that pays. The plan decides whether it
-    does, not what is left of it: what is on record is found where the threads are the same.
-    """
-    groups = into_fleets(planned, run.memory, run.timed)
-    spread = pool is not None and run.machine.device.type == "cpu" and not run.timed
-    if spread:
-        seconds = [seconds_of(group, run.problem, run.data) for group in groups]
-        needs = [run.memory.need([t.candidate.method for t in g], len(g)) for g in groups]
-        shares = min(processes(seconds, run.machine.threads), run.memory.side_by_side(needs))
-        run = replace(run, machine=run.machine.shared_by(shares))
-    ids: dict[int, int] = {}
-    missing: list[list[Trial]] = []
-    for group in groups:
-        found = [] if fresh else [run.recorded(t, len(group)) for t in group]
-        known = [trial_id for trial_id in found if trial_id is not None]
-        if len(known) < len(group):
-            # Run whole: rows of a smaller fleet would be trials in another context.
-            missing.append(group)
-            continue
-        for trial, trial_id in zip(group, known, strict=True):
-            run.store.adopt(run.comparison_id, trial_id)
-            ids[id(trial)] = trial_id
-    if ids:
-        run.say(
-            f"{len(ids)} of {len(planned)} trials are on record, with the same key, source and "
-            "context, and are reused (--fresh runs them again)."
-        )
-    if pool is not None and run.machine.beside:
-        # The longest first, so that the processes end together.
-        missing.sort(key=lambda group: -seconds_of(group, run.problem, run.data))
-        begun, entered = pool.train(run, missing, bars)
-    else:
-        begun, entered = _train_here(run, missing, bars)
-    if run.interrupted:
-        raise InterruptedRun
-    if not entered:
+
+def _when_others_have_ended(run: Run) -> list[FleetRecord]:
+    """Wait for fleets that workers elsewhere have leased; those of the dead are planned again."""
+    said: list[str] = []
+    while True:
+        run.store.end_dead()
+        fleets = run.store.fleets(run.comparison_id)
+        owners = {str(fleet.owner) for fleet in fleets if fleet.status == "running"}
+        others = sorted(owners - {this_process()})
+        if not others:
+            return fleets
+        if run.interrupted:
+            raise InterruptedRun
+        if others != said:
+            said = others
+            run.say(f"Waiting for fleets that are trained elsewhere: {', '.join(others)}.")
+        run.store.heartbeat((), run.comparison_id)
+        time.sleep(WAIT_SECONDS)
+
+
+def _ids(run: Run, planned: Sequence[Trial]) -> list[int]:
+    """Return the trial of the comparison that stands for each one planned."""
+    reused = run.store.comparison(run.comparison_id).reused
+    ids = {
+        trial.key: trial.id for trial in run.store.trials(run.comparison_id) if trial.id in reused
+    }
+    for fleet in run.store.fleets(run.comparison_id):
+        keys = [trial.spec.key for trial in run.trials_of(fleet)]
+        ids |= dict(zip(keys, fleet.trials, strict=False))
+    lacking = sum(trial.spec.key not in ids for trial in planned)
+    if lacking:
         raise Infrastructure(
-            f"The store {run.store.shown_url} could not take everything. What it lacks "
-            f"is kept in {run.spool}, and the next run enters it; then the same command shows "
-            "the result."
+            f"{lacking} of {len(planned)} trials of comparison {run.comparison_id} were not begun. "
+            f"`bench resume {run.comparison_id}` goes on with them."
         )
-    for group, trial_ids in zip(missing, begun, strict=True):
-        ids |= {id(trial): trial_id for trial, trial_id in zip(group, trial_ids, strict=True)}
-    return [ids[id(trial)] for trial in planned]
-
-
-def _train_here(
-    run: Run, groups: Sequence[Sequence[Trial]], bars: Bars
-) -> tuple[list[list[int]], bool]:
-    """Train one fleet after the other; return their trials, and whether the store has it all."""
-    begun: list[list[int]] = []
-    with run.recorder() as recorder:
-        for group in groups:
-            with bars.fleet(label_of(group), len(begun) + 1, len(groups)) as show:
-                begun.append(run.train(group, recorder, show))
-            if run.interrupted:
-                break
-        return begun, recorder.close()
+    return [ids[trial.spec.key] for trial in planned]

@@ -2,59 +2,34 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-import torch
-
-from harness.binding import DeviceData, initial_parameters
+from harness.binding import DeviceData
+from harness.checkpoint import Checkpoints
 from harness.errors import Infrastructure
 from harness.fleet import Fleet, Outcome, Progress
 from harness.interrupt import Interrupted
+from harness.machine import Machine
 from harness.memory import Memory, is_out_of_memory
+from harness.observers import Recording, Silent
+from harness.pictures import reconstruct, shown_cases
+from harness.plan import Task, changed, digest_of
 from harness.planning import Trial
-from harness.records import Measurement, Status
-from harness.report.files import BEFORE_TRAINING, RECONSTRUCTIONS, both_errors
-from harness.report.plots import reconstructions
-from harness.spec import Precision, Protocol, key_of
-from harness.store.context import context, info, source_digest
+from harness.ranks import ALONE, Ranks
+from harness.records import FleetRecord, Measurement, Status, TrialRecord
+from harness.report.files import both_errors
+from harness.request import Prepared
+from harness.spec import Protocol, key_of
+from harness.store.context import info, source_digest
+from harness.store.owner import this_process
 from harness.store.results import Store
 from harness.store.writer import Recorder
 from models.problem import Data, Problem
-
-DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp64": torch.float64}
-SHOWN = (("training cases", 5), ("test cases", 5))
-"""In a picture of reconstructions, spread evenly over either set."""
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where and how trials run; set once, before anything is computed."""
-
-    device: torch.device
-    threads: int
-    precision: Precision
-    beside: int = 0
-    """How many other fleets run on it at the same time, each in a process of its own."""
-
-    def prepare(self) -> None:
-        """Set threads and the precision of matrix products for this process."""
-        torch.set_num_threads(self.threads)
-        torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
-
-    def context(self, rows: int) -> dict[str, object]:
-        """Return what may change a measured time."""
-        return context(self.device, self.threads, self.precision, 1, rows, self.beside)
-
-    def shared_by(self, processes: int) -> Machine:
-        """Return the share of one of several processes: its threads, and how many are beside it."""
-        return replace(self, threads=self.threads // processes, beside=processes - 1)
 
 
 @dataclass
@@ -70,12 +45,19 @@ class Run:
     machine: Machine
     interrupted: Interrupted
     say: Callable[[str], None]
+    methods: Sequence[Any]
+    """All that the request has, in order: a plan names them by number."""
     timed: bool = False
 
     @property
     def spool(self) -> Path:
         """Where what the store cannot take is kept."""
         return self.store.artifacts.parent / "spool"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where fleets keep their state."""
+        return self.store.artifacts.parent / "checkpoints"
 
     @cached_property
     def memory(self) -> Memory:
@@ -84,7 +66,7 @@ class Run:
 
     def recorder(self) -> Recorder:
         """Begin to record; what is measured goes to the store from a thread of its own."""
-        return Recorder(self.store, self.spool, self.say, self.comparison_id)
+        return Recorder(self.store, self.spool, self.say, self.comparison_id, owner=this_process())
 
     def recorded(self, trial: Trial, rows: int) -> int | None:
         """Return the id of a trial on record that is as good as running this one in K `rows`."""
@@ -101,44 +83,100 @@ class Run:
         parts = [type(self.problem)] if made_by is None else [type(self.problem), made_by]
         return source_digest(type(trial.candidate.method), *parts)
 
-    def train(
-        self, group: Sequence[Trial], recorder: Recorder, show: Callable[[Progress], None]
-    ) -> list[int]:
-        """Run one fleet, record it and return the ids of its trials, in order."""
-        # What to say should memory run out, made while there is some.
-        ran_out = self.memory.ran_out([trial.candidate.method for trial in group], len(group))
-        fleet = self._fleet(group, ran_out)
-        begun: list[int] = []
-        observer = _Recording(recorder, begun, show, self.interrupted)
-        about, context = info(), self.machine.context(len(group))
+    def task_of(self, group: Sequence[Trial]) -> Task:
+        """Return how a fleet is written down."""
+        numbers = {id(method): number for number, method in enumerate(self.methods)}
+        return Task(
+            [
+                (numbers[id(t.candidate.method)], t.candidate.label, t.spec.seed, t.purpose)
+                for t in group
+            ],
+            self._digest(group),
+            self.machine.threads,
+            self.machine.beside,
+        )
+
+    def task(self, fleet: FleetRecord) -> Task:
+        """Read back how a fleet was written down."""
+        return Task.from_dict(fleet.task)
+
+    def trials_of(self, fleet: FleetRecord) -> list[Trial]:
+        """Return a fleet's trials; Infrastructure where they are not what was planned."""
+        task = self.task(fleet)
         try:
-            for trial in group:
-                begun.append(
-                    self.store.begin(
-                        self.comparison_id,
-                        trial.spec,
-                        label=trial.candidate.label,
-                        purpose=trial.purpose,
-                        source_digest=self.source(trial),
-                        context=context,
-                        info=about | _choices(trial),
-                        fleet_rows=len(group),
-                        seconds_are="alone" if self.timed else "shared",
-                        owner=f"{socket.gethostname()}:{os.getpid()}",
-                    )
-                )
-                recorder.open(begun[-1])
-            outcomes = fleet.run(observer)
+            group = task.of(self.methods, self.protocol)
+        except IndexError:
+            raise changed() from None
+        if self._digest(group) != task.digest:
+            raise changed()
+        return group
+
+    def lease(self, number: int | None = None) -> FleetRecord | None:
+        """Lease the fleet of this number, or the longest that waits; None where there is none."""
+        return self.store.lease(this_process(), self.comparison_id, number)
+
+    def train(
+        self,
+        leased: FleetRecord,
+        recorder: Recorder,
+        show: Callable[[Progress], None],
+        ranks: Ranks = ALONE,
+    ) -> None:
+        """Train a fleet that this process has leased, and record it.
+
+        It goes on from its last checkpoint where it has one, as the same trials. Of several
+        `ranks` this is the first; the others `follow`.
+        """
+        task = self.task(leased)
+        machine = replace(self.machine, threads=task.threads, beside=task.beside, ranks=ranks.size)
+        machine.prepare()
+        name = f"{self.comparison_id}-{leased.number:04d}"
+        kept = Checkpoints(self.checkpoints, name, {"trials": task.digest}, self.say)
+        begun: list[int] = []
+        observer = Recording(recorder, begun, kept, show, self.interrupted)
+        try:
+            group = self.trials_of(leased)
+            # What to say should memory run out, made while there is some.
+            ran_out = self.memory.ran_out([t.candidate.method for t in group], len(group))
+            context = machine.context(len(group))
+            before = [self.store.trial(trial_id) for trial_id in leased.trials]
+            if len(before) == len(group) and all(map(_ended_by_itself, before)):
+                self._end(leased, "ended", kept)
+                ranks.first(None)
+                return
+            again = all(self._goes_on(trial, context) for trial in before)
+            fleet = self._fleet(group, ranks, ran_out)
+            saved = kept.read() if again and len(before) == len(group) else None
+            state = saved and saved["fleet"]
+            ranks.first({"state": state})
+            if state:
+                fleet.load_state_dict(state)
         except BaseException as error:
-            by_hand = isinstance(error, KeyboardInterrupt)
-            status: Status = "interrupted" if by_hand else "failed"
+            # Nothing of it was begun.
+            wrong = isinstance(error, Exception) and not isinstance(error, Infrastructure)
+            self._end(leased, "failed" if wrong else "planned", kept)
+            raise
+        status: Status
+        try:
+            for row, trial in enumerate(group):
+                found = before[row] if again and row < len(before) else None
+                begun.append(self._begin(leased, row, trial, context, found))
+                recorder.open(begun[-1])
+            observer.repeat(saved["measurements"] if saved else [])
+            outcomes = fleet.run(observer, observer)
+        except BaseException as error:
+            # What somebody or something else has ended can be gone on with.
+            resumable = isinstance(error, KeyboardInterrupt | Infrastructure)
+            status = "interrupted" if resumable else "failed"
             full = is_out_of_memory(error)
-            reason = str(ran_out) if full else repr(error)
-            reason = "interrupted by a signal" if by_hand else reason
+            reason = str(ran_out) if full else str(error) if resumable else repr(error)
+            reason = "interrupted by a signal" if isinstance(error, KeyboardInterrupt) else reason
             for row, trial_id in enumerate(begun):
                 recorder.end(
                     trial_id, status, reason, fleet.account.ledger(), observer.last.get(row)
                 )
+            recorder.settle()
+            self._end(leased, "planned" if resumable else "failed", kept)
             if full:
                 raise ran_out from error
             raise
@@ -153,92 +191,166 @@ class Run:
                 recorder.end(
                     trial_id, outcome.status, outcome.reason, outcome.ledger, observer.last[row]
                 )
-        return begun
+        # What is on its way to the store is there, or on disk, before the state is thrown away.
+        recorder.settle()
+        unfinished = any(outcome.status == "interrupted" for outcome in outcomes)
+        self._end(leased, "planned" if unfinished else "ended", kept)
 
-    def _fleet(self, group: Sequence[Trial], ran_out: Infrastructure) -> Fleet:
-        first, *others = (trial.candidate.method for trial in group)
+    def _fleet(self, group: Sequence[Trial], ranks: Ranks, ran_out: Infrastructure) -> Fleet:
         try:
-            return Fleet(
-                self.problem,
-                self.tensors,
-                first.join(others) if others else first,
-                [trial.spec.seed for trial in group],
-                self.protocol.budget,
-                self.protocol.evaluations,
-            )
+            return fleet_of(self.problem, self.tensors, self.protocol, group, ranks)
         except Exception as error:
             if is_out_of_memory(error):
                 raise ran_out from error
             raise
 
-    def _picture(self, trial: Trial, trial_id: int, outcome: Outcome, last: Measurement) -> None:
-        """Keep a trial's reconstructions of some cases, before training and after.
-
-        They are kept as numbers and as a picture.
-        """
-        if self.data.image_shape is None:
-            return
-        folder = self.store.files_of_trial(trial_id)
-        folder.mkdir(parents=True, exist_ok=True)
-        sets = (self.tensors.train.inputs, self.tensors.test.inputs)
-        inputs = torch.cat([each[:, _spread(each.shape[1], n)] for each, n in _counted(sets)], 1)
-        seed, like = trial.spec.seed, outcome.theta
-        start = initial_parameters(self.problem, [seed], like.device, like.dtype)
-        with torch.no_grad():
-            z = self.problem.passes().logits(torch.cat([start, like[None]]), inputs)
-            shown = self.problem.outputs(z).cpu().numpy().astype(np.float32)
-        before, after = shown.reshape(2, -1, *self.data.image_shape)
-        np.save(folder / BEFORE_TRAINING, before)
-        np.save(folder / RECONSTRUCTIONS, after)
-        label = f"{trial.candidate.label} s{seed}\n{both_errors(last)}"
-        rows = [("before\ntraining", before), (label, after)]
-        reconstructions(self.originals(), rows, folder / "reconstructions.png", SHOWN)
-
-    def originals(self) -> np.ndarray:
-        """Return the cases that are shown as images."""
-        assert self.data.image_shape is not None
-        sets = (self.data.train_inputs, self.data.test_inputs)
-        shown = np.concatenate([each[_spread(len(each), n)] for each, n in _counted(sets)])
-        return shown.reshape(-1, *self.data.image_shape)
-
-
-def label_of(group: Sequence[Trial]) -> str:
-    """Return what a fleet is called while it runs: its methods and seeds."""
-    labels = ", ".join(dict.fromkeys(trial.candidate.label for trial in group))
-    return f"{labels} s{', '.join(str(trial.spec.seed) for trial in group)}"
-
-
-class _Recording:
-    """Passes a fleet's measurements on to the recorder and its progress to the bar."""
-
-    def __init__(
+    def _begin(
         self,
-        recorder: Recorder,
-        trials: Sequence[int],
-        show: Callable[[Progress], None],
-        interrupted: Interrupted,
+        leased: FleetRecord,
+        row: int,
+        trial: Trial,
+        context: dict[str, object],
+        found: TrialRecord | None,
+    ) -> int:
+        """Go on with a row's trial that was begun before, or begin its next attempt."""
+        owner = this_process()
+        if found is not None:
+            self.store.reopen(found.id, owner, {"owner": owner, "argv": info()["argv"]})
+            return found.id
+        return self.store.begin(
+            self.comparison_id,
+            trial.spec,
+            label=trial.candidate.label,
+            purpose=trial.purpose,
+            source_digest=self.source(trial),
+            context=context,
+            info={**info(), **_choices(trial)},
+            fleet_rows=int(str(context["fleet_rows"])),
+            seconds_are="alone" if self.timed else "shared",
+            owner=owner,
+            fleet=(leased.id, row),
+        )
+
+    def _goes_on(self, trial: TrialRecord, context: dict[str, object]) -> bool:
+        """Say whether a trial may be gone on with here: its bits and its seconds are the same.
+
+        Infrastructure where it was begun on another number of ranks.
+        """
+        if trial.status == "failed":
+            return False
+        theirs = self.store.context_of(trial.context_digest)
+        if theirs["world_size"] != context["world_size"]:
+            raise Infrastructure(
+                f"Trial {trial.id} was begun as one fleet over {theirs['world_size']} ranks, and "
+                f"here are {context['world_size']}: sums of other parts round differently, so its "
+                "results would change on the way. Resume it with as many ranks, or run the "
+                "command that began it with --fresh."
+            )
+        # Who runs beside it changes neither.
+        names = [name for name in context if name != "fleets_beside"]
+        changed = [name for name in names if key_of(theirs[name]) != key_of(context[name])]
+        if changed and not _ended_by_itself(trial):
+            self.say(
+                f"Trial {trial.id} was begun with another {', '.join(changed)}, so it begins anew, "
+                "as another attempt."
+            )
+        return not changed or _ended_by_itself(trial)
+
+    def _end(
+        self,
+        leased: FleetRecord,
+        status: Literal["planned", "ended", "failed"],
+        kept: Checkpoints,
     ) -> None:
-        self._recorder, self._trials = recorder, trials
-        self._interrupted = interrupted
-        self.progressed = show
-        self.last: dict[int, Measurement] = {}
+        # Where the store is away the lease runs out, and the trials say how it ended.
+        with suppress(Infrastructure):
+            self.store.end_fleet(leased.id, this_process(), status)
+        if status != "planned":
+            kept.clear()
 
-    def measured(self, row: int, measurement: Measurement) -> None:
-        self.last[row] = measurement
-        self._recorder.measure(self._trials[row], measurement)
+    def _picture(self, trial: Trial, trial_id: int, outcome: Outcome, last: Measurement) -> None:
+        originals, seed = shown_cases(self.data), trial.spec.seed
+        if originals is not None:
+            label = f"{trial.candidate.label} s{seed}\n{both_errors(last)}"
+            folder = self.store.files_of_trial(trial_id)
+            reconstruct(self.problem, self.tensors, originals, seed, outcome.theta, label, folder)
 
-    def stopping(self) -> bool:
-        return bool(self._interrupted)
-
-
-def _counted(sets: Iterable[Any]) -> list[tuple[Any, int]]:
-    """Pair training and test set with how many cases of each are shown."""
-    return [(each, count) for each, (_, count) in zip(sets, SHOWN, strict=True)]
+    def _digest(self, group: Sequence[Trial]) -> str:
+        return digest_of((trial.spec.key, self.source(trial)) for trial in group)
 
 
-def _spread(cases: int, count: int) -> list[int]:
-    """Return the numbers of at most `count` cases, evenly over all."""
-    return [i * cases // count for i in range(count)]
+def run_of(
+    prepared: Prepared,
+    store: Store,
+    comparison_id: str,
+    interrupted: Interrupted,
+    say: Callable[[str], None],
+    tensors: DeviceData | None = None,
+) -> Run:
+    """Return what running a comparison's fleets needs; the data is put on the device once."""
+    machine = prepared.machine
+    return Run(
+        store=store,
+        comparison_id=comparison_id,
+        protocol=prepared.protocol,
+        problem=prepared.problem,
+        data=prepared.data,
+        tensors=tensors or DeviceData.put(prepared.data, machine.device, machine.dtype),
+        machine=machine,
+        interrupted=interrupted,
+        say=say,
+        methods=prepared.methods,
+        timed=prepared.timed,
+    )
+
+
+def fleet_of(
+    problem: Problem,
+    tensors: DeviceData,
+    protocol: Protocol,
+    group: Sequence[Trial],
+    ranks: Ranks,
+) -> Fleet:
+    """Return the fleet of some trials, ready to be trained from the start."""
+    first, *others = (trial.candidate.method for trial in group)
+    return Fleet(
+        problem,
+        tensors,
+        first.join(others) if others else first,
+        [trial.spec.seed for trial in group],
+        protocol.budget,
+        protocol.evaluations,
+        ranks=ranks,
+    )
+
+
+def follow(
+    task: Task,
+    prepared: Prepared,
+    tensors: DeviceData,
+    ranks: Ranks,
+    interrupted: Interrupted,
+) -> None:
+    """Train a fleet beside the rank that records it."""
+    prepared.machine.prepare()
+    group = task.of(prepared.methods, prepared.protocol)
+    fleet = fleet_of(prepared.problem, tensors, prepared.protocol, group, ranks)
+    order: dict[str, Any] | None = ranks.first(None)
+    if order is None:
+        return
+    if order["state"]:
+        fleet.load_state_dict(order["state"])
+    fleet.run(Silent(interrupted))
+
+
+def label_of(task: Task) -> str:
+    """Return what a fleet is called while it runs: its methods and seeds."""
+    labels = ", ".join(dict.fromkeys(label for _, label, _, _ in task.trials))
+    return f"{labels} s{', '.join(str(seed) for _, _, seed, _ in task.trials)}"
+
+
+def _ended_by_itself(trial: TrialRecord) -> bool:
+    return trial.status in ("budget", "diverged")
 
 
 def _choices(trial: Trial) -> dict[str, object]:

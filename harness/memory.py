@@ -31,6 +31,9 @@ PER_CASE = 2**24
 needs for it is three times that."""
 PROCESS = 2**29
 """Bytes of a process that has loaded everything and trains nothing yet; measured, 454 MiB."""
+KEPT = 3
+"""Tensors of θ's size that a checkpoint takes for a while: a copy of the method's one, and both in
+the bytes that are written."""
 SIGNS = ("out of memory", "DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")
 """What a RuntimeError of torch says where memory has run out."""
 
@@ -128,6 +131,9 @@ class Memory:
             rows * self._observation.peak(min(OBSERVED, self._data.test.cases)),
             theta,  # Every row's outcome, in the end.
         )
+        if self.device.type == "cpu":
+            # A checkpoint is made in memory: what is to be kept of θ and of the method, once more.
+            between = max(between, KEPT * theta)
         if self.device.type == "cuda":
             # What a captured step takes for a while stays its own.
             return held + step + max(step, between)

@@ -131,11 +131,14 @@ def trials(
     ]
 
 
-def into_fleets(planned: Sequence[Trial], memory: Memory, timed: bool) -> list[list[Trial]]:
+def into_fleets(
+    planned: Sequence[Trial], memory: Memory, timed: bool, at_once: int = 1
+) -> list[list[Trial]]:
     """Group trials into fleets, each to run as one tensor program; methods take turns.
 
-    Rows that can be joined are, as far as memory reaches, and on a CPU where it pays. A timed
-    trial is always alone. Infrastructure where the memory does not do for a single trial.
+    Rows that can be joined are, as far as memory reaches, and on a CPU where it pays; but rows
+    that could keep `at_once` fleets busy are not joined to fewer. A timed trial is always alone.
+    Infrastructure where the memory does not do for a single trial.
     """
     groups: dict[object, list[Trial]] = {}
     for number, trial in enumerate(planned):
@@ -145,7 +148,7 @@ def into_fleets(planned: Sequence[Trial], memory: Memory, timed: bool) -> list[l
     for group in groups.values():
         every = [trial.candidate.method for trial in group]
         wanted = min(len(group), worth_joining(memory, every[0]))
-        cut += by_seed(group, memory.rows(every, wanted))
+        cut += by_seed(group, memory.rows(every, wanted), at_once)
     turn = {id(trial): number for number, trial in enumerate(planned)}
     return sorted(cut, key=lambda fleet: turn[id(fleet[0])])
 
@@ -157,12 +160,13 @@ def worth_joining(memory: Memory, method: Method) -> int:
     return CPU_ROWS if memory.operations(method) <= CPU_OPERATIONS else 1
 
 
-def by_seed(group: Sequence[Trial], most: int) -> list[list[Trial]]:
+def by_seed(group: Sequence[Trial], most: int, least: int = 1) -> list[list[Trial]]:
     """Cut trials that can be joined into fleets of at most so many, and as equal as can be.
 
     A fleet has whole seeds, equally many trials of each, one seed after another, so that those of
-    a seed share its batches; or it has a part of one seed, where that has more trials than fit.
-    Seeds with different numbers of trials are not joined.
+    a seed share its batches; or it has a part of one seed, where that has more trials than fit, or
+    there are too few seeds for `least` fleets. Seeds with different numbers of trials are not
+    joined. There are at least `least` fleets, if there are as many trials.
     """
     of_seed: dict[int, list[Trial]] = {}
     for trial in group:
@@ -172,15 +176,22 @@ def by_seed(group: Sequence[Trial], most: int) -> list[list[Trial]]:
         alike.setdefault(len(rows), []).append(rows)
     cut: list[list[Trial]] = []
     for each, seeds in alike.items():
-        if each > most:
-            cut += [part for rows in seeds for part in _evenly(rows, most)]
+        # Of the fleets that there are to be, as large a share as of the trials.
+        wanted = _ceil(min(least, len(group)) * each * len(seeds), len(group))
+        if each > most or len(seeds) < wanted:
+            parts = max(_ceil(each, most), _ceil(wanted, len(seeds)))
+            cut += [part for rows in seeds for part in _evenly(rows, parts)]
         else:
-            cut += [list(chain(*some)) for some in _evenly(seeds, most // each)]
+            parts = max(_ceil(len(seeds), most // each), wanted)
+            cut += [list(chain(*some)) for some in _evenly(seeds, parts)]
     return cut
 
 
-def _evenly(items: Sequence[T], most: int) -> list[list[T]]:
-    """Cut into as few parts as can be, of at most so many; their sizes differ by 1 at most."""
-    parts = -(-len(items) // most)
+def _evenly(items: Sequence[T], parts: int) -> list[list[T]]:
+    """Cut into so many parts; their sizes differ by 1 at most."""
     ends = [len(items) * i // parts for i in range(parts + 1)]
     return [list(items[start:end]) for start, end in pairwise(ends)]
+
+
+def _ceil(a: int, b: int) -> int:
+    return -(-a // b)

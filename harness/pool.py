@@ -12,21 +12,21 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
-from typing import Any
 
 from harness.errors import Infrastructure
+from harness.execution import Here
 from harness.fleet import Progress
-from harness.launch import Run, label_of
-from harness.planning import Purpose, Trial
+from harness.launch import Machine, Run, label_of
+from harness.planning import Trial
 from harness.progress import Bars
-from harness.records import Ledger
+from harness.records import FleetRecord, Ledger
 from harness.request import Request
-from harness.spec import key_of
+from harness.spreading import processes, seconds_of
 
 LOOK_SECONDS = 0.2
 """Between two looks at whether a signal has come."""
@@ -38,18 +38,8 @@ class Job:
 
     request: Request
     comparison_id: str
-    beside: int
     argv: list[str]
     """The command line that trials are recorded under."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A fleet to train."""
-
-    trials: list[tuple[int, str, int, Purpose]]
-    """Each by its method's number among all of the request, its label, seed and purpose."""
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -72,36 +62,40 @@ class Closed:
     """Pickled where that can be done, and in words."""
 
 
-def digest_of(run: Run, group: Iterable[Trial]) -> str:
-    """Return the SHA-256 of what a fleet's trials are found by on record: keys and sources."""
-    return key_of([[trial.spec.key, run.source(trial)] for trial in group])
-
-
 class Pool:
     """Trains fleets of one request, as many at a time as its machine is shared by."""
 
-    def __init__(self, request: Request, points: Iterable[Iterable[Any]]) -> None:
-        self._request = request
-        every = (method for of_one in points for method in of_one)
-        self._numbers = {id(method): number for number, method in enumerate(every)}
+    at_once = 1
 
-    def train(
-        self, run: Run, groups: Sequence[Sequence[Trial]], bars: Bars
-    ) -> tuple[list[list[int]], bool]:
-        """Train all in turn; return their trials, and whether the store has everything.
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    def share(self, run: Run, groups: Sequence[Sequence[Trial]]) -> Machine:
+        """Return the share of one process; the whole machine where several do not pay.
+
+        The plan decides whether they do, not what is left of it: what is on record is found where
+        the threads are the same.
+        """
+        seconds = [seconds_of(group, run.problem, run.data) for group in groups]
+        needs = [run.memory.need([t.candidate.method for t in g], len(g)) for g in groups]
+        shares = min(processes(seconds, run.machine.threads), run.memory.side_by_side(needs))
+        return run.machine.shared_by(shares)
+
+    def train(self, run: Run, fleets: Sequence[FleetRecord], bars: Bars) -> bool:
+        """Train all, the longest first; say whether the store has everything.
 
         After a signal, or an error in one of the processes, nothing more is begun. Raises that
         error once the others have trained what they had; Infrastructure for a process that died.
         """
-        if not groups:
-            return [], True
-        machine = run.machine
-        count = min(machine.beside + 1, len(groups))
-        threads = f"{machine.threads} thread" + ("" if machine.threads == 1 else "s")
+        first = run.task(fleets[0])
+        if not first.beside:
+            return Here().train(run, fleets, bars)
+        count = min(first.beside + 1, len(fleets))
+        threads = f"{first.threads} thread" + ("" if first.threads == 1 else "s")
         run.say(f"Fleets run in processes of their own: {count} at a time, {threads} each.")
-        request = replace(self._request, device=machine.device.type, threads=machine.threads)
-        job = Job(request, run.comparison_id, machine.beside, sys.argv)
-        dealing = _Dealing(run, groups, [self._task(run, group) for group in groups], bars)
+        request = replace(self._request, device=run.machine.device.type, threads=first.threads)
+        job = Job(request, run.comparison_id, sys.argv)
+        dealing = _Dealing(run, sorted(fleets, key=lambda fleet: -fleet.cost), bars)
         try:
             for _ in range(count):
                 dealing.begin(_Process(job))
@@ -110,16 +104,7 @@ class Pool:
             dealing.end()
         if dealing.error is not None:
             raise dealing.error
-        return dealing.begun, dealing.entered
-
-    def _task(self, run: Run, group: Sequence[Trial]) -> Task:
-        return Task(
-            [
-                (self._numbers[id(t.candidate.method)], t.candidate.label, t.spec.seed, t.purpose)
-                for t in group
-            ],
-            digest_of(run, group),
-        )
+        return dealing.entered
 
 
 class _Process:
@@ -144,16 +129,19 @@ class _Process:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
-        self.number: int | None = None
-        self.given: list[Trial] = []
-        """All trials that it was given so far."""
+        self.fleet: FleetRecord | None = None
+        self.given: list[FleetRecord] = []
+        """All that it was given so far."""
         self.closed: Closed | None = None
         self.bar = ExitStack()
         self.show: Callable[[Progress], None] = lambda progress: None
         self.tell(job)
 
-    def tell(self, order: Job | Task | Stop | None) -> None:
-        """Give an order; one to a dead process is lost, and that it died shows when it is heard."""
+    def tell(self, order: Job | int | Stop | None) -> None:
+        """Give an order, or the number of a fleet to train.
+
+        One to a dead process is lost, and that it died shows when it is heard.
+        """
         with suppress(OSError):
             self.connection.send(order)
 
@@ -168,18 +156,11 @@ class _Process:
 class _Dealing:
     """Who trains what, and what has come of it."""
 
-    def __init__(
-        self,
-        run: Run,
-        groups: Sequence[Sequence[Trial]],
-        tasks: Sequence[Task],
-        bars: Bars,
-    ) -> None:
-        self.begun: list[list[int]] = [[] for _ in groups]
+    def __init__(self, run: Run, fleets: Sequence[FleetRecord], bars: Bars) -> None:
         self.entered = True
         self.error: BaseException | None = None
-        self._run, self._groups, self._tasks, self._bars = run, groups, tasks, bars
-        self._waiting = deque(range(len(groups)))
+        self._run, self._fleets, self._bars = run, fleets, bars
+        self._waiting = deque(fleets)
         self._processes: list[_Process] = []
         self._said = ""
 
@@ -213,16 +194,16 @@ class _Dealing:
 
     def _deal(self, process: _Process) -> None:
         process.bar.close()
-        process.number = None
+        process.fleet = None
         if not self._waiting or self.error is not None or self._run.interrupted:
             process.tell(None)
             return
-        number = process.number = self._waiting.popleft()
-        group = self._groups[number]
-        process.given += group
-        bar = self._bars.fleet(label_of(group), number + 1, len(self._groups))
+        fleet = process.fleet = self._waiting.popleft()
+        process.given.append(fleet)
+        turn = len(self._fleets) - len(self._waiting)
+        bar = self._bars.fleet(self._called(process), turn, len(self._fleets))
         process.show = process.bar.enter_context(bar)
-        process.tell(self._tasks[number])
+        process.tell(fleet.number)
 
     def _hear(self, process: _Process) -> None:
         try:
@@ -235,9 +216,7 @@ class _Dealing:
                 process.show(told)
             case str():
                 self._say(told)
-            case list():
-                assert process.number is not None
-                self.begun[process.number] = told
+            case int():
                 self._deal(process)
             case Closed():
                 process.closed = told
@@ -275,30 +254,34 @@ class _Dealing:
             told += " Somebody did that, or the system, for want of memory."
         self._fail(
             Infrastructure(
-                f"{told} What was measured is recorded; the same command, without --fresh, goes "
-                "on with what is missing."
+                f"{told} What was measured is recorded; `bench resume {self._run.comparison_id}` "
+                "goes on from there."
             ),
             told,
         )
 
     def _end_trials(self, process: _Process, reason: str) -> list[int]:
-        store, keys = self._run.store, {trial.spec.key for trial in process.given}
-        trials = store.trials(self._run.comparison_id)
-        ids = [t.id for t in trials if t.key in keys and t.status == "running"]
+        store, numbers = self._run.store, {fleet.number for fleet in process.given}
+        fleets = [f for f in store.fleets(self._run.comparison_id) if f.number in numbers]
+        begun = [trial_id for fleet in fleets for trial_id in fleet.trials]
+        ids = [i for i in begun if store.trial(i).status == "running"]
         for trial_id, taken in store.measurements(ids).items():
             last = taken[-1] if taken else None
             store.end(trial_id, "interrupted", reason, last.ledger if last else Ledger(), last)
+        for fleet in fleets:
+            if fleet.status == "running" and fleet.owner is not None:
+                store.end_fleet(fleet.id, fleet.owner, "planned")
         return ids
 
     def _fail(self, error: BaseException, told: str) -> None:
         if self.error is not None or self._run.interrupted:
             return
         self.error = error
-        if any(other.number is not None for other in self._living()):
+        if any(other.fleet is not None for other in self._living()):
             self._say(f"{told} The fleets beside it are trained to their end; no other is begun.")
 
     def _called(self, process: _Process) -> str:
-        return "a fleet" if process.number is None else label_of(self._groups[process.number])
+        return "a fleet" if process.fleet is None else label_of(self._run.task(process.fleet))
 
 
 def _unpickled(error: bytes | None, told: str) -> BaseException:

@@ -13,22 +13,15 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Any
 
-from harness.binding import DeviceData
-from harness.errors import Infrastructure
 from harness.fleet import Progress
 from harness.interrupt import Interrupted, signals
-from harness.launch import DTYPES, Run
-from harness.planning import Candidate, Trial
-from harness.pool import Closed, Job, Stop, Task, digest_of
+from harness.launch import run_of
+from harness.pool import Closed, Job, Stop
 from harness.request import prepare
-from harness.spec import Protocol, TrialSpec
 from harness.store.results import Store
 
 PATIENCE = 5.0
@@ -39,12 +32,12 @@ class _Parent:
     """The other end: what it is told, and which fleets come from it."""
 
     def __init__(self, connection: Connection, interrupted: Interrupted) -> None:
-        self.tasks: SimpleQueue[Task | None] = SimpleQueue()
+        self.tasks: SimpleQueue[int | None] = SimpleQueue()
         self._connection, self._interrupted = connection, interrupted
         self._lock = threading.Lock()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def tell(self, told: Progress | str | list[int] | Closed) -> None:
+    def tell(self, told: Progress | str | int | Closed) -> None:
         """Tell it, from any thread; what a dead parent is told is lost."""
         with self._lock, suppress(OSError):
             self._connection.send(told)
@@ -73,43 +66,14 @@ class _Parent:
 def _work(job: Job, parent: _Parent, interrupted: Interrupted) -> bool:
     """Train what comes until nothing more does; say whether the store has everything."""
     prepared = prepare(job.request)
-    machine = replace(prepared.machine, beside=job.beside)
-    methods = [method for of_one in prepared.points for method in of_one]
     with Store.open(job.request.store, create=False) as store:
-        run = Run(
-            store=store,
-            comparison_id=job.comparison_id,
-            protocol=prepared.protocol,
-            problem=prepared.problem,
-            data=prepared.data,
-            tensors=DeviceData.put(prepared.data, machine.device, DTYPES[machine.precision]),
-            machine=machine,
-            interrupted=interrupted,
-            say=parent.tell,
-        )
+        run = run_of(prepared, store, job.comparison_id, interrupted, parent.tell)
         with run.recorder() as recorder:
-            while (task := parent.tasks.get()) is not None and not interrupted:
-                group = _trials(task, methods, prepared.protocol)
-                if digest_of(run, group) != task.digest:
-                    raise Infrastructure(
-                        "A process prepared other trials than were planned: a file of the problem "
-                        "or of a method was changed meanwhile, or its data are different every "
-                        "time, which `bench check` shows. Give the command again; with --threads 1 "
-                        "it needs no processes."
-                    )
-                parent.tell(run.train(group, recorder, parent.tell))
+            while (number := parent.tasks.get()) is not None and not interrupted:
+                if leased := run.lease(number):
+                    run.train(leased, recorder, parent.tell)
+                parent.tell(number)
             return recorder.close()
-
-
-def _trials(task: Task, methods: Sequence[Any], protocol: Protocol) -> list[Trial]:
-    chosen = [
-        (Candidate(methods[number], label), seed, purpose)
-        for number, label, seed, purpose in task.trials
-    ]
-    return [
-        Trial(candidate, TrialSpec(protocol, candidate.spec, seed), purpose)
-        for candidate, seed, purpose in chosen
-    ]
 
 
 def _packed(error: Exception) -> tuple[bytes | None, str]:

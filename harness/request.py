@@ -6,7 +6,7 @@ import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import click
 import torch
@@ -17,7 +17,7 @@ from harness.defaults import origin, tuned
 from harness.errors import Infrastructure, Usage
 from harness.fleet import updates_of
 from harness.folders import data_source
-from harness.launch import Machine
+from harness.machine import Machine
 from harness.planning import Candidate, labelled, methods, protocol_of
 from harness.seeds import TUNING_SEEDS_FROM
 from harness.spec import CURRENCIES, Budget, Protocol, with_parameters
@@ -27,6 +27,8 @@ from optim.hyperparameters import nearest
 from optim.text import Written, parse, split
 
 CHANCE = 0.05
+Mode = Literal["trials", "data"]
+"""Whether ranks train a fleet each, or all of them one fleet after another, together."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,9 @@ class Request:
     data_dir: str | None
     store: str
     no_mlflow: bool
+    nproc_per_node: int | None = None
+    mode: Mode = "trials"
+    plan: str | None = None
     tune_seeds: int = 2
     claim: Mapping[str, Any] | None = None
     """The rule that a comparison is part of: claim, version and digest, kept with its result."""
@@ -65,6 +70,12 @@ class Prepared:
     """The methods of each optimizer on the list: one, or one a tuning point."""
     written: list[Written]
     seeds: int
+    timed: bool
+
+    @property
+    def methods(self) -> list[Any]:
+        """All points of all optimizers, in order."""
+        return [method for of_one in self.points for method in of_one]
 
 
 def prepare(request: Request) -> Prepared:
@@ -88,6 +99,7 @@ def prepare(request: Request) -> Prepared:
     _check_effort(written, points)
     every = labelled([method for of_one in points for method in of_one])
     _check_updates(every, budget)
+    _check_ranks(request, machine.device.type)
     pairs = len(written) * (len(written) - 1) // 2
     seeds = seeds_needed(max(1, pairs), CHANCE) if request.seeds is None else request.seeds
     if not 1 <= seeds < TUNING_SEEDS_FROM:
@@ -102,7 +114,7 @@ def prepare(request: Request) -> Prepared:
         raise Usage(f"--problem {request.problem}: {str(error).rstrip('.')}.") from error
     _check_possible(every, problem, data)
     protocol = protocol_of(problem, data, budget, request.precision)
-    return Prepared(problem, data, protocol, machine, points, written, seeds)
+    return Prepared(problem, data, protocol, machine, points, written, seeds, request.timed)
 
 
 def budget_of(text: str | None, problem: Problem) -> Budget:
@@ -159,6 +171,7 @@ def reproduce(
         replace(candidate.spec, name=written.name).text
         for candidate, written in zip(candidates, prepared.written, strict=True)
     ]
+    nproc = request.nproc_per_node
     in_variable = request.data_dir == os.environ.get("BENCH_DATA_DIR")
     words = [
         "bench",
@@ -176,6 +189,8 @@ def reproduce(
         *(["--timed"] if request.timed else []),
         *([] if request.device == "auto" else ["--device", request.device]),
         *([] if request.threads is None else ["--threads", str(request.threads)]),
+        *([] if nproc is None else ["--nproc-per-node", str(nproc)]),
+        *(["--mode", "data"] if request.mode == "data" else []),
         *([] if request.data_dir is None or in_variable else ["--data-dir", request.data_dir]),
     ]
     return shlex.join(words)
@@ -254,6 +269,26 @@ def _check_possible(candidates: Sequence[Candidate], problem: Problem, data: Dat
                 f"--optimizers {candidate.label}: {problem.name} has no hidden state over time, "
                 "which structural damping acts on; write structural=0."
             )
+
+
+def _check_ranks(request: Request, device: str) -> None:
+    """Refuse a number of ranks that this machine cannot run."""
+    nproc = request.nproc_per_node
+    if nproc is None:
+        return
+    most, what = os.cpu_count() or 1, "cores"
+    if device == "cuda":
+        most, what = torch.cuda.device_count(), "GPUs"
+    if not 1 <= nproc <= most:
+        raise Usage(
+            f"--nproc-per-node {nproc}: allowed are 1 to {most}, this machine's {what}. Several "
+            "machines are started with --plan and torchrun."
+        )
+    if request.timed and request.mode == "trials" and nproc > 1:
+        raise Usage(
+            f"--timed runs each trial alone on the machine, and --mode trials {nproc} at a time: "
+            "leave one of them out, or write --mode data."
+        )
 
 
 def _check_updates(candidates: Sequence[Candidate], budget: Budget) -> None:

@@ -11,14 +11,18 @@ from typing import Any, Literal
 import click
 
 from harness.binding import DeviceData
-from harness.execution import execute
+from harness.execution import Here, Trainer, enter, execute
 from harness.interrupt import Interrupted, InterruptedRun, signals
-from harness.launch import DTYPES, Run
+from harness.launch import Run, run_of
+from harness.plan import Plan
 from harness.planning import Trial
 from harness.pool import Pool
 from harness.progress import Bars
+from harness.records import FleetRecord
 from harness.request import Prepared, Request, say
+from harness.store.owner import this_process
 from harness.store.results import Store
+from harness.torchrun import Elsewhere, Torchrun
 
 
 @dataclass
@@ -33,27 +37,44 @@ class Runs:
     mirror: Any
     begun: list[str] = field(default_factory=list)
 
-    def new(self, kind: Literal["comparison", "run", "tuning"], command: str) -> Run:
-        """Begin a comparison, a tuning or a single run in the store."""
-        comparison_id = self.store.new_comparison(self.prepared.protocol, kind, command)
-        self.begun.append(comparison_id)
-        return Run(
-            store=self.store,
-            comparison_id=comparison_id,
-            protocol=self.prepared.protocol,
-            problem=self.prepared.problem,
-            data=self.prepared.data,
-            tensors=self.tensors,
-            machine=self.prepared.machine,
-            interrupted=self.interrupted,
-            say=say,
-            timed=self.request.timed,
+    def new(self, plan: Plan) -> Run:
+        """Enter a comparison, a tuning or a single run in the store."""
+        for_workers = self.request.plan is not None
+        comparison_id = self.store.new_comparison(
+            self.prepared.protocol,
+            plan.kind,
+            plan.command,
+            plan=plan.as_dict(),
+            shared=for_workers and self.request.mode == "trials",
+            owner=this_process(),
+            status="planned" if for_workers else "running",
         )
+        return self._run(comparison_id)
 
-    def execute(self, run: Run, planned: Sequence[Trial]) -> list[int]:
+    def again(self, comparison_id: str) -> Run:
+        """Go on with one that was entered before; Infrastructure where another process does."""
+        return self._run(self.store.take_over(comparison_id, this_process()).id)
+
+    def enter(self, run: Run, plan: Plan, planned: Sequence[Trial]) -> list[FleetRecord]:
+        """Enter the fleets that are to be trained by others."""
+        return enter(run, planned, self._trainer(plan), self.request.fresh)
+
+    def execute(self, run: Run, plan: Plan, planned: Sequence[Trial]) -> list[int]:
         """Run what is not on record yet, and return the ids of all trials, in order."""
-        pool = Pool(self.request, self.prepared.points)
-        return execute(run, planned, Bars(), pool, self.request.fresh)
+        return execute(run, planned, Bars(), self._trainer(plan), self.request.fresh)
+
+    def _run(self, comparison_id: str) -> Run:
+        self.begun.append(comparison_id)
+        return run_of(self.prepared, self.store, comparison_id, self.interrupted, say, self.tensors)
+
+    def _trainer(self, plan: Plan) -> Trainer:
+        request = self.request
+        if request.nproc_per_node is not None:
+            return Torchrun(plan, request.nproc_per_node, request.mode)
+        if request.mode == "data":
+            return Elsewhere()
+        on_cpu = self.prepared.machine.device.type == "cpu"
+        return Pool(request) if on_cpu and not request.timed else Here()
 
     @contextmanager
     def finishing(self, run: Run) -> Iterator[dict[str, Any]]:
@@ -78,7 +99,8 @@ def recording(request: Request, prepared: Prepared) -> Iterator[Runs]:
     with signals() as interrupted, Store.open(request.store) as store:
         for dead in store.end_dead():
             say(f"Trial {dead.id} was still marked as running; its process is gone, so it ended.")
-        tensors = DeviceData.put(prepared.data, prepared.machine.device, DTYPES[request.precision])
+        machine = prepared.machine
+        tensors = DeviceData.put(prepared.data, machine.device, machine.dtype)
         # A timed comparison shares the machine with nothing: MLflow is written afterwards.
         mirror = None if request.no_mlflow or request.timed else _mirror(store)
         runs = Runs(store, prepared, tensors, interrupted, request, mirror)
@@ -110,7 +132,8 @@ def _explain_interrupt(runs: Runs, request: Request) -> int:
     say(
         f"bench: interrupted by {runs.interrupted.name}. What was measured is recorded as "
         f"{', '.join(runs.begun)} in {runs.store.shown_url} (bench show {runs.begun[-1]}). "
-        f"{same} goes on from there and runs only the trials that have not ended."
+        f"`bench resume {runs.begun[-1]}` goes on from there. {same} runs only the trials that "
+        "have not ended, and those anew."
     )
     return 130
 

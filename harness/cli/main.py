@@ -19,6 +19,8 @@ from optim.hyperparameters import Unavailable, UsageError, nearest
 COMMANDS = {
     "compare": "Compare optimizers on a problem, with a verdict for every pair.",
     "run": "Run one optimizer on a problem and record it.",
+    "resume": "Go on with a comparison that was interrupted.",
+    "worker": "Lease fleets from the store and train them, on any machine.",
     "show": "Show a comparison or a trial that is recorded.",
     "list": "List problems, optimizers, comparisons, trials or claims.",
     "reproduce": "Make a published figure again, or decide the paper's claims.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.table import Table
@@ -9,7 +10,7 @@ from rich.text import Text
 
 from harness.cli.console import PAGE, add, console, figure, table
 from harness.cli.sparkline import Axes
-from harness.records import ComparisonRecord, Measurement, TrialRecord
+from harness.records import ComparisonRecord, FleetRecord, Measurement, TrialRecord
 from harness.report.table import number
 from harness.spec import Budget, with_parameters
 from harness.store.results import Store
@@ -23,6 +24,11 @@ def show_progress(store: Store, record: ComparisonRecord) -> None:
     out.print(_header(record, len(trials)))
     # Whole, so that it can be copied.
     out.print(record.command, style="dim", soft_wrap=True)
+    if fleets := _fleets(store.fleets(record.id)):
+        out.print(fleets)
+    resumable = record.status in ("planned", "interrupted", "failed")
+    if resumable and store.plan(record.id) is not None:
+        out.print(f"bench resume {record.id} goes on with it.")
     out.print()
     if not trials:
         return
@@ -50,6 +56,20 @@ def _header(record: ComparisonRecord, trials: int) -> Text:
         f"{number(protocol.budget.amount)} {protocol.budget.currency} a trial; "
         f"trials begun: {trials}",
     )
+
+
+def _fleets(fleets: Sequence[FleetRecord]) -> str:
+    """Return how many there are of each status, and who trains those that are trained."""
+    counted = Counter(fleet.status for fleet in fleets)
+    owners = sorted({str(fleet.owner) for fleet in fleets if fleet.status == "running"})
+    by = f" (by {', '.join(owners)})" if owners else ""
+    words = {"planned": "waiting", "running": f"being trained{by}", "ended": "ended"}
+    parts = [
+        f"{counted[status]} {words.get(status, status)}"
+        for status in ("planned", "running", "ended", "failed")
+        if counted[status]
+    ]
+    return f"Fleets: {', '.join(parts)}." if parts else ""
 
 
 def _state(

@@ -161,8 +161,8 @@ class Leasing(Writing):
     def take_over(self, comparison_id: str, owner: str) -> ComparisonRecord:
         """Make `owner` the process that runs a comparison, and return the comparison.
 
-        Its fleets that have failed are planned again. Raises Usage where it is done, Infrastructure where a living process runs it: of two
-        that try at once, one gets it.
+        Its fleets that have failed are planned again. Raises Usage where it is done,
+        Infrastructure where a living process runs it: of two that try at once, one gets it.
         """
         id, table = self.comparison(comparison_id).id, t.comparison
         with self._write() as connection:

@@ -11,16 +11,18 @@ import torch
 
 from harness.binding import DeviceData, initial_parameters
 from harness.errors import Infrastructure
-from harness.execution import execute
+from harness.execution import Here, execute
 from harness.interrupt import Interrupted, InterruptedRun
-from harness.launch import Machine, Run
-from harness.planning import labelled, methods, protocol_of, trials
+from harness.launch import Run
+from harness.machine import Machine
+from harness.planning import into_fleets, labelled, methods, protocol_of, trials
+from harness.pool import Pool
 from harness.progress import Bars
 from harness.spec import Budget
 from harness.store.results import Store
 from models.problem import DataSource
 from optim.text import parse, split
-from tests.harness.small import make
+from tests.harness.small import make, request
 
 PROBLEM = make("quick")
 DATA = PROBLEM.data(DataSource(()))
@@ -60,16 +62,17 @@ class Runs:
             "machine": machine,
             "interrupted": self.interrupted,
             "say": self.said.append,
+            "methods": [],
         }
         return Run(**{**usual, **given})
 
     def execute(self, text, seeds=1, purpose="reported", fresh=False, show=None, **given):
-        run, bars = self.new(**given), Bars()
+        every = [m for each in split(text) for m in methods(parse(each), PROBLEM, BUDGET, "cpu")]
+        run, bars = self.new(methods=every, **given), Bars()
         if show is not None:
             bars.fleet = lambda *fleet: nullcontext(show)
-        every = [m for each in split(text) for m in methods(parse(each), PROBLEM, BUDGET, "cpu")]
         planned = trials(labelled(every), PROTOCOL, range(seeds), purpose)
-        return [self.store.trial(i) for i in execute(run, planned, bars, fresh=fresh)]
+        return [self.store.trial(i) for i in execute(run, planned, bars, Here(), fresh)]
 
     def recorded(self):
         return self.store.trials()
@@ -200,19 +203,16 @@ def test_a_failure_is_told_whatever_memory_there_is(runs, monkeypatch):
     assert [trial.status for trial in runs.recorded()] == ["failed"]
 
 
-def test_processes_are_as_many_as_memory_takes(runs, monkeypatch):
-    monkeypatch.setattr("harness.execution.processes", lambda seconds, threads: 2)
-    monkeypatch.setattr("harness.memory.available", lambda device: 2**29)
+@pytest.mark.parametrize(("room", "share"), [(2**29, (2, 0)), (2**40, (1, 1))])
+def test_processes_are_as_many_as_memory_takes(runs, monkeypatch, room, share):
+    monkeypatch.setattr("harness.pool.processes", lambda seconds, threads: 2)
+    monkeypatch.setattr("harness.memory.available", lambda device: room)
     run = runs.new(machine=Machine(torch.device("cpu"), 2, "fp32"))
     every = [m for each in split("hf") for m in methods(parse(each), PROBLEM, BUDGET, "cpu")]
     planned = trials(labelled(every), PROTOCOL, range(2), "reported")
-
-    class Pool:
-        def train(self, run, groups, bars):
-            raise AssertionError("two processes do not fit")
-
-    ids = execute(run, planned, Bars(), Pool())
-    assert [runs.store.trial(i).status for i in ids] == ["budget", "budget"]
+    groups = into_fleets(planned, run.memory, run.timed)
+    of_one = Pool(request(runs.store.url, "hf")).share(run, groups)
+    assert (of_one.threads, of_one.beside) == share
 
 
 def test_a_fleet_that_would_not_fit_is_not_begun(runs, store, monkeypatch):
@@ -255,7 +255,7 @@ def test_a_store_that_cannot_take_everything(runs, store, monkeypatch):
         raise Infrastructure("The store is away.")
 
     monkeypatch.setattr(store, "record", fail)
-    with pytest.raises(Infrastructure, match="the same command shows the result"):
+    with pytest.raises(Infrastructure, match="`bench resume [0-9a-f]{8}` shows the result"):
         runs.execute("nag[batch=20]")
     monkeypatch.undo()
     (trial,) = runs.recorded()
@@ -292,7 +292,7 @@ def test_no_room_for_a_picture(runs, store, monkeypatch):
     def full(*given):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("harness.launch.reconstructions", full)
+    monkeypatch.setattr("harness.pictures.reconstructions", full)
     (trial,) = runs.execute("nag[batch=20]")
     assert trial.status == "budget"
     (said,) = runs.said

@@ -130,6 +130,8 @@ class Fits:
     def rows(self, methods, wanted):
         if not self.most:
             raise Infrastructure("it does not fit")
+        # A memory counts down from them.
+        assert 1 <= wanted <= len(methods)
         return min(wanted, self.most)
 
     def operations(self, method):
@@ -286,3 +288,51 @@ def test_every_trial_is_in_one_fleet_of_its_own_kind(drawn, most, timed):
         keys = {t.candidate.method.fleet_key for t in fleet}
         assert len(keys) == 1 and len(fleet) <= most
         assert len(fleet) == 1 or not (timed or None in keys)
+
+
+@given(SMALL_SETS, st.integers(1, 12), st.integers(1, 9), st.booleans())
+def test_as_many_fleets_as_can_be_trained_at_once(drawn, most, at_once, joinable):
+    """Of trials under these seeds, for so many ranks; and no more than those or memory ask for."""
+    nag, hf = candidates("nag,hf")
+    kinds = [nag] if joinable else [nag, hf]
+    planned = [
+        Trial(
+            kinds[i % len(kinds)], TrialSpec(PROTOCOL, kinds[i % len(kinds)].spec, seed), "tuning"
+        )
+        for i, seed in enumerate(drawn)
+    ]
+    fleets = into_fleets(planned, Fits(most, device=CUDA), False, at_once)
+    assert sorted(id(t) for fleet in fleets for t in fleet) == sorted(map(id, planned))
+    assert len(fleets) >= min(at_once, len(planned))
+    assert max(len(fleet) for fleet in fleets) <= most
+    if at_once == 1:
+        assert fleets == into_fleets(planned, Fits(most, device=CUDA), False)
+    count = Counter(drawn)
+    if not joinable or len(set(count.values())) > 1:
+        return
+    ((rows, _),) = Counter(count.values()).items()
+    whole = all(
+        Counter(t.spec.seed for t in fleet)[seed] == rows
+        for fleet in fleets
+        for seed in {t.spec.seed for t in fleet}
+    )
+    assert whole is (rows <= most and len(count) >= min(at_once, len(planned)))
+    if whole:
+        assert len(fleets) == max(ceil(len(count) / (most // rows)), min(at_once, len(planned)))
+
+
+@pytest.mark.parametrize(
+    ("points", "seeds", "at_once", "sizes"),
+    [
+        (1, 6, 4, [1, 2, 1, 2]),
+        (1, 5, 4, [1, 1, 1, 2]),
+        (1, 3, 4, [1, 1, 1]),
+        (9, 6, 2, [27, 27]),
+        (9, 6, 4, [9, 18, 9, 18]),
+        (9, 2, 4, [4, 5, 4, 5]),
+        (9, 2, 3, [4, 5, 4, 5]),
+    ],
+)
+def test_ranks_get_whole_seeds_where_there_are_enough(points, seeds, at_once, sizes):
+    fleets = into_fleets(grid(points, seeds), Fits(device=CUDA), False, at_once)
+    assert [len(fleet) for fleet in fleets] == sizes

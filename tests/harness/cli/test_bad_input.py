@@ -279,7 +279,7 @@ def test_the_disk_fills_up(compare, disk, more):
         ended = Counter(t.status for t in store.trials())
     assert ended.pop("budget") == 16
     # What the store had no room for was spooled, and is entered now.
-    assert ended.keys() <= {"failed"}
+    assert ended.keys() <= {"interrupted"}
 
 
 @pytest.mark.parametrize("place", ["/dev/full", "not_there/result.json"])

@@ -1,0 +1,36 @@
+"""`bench resume`: go on with a comparison that was interrupted, from its checkpoints."""
+
+from __future__ import annotations
+
+import click
+
+from harness.cli.options import data_dir_option, store_option, store_url
+
+
+@click.command("resume", epilog="Example: bench resume 3f2a9b1c")
+@click.argument("comparison", required=False)
+@click.option(
+    "--nproc-per-node",
+    type=int,
+    metavar="N",
+    help="Ranks under torchrun; default: as many as it was begun with.",
+)
+@click.option("--json", "json_path", metavar="FILE", help="Write the result as JSON; -: to stdout.")
+@data_dir_option
+@store_option
+@click.option("--no-mlflow", is_flag=True, help="Leave MLflow to a later `bench db sync`.")
+def command(
+    comparison: str | None,
+    nproc_per_node: int | None,
+    json_path: str | None,
+    data_dir: str | None,
+    store: str | None,
+    no_mlflow: bool,
+) -> None:
+    """Go on with an unfinished COMPARISON, or with the newest one, where it was left."""
+    from harness.cli.output import show_result
+    from harness.resuming import resume
+
+    summary = resume(store_url(store), comparison, nproc_per_node, data_dir, no_mlflow)
+    if summary is not None:
+        show_result(summary, json_path)
