@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from tempfile import TemporaryDirectory
 
 from harness.errors import Infrastructure, Usage
 from harness.fleet import Progress
@@ -56,7 +57,9 @@ class Torchrun:
         path = write_for(run, self._plan, self._mode, None)
         run.store.share(run.comparison_id, self._mode == "trials")
         listening = _Listening(run, fleets, bars)
-        process = self._start(run, path, first.threads)
+        # torchrun makes a folder of its own for logs, whether it writes any or not.
+        scratch = TemporaryDirectory(prefix="bench-")
+        process = self._start(run, path, first.threads, scratch.name)
         lines: SimpleQueue[str | None] = SimpleQueue()
         reading = threading.Thread(target=_read, args=(process, lines.put), daemon=True)
         reading.start()
@@ -76,6 +79,7 @@ class Torchrun:
             # Ranks that still run see that their parent has gone, and end in order.
             process.kill()
             process.wait()
+            scratch.cleanup()
             process.stdin.close()  # type: ignore[union-attr]
             with suppress(Infrastructure):
                 run.store.end_dead()
@@ -83,14 +87,16 @@ class Torchrun:
             listening.conclude(process.returncode, log)
         for file in (path, log):
             file.unlink(missing_ok=True)
+        with suppress(OSError):  # There may be others in it.
+            path.parent.rmdir()
         return listening.entered
 
-    def _start(self, run: Run, plan: Path, threads: int) -> subprocess.Popen[str]:
+    def _start(self, run: Run, plan: Path, threads: int, scratch: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [
                 *(sys.executable, "-P", "-m", "harness.elastic"),
                 *("--standalone", "--nnodes=1", f"--nproc-per-node={self._nproc}"),
-                *("--max-restarts=0", "-m", "harness.worker", str(plan)),
+                *("--max-restarts=0", f"--log-dir={scratch}", "-m", "harness.worker", str(plan)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

@@ -115,8 +115,8 @@ def test_a_rank_that_is_stopped_is_named_by_the_other(tmp_path):
     assert HANGS - 1 < seconds < SOON
     found = re.fullmatch(
         rf"hangs: Rank 1 \(\S+:{processes[1].pid}\) is behind: it had made (\d+) updates when last "
-        rf"heard, (\d+) s ago; rank 0 waits at update (\d+)\. No sign of life for {HANGS} s ends the run; "
-        r"BENCH_DEADLINE sets another limit\.",
+        rf"heard, (\d+) s ago; rank 0 waits at update (\d+)\. No sign of life for {HANGS} s ends "
+        r"the run; BENCH_DEADLINE sets another limit\.",
         said,
     )
     assert found

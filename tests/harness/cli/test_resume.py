@@ -271,7 +271,7 @@ def test_one_of_an_earlier_version_has_no_plan(bench, filled):
 def test_one_for_ranks_that_train_together_says_how(bench):
     id = planned(bench, "--mode", "data")
     way = f"bench resume {id} --nproc-per-node 2"
-    refused(bench("resume", id, "--no-mlflow"), 2, "wait for ranks that train them together", way)
+    refused(bench("resume", id, "--no-mlflow"), 2, "wait for ranks which train them together", way)
     refused(bench("resume", id, "--nproc-per-node", "1000"), 2, "--nproc-per-node 1000: allowed")
     with store() as opened:
         assert opened.trials() == []
