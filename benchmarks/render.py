@@ -116,6 +116,7 @@ SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "hf_rows": section,
     "recording": section,
     "start": section,
+    "ranks": section,
     "momentum_cuda": section,
     "mnist_cuda": section,
     "add_cuda": section,

@@ -79,7 +79,7 @@ class Checkpoints:
         # A fixed name, so that what a killed process left is written over.
         self._new = folder / f"{name}.new"
         self._refused: list[Path] = []
-        self._told = False
+        self._told = self._tried = False
         self._spent = 0.0
         self._expected = FIRST
         self._not_before = -inf
@@ -106,6 +106,13 @@ class Checkpoints:
         except OSError as error:
             self._tell(error)
             self._not_before = perf_counter() + RETRY
+            return False
+        except (_Unusable, MemoryError) as why:
+            self._say(
+                f"The state of fleet {self._name} cannot be kept: it {why or 'needs more memory'}. "
+                "Training goes on; a run that is interrupted begins this fleet anew."
+            )
+            self._not_before = inf
             return False
         else:
             self._expected = perf_counter() - began
@@ -167,6 +174,10 @@ class Checkpoints:
 
     def _write(self, state: Mapping[str, Any]) -> None:
         saved, identity = _bytes(state), self._identity.encode()
+        if not self._tried:
+            # Seen now, not when somebody needs it.
+            _loaded(saved)
+            self._tried = True
         fields = FIELDS.pack(MAGIC, VERSION, len(identity), len(saved))
         self._folder.mkdir(parents=True, exist_ok=True)
         number = max(self._files(), default=0) + 1
@@ -213,24 +224,31 @@ class Checkpoints:
             raise _Unusable("is damaged: its SHA-256 is not the one that it was written with")
         if different := _differences(json.loads(identity), json.loads(self._identity)):
             raise _Unusable(f"belongs to something else: {different}")
-        try:
-            read: dict[str, Any] = torch.load(
-                io.BytesIO(state), weights_only=True, map_location="cpu"
-            )
-        except pickle.UnpicklingError as error:
-            raise _Unusable("holds an object that is neither tensor nor plain value") from error
-        return read
+        return _loaded(state)
 
 
 class _Unusable(Exception):
-    """Why a file is passed over, to follow its name."""
+    """Why a file is passed over, or a state is not kept, to follow its name."""
+
+
+def _loaded(state: bytes | memoryview) -> dict[str, Any]:
+    try:
+        read: dict[str, Any] = torch.load(io.BytesIO(state), weights_only=True, map_location="cpu")
+    except pickle.UnpicklingError as error:
+        raise _Unusable("holds an object that is neither tensor nor plain value") from error
+    return read
 
 
 def _bytes(state: Mapping[str, Any]) -> memoryview:
     # In memory, though it takes as much as the state: torch must not meet an error of the file. It
     # would complete its archive all the same, and raise that this failed, or abort the process.
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    try:
+        torch.save(state, buffer)
+    except OSError:
+        raise
+    except (AttributeError, TypeError, RuntimeError, pickle.PicklingError) as error:
+        raise _Unusable(f"holds what cannot be written ({error})") from error
     return buffer.getbuffer()
 
 

@@ -18,8 +18,9 @@ from harness.paper.published import published_value
 from harness.pictures import SHOWN, shown_cases
 from harness.plan import Plan, see_unchanged, versions
 from harness.planning import Candidate, Trial, labelled, trials
+from harness.records import TrialRecord
 from harness.report.files import write_files
-from harness.request import Prepared, Request, announce, prepare, reproduce, say
+from harness.request import Prepared, Request, announce, check_ranks, prepare, reproduce, say
 from harness.seeds import TUNING_SEEDS_FROM
 from harness.session import Runs, recording
 from harness.torchrun import entered, write_for
@@ -37,13 +38,14 @@ def compare(request: Request) -> dict[str, Any] | None:
             "--plan: which trials there are follows from tuning, so there is no plan before it. "
             "Tune with --nproc-per-node, or write out the hyperparameters."
         )
-    _check_mode(request)
+    check_ranks(request)
     announce(prepared)
     if request.dry_run:
         return None
     with recording(request, prepared) as runs:
-        tuned = _tune(runs, prepared) if len(prepared.points[0]) > 1 else Tuned.nothing(prepared)
-        return _compare(runs, tuned)
+        if len(prepared.points[0]) > 1:
+            return _finish(runs, *_tune(runs, prepared))
+        return _compare(runs)
 
 
 def run_one(request: Request, seed: int) -> dict[str, Any] | None:
@@ -59,12 +61,12 @@ def run_one(request: Request, seed: int) -> dict[str, Any] | None:
     prepared = prepare(request)
     if len(prepared.points[0]) != 1:
         raise Usage("`bench run` runs one method, not a grid; `bench compare` tunes over grids.")
-    _check_mode(request)
+    check_ranks(request)
     announce(prepared, seed)
     if request.dry_run:
         return None
     with recording(request, prepared) as runs:
-        return _compare(runs, Tuned.nothing(prepared), seed)
+        return _compare(runs, seed)
 
 
 def resume(plan: Plan, comparison_id: str) -> dict[str, Any] | None:
@@ -80,16 +82,8 @@ def resume(plan: Plan, comparison_id: str) -> dict[str, Any] | None:
     with recording(request, prepared) as runs:
         run = runs.again(comparison_id)
         if plan.kind == "tuning":
-            return _compare(runs, _tune(runs, prepared, run))
+            return _finish(runs, *_tune(runs, prepared, run))
         return _finish(runs, run, plan)
-
-
-def _check_mode(request: Request) -> None:
-    if request.mode == "data" and request.nproc_per_node is None and request.plan is None:
-        raise Usage(
-            "--mode data spreads a fleet over ranks: say over how many, as in --nproc-per-node 2, "
-            "or write --plan FILE and start torchrun."
-        )
 
 
 @dataclass(frozen=True)
@@ -105,14 +99,25 @@ class Tuned:
         return cls(list(range(len(prepared.points))))
 
 
-def _compare(runs: Runs, tuned: Tuned, seed: int | None = None) -> dict[str, Any] | None:
-    """Begin a comparison, or the single run of a seed; run it, or leave that to workers."""
+def _compare(runs: Runs, seed: int | None = None) -> dict[str, Any] | None:
+    """Run a comparison without tuning, or the single run of a seed, or leave it to workers."""
+    request = runs.request
+    run, plan = _begin(runs, Tuned.nothing(runs.prepared), seed)
+    if request.plan is None:
+        return _finish(runs, run, plan)
+    fleets = runs.enter(run, plan, _planned(runs.prepared, plan))
+    path = write_for(run, plan, request.mode, Path(request.plan))
+    say(entered(run, path, len(fleets), request.mode))
+    return None
+
+
+def _begin(runs: Runs, tuned: Tuned, seed: int | None = None) -> tuple[Run, Plan]:
+    """Enter a comparison, or the single run of a seed."""
     request, prepared = runs.request, runs.prepared
-    candidates = _candidates(prepared, tuned.chosen)
     plan = Plan(
         request=request,
         kind="comparison" if seed is None else "run",
-        command=reproduce(request, prepared, candidates, seed),
+        command=reproduce(request, prepared, _candidates(prepared, tuned.chosen), seed),
         argv=list(sys.argv),
         data=prepared.protocol.data_digest,
         versions=versions(),
@@ -120,13 +125,7 @@ def _compare(runs: Runs, tuned: Tuned, seed: int | None = None) -> dict[str, Any
         chosen=tuned.chosen,
         efforts=tuned.efforts,
     )
-    run = runs.new(plan)
-    if request.plan is not None:
-        fleets = runs.enter(run, plan, _planned(prepared, plan))
-        path = write_for(run, plan, request.mode, Path(request.plan))
-        say(entered(run, path, len(fleets), request.mode))
-        return None
-    return _finish(runs, run, plan)
+    return runs.new(plan), plan
 
 
 def _candidates(prepared: Prepared, chosen: Sequence[int]) -> list[Candidate]:
@@ -180,8 +179,8 @@ def _finish(runs: Runs, run: Run, plan: Plan) -> dict[str, Any]:
     return summary
 
 
-def _tune(runs: Runs, prepared: Prepared, run: Run | None = None) -> Tuned:
-    """Try every point on the tuning seeds; return the best of each method and the effort.
+def _tune(runs: Runs, prepared: Prepared, run: Run | None = None) -> tuple[Run, Plan]:
+    """Try every point on the tuning seeds; enter the comparison of the best of each method.
 
     `run` is the tuning to go on with, if it was begun before.
     """
@@ -199,15 +198,25 @@ def _tune(runs: Runs, prepared: Prepared, run: Run | None = None) -> Tuned:
     )
     run = run or runs.new(plan)
     with runs.finishing(run):
-        ids = runs.execute(run, plan, planned)
-    values = {i: runs.store.trial(i) for i in ids}
+        records = [run.store.trial(i) for i in runs.execute(run, plan, planned)]
+        # Entered before the tuning ends, so that there is always something to go on with.
+        return _begin(runs, _chosen(prepared, planned, records, len(seeds), run.comparison_id))
+
+
+def _chosen(
+    prepared: Prepared,
+    planned: Sequence[Trial],
+    records: Sequence[TrialRecord],
+    seeds: int,
+    comparison_id: str,
+) -> Tuned:
+    """Return the point of each method whose worst seed is best, and say what it reached."""
     problem, chosen, efforts = prepared.problem, list[int](), list[Mapping[str, Any]]()
     for points in prepared.points:
         mine: dict[int, list[float | None]] = {number: [] for number in range(len(points))}
-        for trial, trial_id in zip(planned, ids, strict=True):
+        for trial, record in zip(planned, records, strict=True):
             for number, method in enumerate(points):
                 if trial.candidate.method is method:
-                    record = values[trial_id]
                     mine[number].append(record.train_metric if record.status == "budget" else None)
         direction = problem.metric.direction
         winner = best(mine, direction)
@@ -215,12 +224,12 @@ def _tune(runs: Runs, prepared: Prepared, run: Run | None = None) -> Tuned:
         chosen.append(next(n for n, each in enumerate(prepared.methods) if each is points[winner]))
         efforts.append(
             {
-                "trials": len(points) * len(seeds),
+                "trials": len(points) * seeds,
                 "chosen": dict(points[winner].hyperparameters),
                 "expected_best": expected_best(
                     [worst(values, direction) for values in mine.values()], direction
                 ),
-                "comparison": run.comparison_id,
+                "comparison": comparison_id,
             }
         )
         reached = ", ".join("diverged" if v is None else f"{v:.4g}" for v in mine[winner])

@@ -25,3 +25,7 @@ class Infrastructure(BenchError):
     """Store, data file, device or process failed: what is recorded stays; how to go on."""
 
     exit_code = 4
+
+
+class LeaseLost(Infrastructure):
+    """A fleet is not this process's any more, since nothing was heard of it for too long."""

@@ -106,6 +106,9 @@ def execute(
                 f"{run.comparison_id}` shows the result."
             )
         fleets = _when_others_have_ended(run)
+        for fleet in fleets:
+            if fleet.status == "failed":
+                raise _failed(run, fleet)
         if not any(fleet.status == "planned" for fleet in fleets):
             return _ids(run, planned)
 
@@ -125,8 +128,18 @@ def _when_others_have_ended(run: Run) -> list[FleetRecord]:
         if others != said:
             said = others
             run.say(f"Waiting for fleets that are trained elsewhere: {', '.join(others)}.")
-        run.store.heartbeat((), run.comparison_id)
+        run.store.heartbeat(this_process(), comparison_id=run.comparison_id)
         time.sleep(WAIT_SECONDS)
+
+
+def _failed(run: Run, fleet: FleetRecord) -> Infrastructure:
+    """Return what is to be said of a fleet that a worker elsewhere could not train."""
+    reasons = [run.store.trial(trial_id).reason for trial_id in fleet.trials]
+    reason = next((f": {reason}" for reason in reasons if reason), "")
+    return Infrastructure(
+        f"{label_of(run.task(fleet))} failed at {fleet.owner}{reason.rstrip('.')}. What was "
+        f"measured is recorded; `bench resume {run.comparison_id}` trains it anew."
+    )
 
 
 def _ids(run: Run, planned: Sequence[Trial]) -> list[int]:

@@ -258,7 +258,11 @@ class Fleet:
             "ended": {trial: asdict(outcome) for trial, outcome in self._ended.items()},
             "made": self._made,
             "bad_at": self._bad_at,
-            "report": dict(self._report),
+            # A stranger's numbers may be numpy's, which are no plain values.
+            "report": {
+                name: value if isinstance(value, Tensor | str) else float(value)
+                for name, value in self._report.items()
+            },
         }
 
     @torch.no_grad()
@@ -301,7 +305,7 @@ class Fleet:
     def _decided(self) -> list[float]:
         """Return all that a step reports, as numbers."""
         numbers = [float(v) for k, v in self._report.items() if k not in ("loss", "stop")]
-        return [*numbers, *self._report["loss"].tolist()]
+        return [*numbers, float("stop" in self._report), *self._report["loss"].tolist()]
 
     def _evaluate(self, observer: Observer) -> None:
         """Measure every row that is still going, and end those that have diverged."""

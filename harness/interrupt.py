@@ -22,6 +22,16 @@ class InterruptedRun(Exception):
     """A signal ended the run; everything measured until then is recorded."""
 
 
+def signal_name(number: int) -> str:
+    """Return what a signal is called.
+
+    >>> signal_name(9), signal_name(99)
+    ('SIGKILL', 'signal 99')
+    """
+    names = {int(each): each.name for each in signal.Signals}
+    return names.get(number, f"signal {number}")
+
+
 @contextmanager
 def signals(at_once: signal.Signals = signal.SIGINT) -> Iterator[Interrupted]:
     """Turn SIGINT and SIGTERM into a flag while the block runs; `at_once` after one ends it."""

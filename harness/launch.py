@@ -11,21 +11,21 @@ from typing import Any, Literal
 
 from harness.binding import DeviceData
 from harness.checkpoint import Checkpoints
-from harness.errors import Infrastructure
+from harness.errors import Infrastructure, LeaseLost
 from harness.fleet import Fleet, Outcome, Progress
 from harness.interrupt import Interrupted
 from harness.machine import Machine
 from harness.memory import Memory, is_out_of_memory
 from harness.observers import Recording, Silent
 from harness.pictures import reconstruct, shown_cases
-from harness.plan import Task, changed, digest_of
+from harness.plan import Task, changed, digest_of, source_of
 from harness.planning import Trial
 from harness.ranks import ALONE, Ranks
 from harness.records import FleetRecord, Measurement, Status, TrialRecord
 from harness.report.files import both_errors
 from harness.request import Prepared
 from harness.spec import Protocol, key_of
-from harness.store.context import info, source_digest
+from harness.store.context import info
 from harness.store.owner import this_process
 from harness.store.results import Store
 from harness.store.writer import Recorder
@@ -79,9 +79,7 @@ class Run:
 
     def source(self, trial: Trial) -> str:
         """Return the digest of the source that a trial runs: its method's and the problem's."""
-        made_by = self.problem.made_by
-        parts = [type(self.problem)] if made_by is None else [type(self.problem), made_by]
-        return source_digest(type(trial.candidate.method), *parts)
+        return source_of(self.problem, trial)
 
     def task_of(self, group: Sequence[Trial]) -> Task:
         """Return how a fleet is written down."""
@@ -113,7 +111,13 @@ class Run:
 
     def lease(self, number: int | None = None) -> FleetRecord | None:
         """Lease the fleet of this number, or the longest that waits; None where there is none."""
-        return self.store.lease(this_process(), self.comparison_id, number)
+        owner, id = this_process(), self.comparison_id
+        found = self.store.lease(owner, id, number)
+        if found is None:
+            # One whose process has died may be free, too.
+            self.store.end_dead()
+            found = self.store.lease(owner, id, number)
+        return found
 
     def train(
         self,
@@ -133,7 +137,7 @@ class Run:
         name = f"{self.comparison_id}-{leased.number:04d}"
         kept = Checkpoints(self.checkpoints, name, {"trials": task.digest}, self.say)
         begun: list[int] = []
-        observer = Recording(recorder, begun, kept, show, self.interrupted)
+        observer = Recording(recorder, leased.id, begun, kept, show, self.interrupted)
         try:
             group = self.trials_of(leased)
             # What to say should memory run out, made while there is some.
@@ -145,8 +149,16 @@ class Run:
                 ranks.first(None)
                 return
             again = all(self._goes_on(trial, context) for trial in before)
+            if not again:
+                # A state of an earlier attempt is not one of the next.
+                kept.clear()
             fleet = self._fleet(group, ranks, ran_out)
             saved = kept.read() if again and len(before) == len(group) else None
+            if before and again and saved is None and any(trial.ledger.updates for trial in before):
+                self.say(
+                    f"There is no state of fleet {name} in {self.checkpoints}, so it is trained "
+                    "from the start, as the same trials."
+                )
             state = saved and saved["fleet"]
             ranks.first({"state": state})
             if state:
@@ -154,17 +166,23 @@ class Run:
         except BaseException as error:
             # Nothing of it was begun.
             wrong = isinstance(error, Exception) and not isinstance(error, Infrastructure)
+            wrong = wrong and not is_out_of_memory(error)
             self._end(leased, "failed" if wrong else "planned", kept)
             raise
         status: Status
         try:
+            recorder.hold(leased.id)
             for row, trial in enumerate(group):
                 found = before[row] if again and row < len(before) else None
-                begun.append(self._begin(leased, row, trial, context, found))
+                measured = int(state["measured"]) if state else 0
+                begun.append(self._begin(leased, row, trial, context, found, measured))
                 recorder.open(begun[-1])
             observer.repeat(saved["measurements"] if saved else [])
             outcomes = fleet.run(observer, observer)
         except BaseException as error:
+            if recorder.lost(leased.id):
+                recorder.release(leased.id)
+                raise self._taken(leased) from error
             # What somebody or something else has ended can be gone on with.
             resumable = isinstance(error, KeyboardInterrupt | Infrastructure)
             status = "interrupted" if resumable else "failed"
@@ -176,10 +194,14 @@ class Run:
                     trial_id, status, reason, fleet.account.ledger(), observer.last.get(row)
                 )
             recorder.settle()
+            recorder.release(leased.id)
             self._end(leased, "planned" if resumable else "failed", kept)
             if full:
                 raise ran_out from error
             raise
+        if recorder.lost(leased.id):
+            recorder.release(leased.id)
+            raise self._taken(leased)
         for row, (trial, trial_id, outcome) in enumerate(zip(group, begun, outcomes, strict=True)):
             try:
                 # Before the end, at which MLflow takes a copy.
@@ -193,6 +215,7 @@ class Run:
                 )
         # What is on its way to the store is there, or on disk, before the state is thrown away.
         recorder.settle()
+        recorder.release(leased.id)
         unfinished = any(outcome.status == "interrupted" for outcome in outcomes)
         self._end(leased, "planned" if unfinished else "ended", kept)
 
@@ -211,11 +234,21 @@ class Run:
         trial: Trial,
         context: dict[str, object],
         found: TrialRecord | None,
+        measured: int,
     ) -> int:
-        """Go on with a row's trial that was begun before, or begin its next attempt."""
+        """Go on with a row's trial that was begun before, or begin its next attempt.
+
+        What was measured after the state from which it goes on, which has so many measurements,
+        is measured again. It is the same where bits are promised, and forgotten elsewhere.
+        """
         owner = this_process()
         if found is not None:
-            self.store.reopen(found.id, owner, {"owner": owner, "argv": info()["argv"]})
+            reopened = self.store.reopen(found.id, owner, {"owner": owner})
+            if not reopened and not _ended_by_itself(found):
+                raise Infrastructure(f"Trial {found.id} is being trained by another process.")
+            exact = self.machine.device.type == "cpu" and self.protocol.budget.currency != "seconds"
+            if reopened and not exact:
+                self.store.forget(found.id, measured)
             return found.id
         return self.store.begin(
             self.comparison_id,
@@ -264,9 +297,16 @@ class Run:
     ) -> None:
         # Where the store is away the lease runs out, and the trials say how it ended.
         with suppress(Infrastructure):
-            self.store.end_fleet(leased.id, this_process(), status)
-        if status != "planned":
-            kept.clear()
+            mine = self.store.end_fleet(leased.id, this_process(), status)
+            if mine and status != "planned":
+                kept.clear()
+
+    def _taken(self, leased: FleetRecord) -> LeaseLost:
+        return LeaseLost(
+            f"Nothing was heard of this process for a minute, so its lease of fleet "
+            f"{leased.number} of comparison {self.comparison_id} has ended, and it is left to "
+            "whoever has it now."
+        )
 
     def _picture(self, trial: Trial, trial_id: int, outcome: Outcome, last: Measurement) -> None:
         originals, seed = shown_cases(self.data), trial.spec.seed
@@ -276,7 +316,7 @@ class Run:
             reconstruct(self.problem, self.tensors, originals, seed, outcome.theta, label, folder)
 
     def _digest(self, group: Sequence[Trial]) -> str:
-        return digest_of((trial.spec.key, self.source(trial)) for trial in group)
+        return digest_of(self.problem, group)
 
 
 def run_of(
@@ -332,7 +372,7 @@ def follow(
     interrupted: Interrupted,
 ) -> None:
     """Train a fleet beside the rank that records it."""
-    prepared.machine.prepare()
+    replace(prepared.machine, threads=task.threads).prepare()
     group = task.of(prepared.methods, prepared.protocol)
     fleet = fleet_of(prepared.problem, tensors, prepared.protocol, group, ranks)
     order: dict[str, Any] | None = ranks.first(None)

@@ -19,12 +19,14 @@ class Recording:
     def __init__(
         self,
         recorder: Recorder,
+        fleet: int,
         trials: Sequence[int],
         kept: Checkpoints,
         show: Callable[[Progress], None],
         interrupted: Interrupted,
     ) -> None:
         self._recorder, self._trials, self._kept = recorder, trials, kept
+        self._fleet = fleet
         self._interrupted = interrupted
         self._taken: list[tuple[int, Measurement]] = []
         self.progressed, self.due = show, kept.due
@@ -37,11 +39,14 @@ class Recording:
         self._recorder.measure(self._trials[row], measurement)
 
     def stopping(self) -> bool:
-        """Say whether a signal has come."""
-        return bool(self._interrupted)
+        """Say whether a signal has come, or the fleet is not this process's any more."""
+        return bool(self._interrupted) or self._recorder.lost(self._fleet)
 
     def write(self, state: Mapping[str, Any]) -> None:
         """Keep a fleet's state, and what was measured until then."""
+        if self._recorder.lost(self._fleet):
+            # Another process keeps its state in the same place.
+            return
         # What was measured may still be on its way to the store when this process is killed, and
         # whoever goes on from here does not measure it again.
         taken = [(row, asdict(measurement)) for row, measurement in self._taken]

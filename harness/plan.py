@@ -20,7 +20,9 @@ from harness.errors import Infrastructure, Usage
 from harness.planning import Candidate, Purpose, Trial
 from harness.request import Mode, Prepared, Request
 from harness.spec import Protocol, TrialSpec, key_of
+from harness.store.context import source_digest
 from harness.store.failures import hide_passwords
+from models.problem import Problem
 
 HERE = ("store", "dry_run", "plan")
 """What a request says of the command that was given, and not of what is to be run."""
@@ -101,9 +103,25 @@ class Task:
         ]
 
 
-def digest_of(found_by: Iterable[tuple[str, str]]) -> str:
+def source_of(problem: Problem, trial: Trial) -> str:
+    """Return the digest of the source that a trial runs: its method's and the problem's."""
+    made_by = problem.made_by
+    parts = [type(problem)] if made_by is None else [type(problem), made_by]
+    return source_digest(type(trial.candidate.method), *parts)
+
+
+def digest_of(problem: Problem, trials: Iterable[Trial]) -> str:
     """Return the SHA-256 of each trial's key and source."""
-    return key_of([list(pair) for pair in found_by])
+    return key_of([[trial.spec.key, source_of(problem, trial)] for trial in trials])
+
+
+def sources_of(tasks: Iterable[Task], prepared: Prepared) -> list[str]:
+    """Return what the digest of each task is here; Infrastructure where it has no such methods."""
+    try:
+        groups = [task.of(prepared.methods, prepared.protocol) for task in tasks]
+    except IndexError:
+        raise changed() from None
+    return [digest_of(prepared.problem, group) for group in groups]
 
 
 def changed() -> Infrastructure:
@@ -128,22 +146,21 @@ class PlanFile:
 
     @property
     def request(self) -> Request:
-        """What is to be prepared, with the threads of a rank."""
-        threads = self.tasks[0].threads if self.tasks else self.plan.request.threads
-        return replace(self.plan.request, threads=threads)
+        """What is to be prepared; how many threads a rank has is said by each task."""
+        return replace(self.plan.request, threads=None)
 
     @classmethod
     def read(cls, path: Path, store: str | None) -> PlanFile:
-        """Read a file that `write` wrote; `store`, where it is given, is where the comparison is.
+        """Read a file that `write_plan` wrote; `store` is the store of one that does not say which.
 
-        Usage where it is none, or where it does not say in which store.
+        Usage where it is no plan, or where nothing says in which store its comparison is.
         """
         try:
             content = path.read_bytes()
             plain = json.loads(content)
             if plain["mode"] not in get_args(Mode):
                 raise ValueError(plain["mode"])
-            url = store or plain["store"]
+            url = plain["store"] or store
             if url is None:
                 raise Usage(
                     f"{path} does not say in which store its comparison is, since that has a "

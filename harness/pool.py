@@ -21,12 +21,15 @@ from multiprocessing.connection import wait
 from harness.errors import Infrastructure
 from harness.execution import Here
 from harness.fleet import Progress
-from harness.launch import Machine, Run, label_of
+from harness.interrupt import signal_name
+from harness.launch import Run, label_of
+from harness.machine import Machine
 from harness.planning import Trial
 from harness.progress import Bars
 from harness.records import FleetRecord, Ledger
 from harness.request import Request
 from harness.spreading import processes, seconds_of
+from harness.store.owner import process_name
 
 LOOK_SECONDS = 0.2
 """Between two looks at whether a signal has come."""
@@ -96,12 +99,14 @@ class Pool:
         request = replace(self._request, device=run.machine.device.type, threads=first.threads)
         job = Job(request, run.comparison_id, sys.argv)
         dealing = _Dealing(run, sorted(fleets, key=lambda fleet: -fleet.cost), bars)
-        try:
-            for _ in range(count):
-                dealing.begin(_Process(job))
-            dealing.go_on()
-        finally:
-            dealing.end()
+        # This process trains nothing, and says that the comparison is being run.
+        with run.recorder():
+            try:
+                for _ in range(count):
+                    dealing.begin(_Process(job))
+                dealing.go_on()
+            finally:
+                dealing.end()
         if dealing.error is not None:
             raise dealing.error
         return dealing.entered
@@ -129,9 +134,8 @@ class _Process:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
+        self.owner = process_name(self._popen.pid)
         self.fleet: FleetRecord | None = None
-        self.given: list[FleetRecord] = []
-        """All that it was given so far."""
         self.closed: Closed | None = None
         self.bar = ExitStack()
         self.show: Callable[[Progress], None] = lambda progress: None
@@ -199,7 +203,6 @@ class _Dealing:
             process.tell(None)
             return
         fleet = process.fleet = self._waiting.popleft()
-        process.given.append(fleet)
         turn = len(self._fleets) - len(self._waiting)
         bar = self._bars.fleet(self._called(process), turn, len(self._fleets))
         process.show = process.bar.enter_context(bar)
@@ -242,8 +245,7 @@ class _Dealing:
     def _died(self, process: _Process, code: int) -> None:
         how = f"ended with exit code {code}"
         if code < 0:
-            names = {int(each): each.name for each in signal.Signals}
-            how = f"was killed by {names.get(-code, f'signal {-code}')}"
+            how = f"was killed by {signal_name(-code)}"
         # Where the store is away, the next command finds that their process is gone.
         ids: list[int] = []
         with suppress(Infrastructure):
@@ -261,16 +263,15 @@ class _Dealing:
         )
 
     def _end_trials(self, process: _Process, reason: str) -> list[int]:
-        store, numbers = self._run.store, {fleet.number for fleet in process.given}
-        fleets = [f for f in store.fleets(self._run.comparison_id) if f.number in numbers]
-        begun = [trial_id for fleet in fleets for trial_id in fleet.trials]
+        store = self._run.store
+        mine = [f for f in store.fleets(self._run.comparison_id) if f.owner == process.owner]
+        begun = [trial_id for fleet in mine for trial_id in fleet.trials]
         ids = [i for i in begun if store.trial(i).status == "running"]
         for trial_id, taken in store.measurements(ids).items():
             last = taken[-1] if taken else None
             store.end(trial_id, "interrupted", reason, last.ledger if last else Ledger(), last)
-        for fleet in fleets:
-            if fleet.status == "running" and fleet.owner is not None:
-                store.end_fleet(fleet.id, fleet.owner, "planned")
+        for fleet in mine:
+            store.end_fleet(fleet.id, process.owner, "planned")
         return ids
 
     def _fail(self, error: BaseException, told: str) -> None:

@@ -99,7 +99,6 @@ def prepare(request: Request) -> Prepared:
     _check_effort(written, points)
     every = labelled([method for of_one in points for method in of_one])
     _check_updates(every, budget)
-    _check_ranks(request, machine.device.type)
     pairs = len(written) * (len(written) - 1) // 2
     seeds = seeds_needed(max(1, pairs), CHANCE) if request.seeds is None else request.seeds
     if not 1 <= seeds < TUNING_SEEDS_FROM:
@@ -191,6 +190,7 @@ def reproduce(
         *([] if request.threads is None else ["--threads", str(request.threads)]),
         *([] if nproc is None else ["--nproc-per-node", str(nproc)]),
         *(["--mode", "data"] if request.mode == "data" else []),
+        *([] if request.plan is None else ["--plan", request.plan]),
         *([] if request.data_dir is None or in_variable else ["--data-dir", request.data_dir]),
     ]
     return shlex.join(words)
@@ -271,23 +271,26 @@ def _check_possible(candidates: Sequence[Candidate], problem: Problem, data: Dat
             )
 
 
-def _check_ranks(request: Request, device: str) -> None:
-    """Refuse a number of ranks that this machine cannot run."""
+def check_ranks(request: Request) -> None:
+    """Refuse ranks that cannot be started here; Usage says what is allowed."""
     nproc = request.nproc_per_node
-    if nproc is None:
-        return
+    if request.timed and request.mode == "trials" and (request.plan or (nproc or 1) > 1):
+        raise Usage(
+            "--timed runs each trial alone on the machine, and --mode trials several at a time: "
+            "leave one of them out, or write --mode data."
+        )
+    if nproc is None and request.mode == "data" and request.plan is None:
+        raise Usage(
+            "--mode data spreads a fleet over ranks: say over how many, as in --nproc-per-node 2, "
+            "or write --plan FILE and start torchrun."
+        )
     most, what = os.cpu_count() or 1, "cores"
-    if device == "cuda":
+    if torch.cuda.is_available() and request.device != "cpu":
         most, what = torch.cuda.device_count(), "GPUs"
-    if not 1 <= nproc <= most:
+    if nproc is not None and (nproc < 1 or (nproc > most and request.plan is None)):
         raise Usage(
             f"--nproc-per-node {nproc}: allowed are 1 to {most}, this machine's {what}. Several "
             "machines are started with --plan and torchrun."
-        )
-    if request.timed and request.mode == "trials" and nproc > 1:
-        raise Usage(
-            f"--timed runs each trial alone on the machine, and --mode trials {nproc} at a time: "
-            "leave one of them out, or write --mode data."
         )
 
 

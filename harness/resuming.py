@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from harness import comparing
-from harness.errors import Usage
+from harness.errors import BenchError, Infrastructure, LeaseLost, Usage
 from harness.interrupt import Interrupted, signals
 from harness.launch import Run, run_of
-from harness.plan import Plan, Task, see_unchanged
+from harness.plan import Plan, see_unchanged
 from harness.records import FleetRecord
-from harness.request import prepare, say
+from harness.request import check_ranks, prepare, say
 from harness.store.owner import this_process
 from harness.store.results import Store
 from harness.store.writer import Recorder
+from optim.hyperparameters import Unavailable, UsageError
 
 LOOK_SECONDS = 2.0
 """Between two looks of a worker that has nothing to do."""
-DEAD_SECONDS = 30.0
-"""Between two looks for fleets whose processes have died."""
 
 
 def resume(
@@ -42,22 +43,35 @@ def resume(
                 )
             comparison = unfinished[0].id
         id = store.comparison(comparison).id
-        plan = _plan_of(store, id)
-    request = replace(plan.request, no_mlflow=no_mlflow, data_dir=data_dir or plan.request.data_dir)
-    if nproc_per_node is not None:
-        request = replace(request, nproc_per_node=nproc_per_node)
+        plan = plan_of(store, id)
+        waiting = any(fleet.status in ("planned", "failed") for fleet in store.fleets(id))
+    threads = plan.request.threads
+    request = replace(
+        plan.request,
+        no_mlflow=no_mlflow,
+        data_dir=data_dir or plan.request.data_dir,
+        nproc_per_node=nproc_per_node or plan.request.nproc_per_node,
+        # How many a fleet has is in its plan; this is for what is planned from here on.
+        threads=None if threads is None else min(threads, os.cpu_count() or 1),
+    )
+    if waiting or nproc_per_node is not None:
+        # To judge what is trained takes no ranks.
+        check_ranks(request)
     say(f"Going on with comparison {id}: {plan.command}")
     return comparing.resume(replace(plan, request=request), id)
 
 
-def _plan_of(store: Store, id: str) -> Plan:
+def plan_of(store: Store, id: str) -> Plan:
+    """Return how a comparison was asked for; Usage where another version of bench entered it."""
     found = store.plan(id)
-    if found is None:
-        raise Usage(
-            f"Comparison {id} was recorded by an earlier version of bench, without a plan to go on "
-            f"with: give its command again, {store.comparison(id).command}"
-        )
-    return Plan.from_dict(found.body, store.url)
+    if found is not None:
+        # A plan with other fields is another version's.
+        with suppress(KeyError, TypeError):
+            return Plan.from_dict(found.body, store.url)
+    raise Usage(
+        f"Comparison {id} was entered by another version of bench, which left no plan that this "
+        f"one can go on with: give its command again, {store.comparison(id).command}"
+    )
 
 
 class Worker:
@@ -65,70 +79,95 @@ class Worker:
 
     def __init__(self, store: Store, interrupted: Interrupted, data_dir: str | None) -> None:
         self._store, self._interrupted, self._data_dir = store, interrupted, data_dir
-        self._runs: dict[str, tuple[Run, Recorder]] = {}
-        self._looked = 0.0
+        self.refused: set[str] = set()
+        """Comparisons that cannot be trained here."""
+        self._id: str | None = None
+        self._run: Run | None = None
+        self._recorder: Recorder | None = None
 
     def work(self, exit_when_empty: bool) -> int:
         """Train until a signal comes, or until nothing waits; return how many fleets it were."""
         trained = 0
         try:
             while not self._interrupted:
-                if time.monotonic() - self._looked > DEAD_SECONDS:
-                    self._looked = time.monotonic()
-                    self._store.end_dead()
-                leased = self._store.lease(this_process())
-                if leased is not None:
-                    self._train(leased)
-                    trained += 1
+                if (leased := self._next()) is not None:
+                    trained += self._train(leased)
                 elif exit_when_empty:
                     break
                 else:
+                    self._close()
                     time.sleep(LOOK_SECONDS)
         finally:
             self._close()
         return trained
 
-    def _train(self, leased: FleetRecord) -> None:
+    def _next(self) -> FleetRecord | None:
+        leased = self._store.lease(this_process(), but=self.refused)
+        if leased is None:
+            # One whose process has died may be free, too.
+            self._store.end_dead()
+            leased = self._store.lease(this_process(), but=self.refused)
+        return leased
+
+    def _train(self, leased: FleetRecord) -> bool:
+        """Train a fleet; say whether that was possible here."""
         try:
-            run, recorder = self._run(leased)
-        except BaseException:
+            run, recorder = self._ready(leased)
+        except BaseException as error:
             # Nothing of it was begun, so another worker may.
             self._store.end_fleet(leased.id, this_process(), "planned")
-            raise
-        run.train(leased, recorder, lambda progress: None)
-        recorder.settle()
+            if not isinstance(error, BenchError | UsageError | Unavailable):
+                raise
+            self.refused.add(leased.comparison_id)
+            which = f"Comparison {leased.comparison_id}"
+            say(f"{which} cannot be trained here, and is left out: {error}")
+            return False
+        try:
+            run.train(leased, recorder, lambda progress: None)
+        except LeaseLost as lost:
+            say(str(lost))
+        return True
 
-    def _run(self, leased: FleetRecord) -> tuple[Run, Recorder]:
-        id = leased.comparison_id
-        if id not in self._runs:
-            # One comparison's data at a time.
-            self._close()
-            plan = _plan_of(self._store, id)
-            threads = Task.from_dict(leased.task).threads
-            request = replace(
-                plan.request, threads=threads, data_dir=self._data_dir or plan.request.data_dir
-            )
-            prepared = prepare(request)
-            see_unchanged(plan, prepared)
-            say(f"Training fleets of comparison {id}: {plan.command}")
-            sys.argv[:] = plan.argv
-            run = run_of(prepared, self._store, id, self._interrupted, say)
-            self._runs[id] = run, run.recorder()
-        return self._runs[id]
+    def _ready(self, leased: FleetRecord) -> tuple[Run, Recorder]:
+        if (
+            self._id == leased.comparison_id
+            and self._run is not None
+            and self._recorder is not None
+        ):
+            return self._run, self._recorder
+        # One comparison's data at a time.
+        self._close()
+        id = self._id = leased.comparison_id
+        spool = self._store.artifacts.parent / "spool"
+        self._recorder = Recorder(self._store, spool, say, owner=this_process())
+        # Data may take longer to make than a lease lasts without a heartbeat.
+        self._recorder.hold(leased.id)
+        plan = plan_of(self._store, id)
+        data_dir = self._data_dir or plan.request.data_dir
+        prepared = prepare(replace(plan.request, threads=None, data_dir=data_dir))
+        see_unchanged(plan, prepared)
+        say(f"Training fleets of comparison {id}: {plan.command}")
+        sys.argv[:] = plan.argv
+        self._run = run_of(prepared, self._store, id, self._interrupted, say)
+        return self._run, self._recorder
 
     def _close(self) -> None:
-        for _, recorder in self._runs.values():
-            recorder.close()
-        self._runs.clear()
+        if self._recorder is not None:
+            self._recorder.close()
+        self._id = self._run = self._recorder = None
 
 
 def work(store_url: str, exit_when_empty: bool, data_dir: str | None) -> int:
     """Be a worker on a store; return the exit code."""
     with signals() as interrupted, Store.open(store_url, create=False) as store:
-        trained = Worker(store, interrupted, data_dir).work(exit_when_empty)
+        worker = Worker(store, interrupted, data_dir)
+        trained = worker.work(exit_when_empty)
         fleets = f"{trained} fleet" + ("" if trained == 1 else "s")
         if interrupted:
             say(f"bench: interrupted by {interrupted.name}, after {fleets}. Others go on with it.")
             return 130
+        if worker.refused:
+            say(f"What is left in {store.shown_url} cannot be trained here; {fleets} trained.")
+            return Infrastructure.exit_code
         say(f"Nothing waits any more in {store.shown_url}; {fleets} trained.")
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -11,6 +11,7 @@ from typing import Any, Literal
 import click
 
 from harness.binding import DeviceData
+from harness.errors import Infrastructure
 from harness.execution import Here, Trainer, enter, execute
 from harness.interrupt import Interrupted, InterruptedRun, signals
 from harness.launch import Run, run_of
@@ -80,17 +81,19 @@ class Runs:
     def finishing(self, run: Run) -> Iterator[dict[str, Any]]:
         """Write the end of a run down, however it ends; the dict becomes its summary."""
         summary: dict[str, Any] = {}
-        status: Literal["done", "failed", "interrupted"] = "failed"
         try:
             yield summary
-            status = "done"
-        except (InterruptedRun, KeyboardInterrupt):
-            status = "interrupted"
+        except BaseException as error:
+            signal = isinstance(error, InterruptedRun | KeyboardInterrupt)
+            # Where the store is away, what is to be said is the error; and the next command finds
+            # that this process has ended.
+            with suppress(Infrastructure):
+                status: Literal["failed", "interrupted"] = "interrupted" if signal else "failed"
+                self.store.finish_comparison(run.comparison_id, status, summary or None)
             raise
-        finally:
-            if status == "done" and summary:
-                self.store.save_verdicts(run.comparison_id, summary["pairs"])
-            self.store.finish_comparison(run.comparison_id, status, summary or None)
+        if summary:
+            self.store.save_verdicts(run.comparison_id, summary["pairs"])
+        self.store.finish_comparison(run.comparison_id, "done", summary or None)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from tempfile import TemporaryDirectory
 
 from harness.errors import Infrastructure, Usage
 from harness.fleet import Progress
+from harness.interrupt import signal_name
 from harness.launch import Run, label_of
 from harness.machine import Machine
 from harness.plan import Plan, write_plan
@@ -41,9 +41,24 @@ class Torchrun:
     def share(self, run: Run, groups: Sequence[Sequence[Trial]]) -> Machine:
         """Return the share of one rank."""
         machine = run.machine.shared_by(self._nproc)
+        here = self._plan.request.plan is None
+        if here and run.machine.device.type == "cpu":
+            self._see_room(run, groups)
         if self._mode == "data":
             return replace(machine, beside=0, ranks=self._nproc)
         return machine
+
+    def _see_room(self, run: Run, groups: Sequence[Sequence[Trial]]) -> None:
+        """Raise Infrastructure where the memory of this machine does not do for all ranks."""
+        needs = [run.memory.need([t.candidate.method for t in g], len(g)) for g in groups]
+        if self._mode == "data":
+            needs = [max(needs)] * self._nproc
+        ranks = min(self._nproc, len(needs))
+        if (fit := run.memory.side_by_side(needs)) < ranks:
+            raise Infrastructure(
+                f"The memory of this machine does for {fit} ranks, and {ranks} were asked for: "
+                f"write --nproc-per-node {fit}, or a smaller batch or preset."
+            )
 
     def train(self, run: Run, fleets: Sequence[FleetRecord], bars: Bars) -> bool:
         """Train all; say whether the store has everything.
@@ -80,9 +95,13 @@ class Torchrun:
             process.kill()
             process.wait()
             scratch.cleanup()
-            process.stdin.close()  # type: ignore[union-attr]
             with suppress(Infrastructure):
+                # Workers elsewhere may not go on with what this command was stopped in.
+                run.store.share(run.comparison_id, False)
                 run.store.end_dead()
+            for pipe in (process.stdin, process.stderr):
+                if pipe is not None:
+                    pipe.close()
         if not run.interrupted:
             listening.conclude(process.returncode, log)
         for file in (path, log):
@@ -164,17 +183,15 @@ class _Listening:
             self._run.interrupted.name = f"a signal to rank {self._failed.rank}"
             return
         id = self._run.comparison_id
-        way = (
-            f"What was measured is recorded; `bench resume {id}` goes on from the last checkpoint."
-        )
+        way = f"What was measured is recorded; `bench resume {id}` goes on with what is missing."
         if self._failed is not None and self._failed.exit_code < 0:
             raise Infrastructure(
                 f"Rank {self._failed.rank} (process {self._failed.pid}) was killed by "
-                f"{_signal(-self._failed.exit_code)}, so all ranks were stopped. {way}"
+                f"{signal_name(-self._failed.exit_code)}, so all ranks were stopped. {way}"
             )
         if self._wrong is not None:
             error = Usage if self._wrong.exit_code == Usage.exit_code else Infrastructure
-            raise error(f"{self._wrong.sentence} {'' if error is Usage else way}".rstrip())
+            raise error(f"{self._wrong.sentence.rstrip('.')}. {way}")
         raise Infrastructure(f"torchrun ended with exit code {code}; {log} has what it said. {way}")
 
 
@@ -196,7 +213,8 @@ class Elsewhere:
 
     def share(self, run: Run, groups: Sequence[Sequence[Trial]]) -> Machine:
         """Return the machine of a rank: how many they are, torchrun will say."""
-        return run.machine
+        # No trial that was trained by a known number of ranks is as good as one of these.
+        return replace(run.machine, ranks=0)
 
     def train(self, run: Run, fleets: Sequence[FleetRecord], bars: Bars) -> bool:
         """Refuse: Usage says how they are trained."""
@@ -233,8 +251,3 @@ def _next(lines: SimpleQueue[str | None]) -> str | None:
         return lines.get(timeout=LOOK_SECONDS)
     except Empty:
         return ""
-
-
-def _signal(number: int) -> str:
-    names = {int(each): each.name for each in signal.Signals}
-    return names.get(number, f"signal {number}")

@@ -23,13 +23,14 @@ from harness.errors import BenchError, Infrastructure, Usage
 from harness.fleet import Progress
 from harness.interrupt import Interrupted, signals
 from harness.launch import Run, follow, run_of
-from harness.plan import PlanFile, see_unchanged, versions
+from harness.plan import PlanFile, changed, see_unchanged, sources_of, versions
 from harness.ranks import Ranks
 from harness.request import Prepared, machine_of, prepare
+from harness.spec import key_of
 from harness.store.owner import this_process
 from harness.store.results import Store
 from harness.store.writer import Recorder
-from harness.telling import Kept, Moved, Said, Wrong, tell
+from harness.telling import TOLD, Kept, Moved, Said, Wrong, tell
 from optim.hyperparameters import Unavailable, UsageError
 
 PATIENCE = 30.0
@@ -57,6 +58,7 @@ class Rank:
                 while not self._interrupted and (fleet := run.lease()) is not None:
                     run.train(fleet, recorder, moved(fleet.number))
                 self._close(recorder)
+                self._way_on(run)
 
     def _together(self, prepared: Prepared, ranks: Ranks) -> None:
         if ranks.rank > 0:
@@ -66,15 +68,26 @@ class Rank:
             self._recorder = recorder
             self._lead(run, recorder, ranks)
             self._close(recorder)
+            self._way_on(run)
 
     @contextmanager
     def _recording(self, prepared: Prepared) -> Iterator[Run]:
         with Store.open(self._plan.request.store, create=False) as store:
+            store.comparison(self._plan.comparison_id)
             yield run_of(prepared, store, self._plan.comparison_id, self._interrupted, say)
 
     def _close(self, recorder: Recorder) -> None:
         if not recorder.close():
             tell(Kept())
+
+    def _way_on(self, run: Run) -> None:
+        """Tell who started torchrun by hand how the comparison stands."""
+        if os.environ.get(TOLD):
+            return
+        id = run.comparison_id
+        left = sum(fleet.status != "ended" for fleet in run.store.fleets(id))
+        stands = f"has {left} fleets that are not trained" if left else "is trained"
+        say(f"Comparison {id} {stands}; `bench resume {id}` goes on with it, and judges it.")
 
     def _lead(self, run: Run, recorder: Recorder, ranks: Ranks) -> None:
         while not ranks.any(bool(self._interrupted))[0]:
@@ -111,6 +124,7 @@ def see_alike(ranks: Ranks, plan: PlanFile, prepared: Prepared) -> None:
         "plan": plan.digest,
         **versions(),
         "data": prepared.protocol.data_digest,
+        "sources": key_of(sources_of(plan.tasks, prepared)),
     }
     first, theirs = ranks.first((name, mine))
     other = next((key for key in mine if mine[key] != theirs[key]), None)
@@ -124,10 +138,17 @@ def see_alike(ranks: Ranks, plan: PlanFile, prepared: Prepared) -> None:
             f"Rank {ranks.rank} ({name}) ends, since the ranks are not alike; nothing was run."
         )
     see_unchanged(plan.plan, prepared)
+    if sources_of(plan.tasks, prepared) != [task.digest for task in plan.tasks]:
+        raise changed()
 
 
 def _called(what: str) -> str:
-    return {"plan": "a plan with digest", "data": "data with digest"}.get(what, f"{what} version")
+    names = {
+        "plan": "a plan with digest",
+        "data": "data with digest",
+        "sources": "files of methods and problem with digest",
+    }
+    return names.get(what, f"{what} version")
 
 
 def say(sentence: str) -> None:
@@ -168,7 +189,8 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         code = 130
     except (BenchError, UsageError, Unavailable) as error:
-        code = error.exit_code if isinstance(error, BenchError) else 4
+        if not isinstance(error, Unavailable):
+            code = error.exit_code if isinstance(error, BenchError) else Usage.exit_code
         tell(Wrong(str(error), code))
     except Exception as error:
         traceback.print_exc()

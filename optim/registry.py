@@ -24,6 +24,7 @@ OF_THE_CLASS = (
     *("name", "reference", "space", "backends"),
     *("init", "step", "iterate", "state_dict", "load_state_dict"),
 )
+FILLED_IN = OF_THE_CLASS[4:]
 OF_AN_INSTANCE = ("backend", "hyperparameters", "cost_of_a_step", "fleet_key")
 """What a `Method` has to have; `join` is needed only where `fleet_key` is not None."""
 
@@ -117,7 +118,13 @@ def _made(cls: Any, name: str, backend: str, given: Mapping[str, object]) -> Met
 
 
 def _require(having: Any, members: tuple[str, ...], name: str) -> None:
-    if missing := [member for member in members if not hasattr(having, member)]:
+    # A class that derives from `Method` has all of them; what it does not fill in does nothing.
+    if missing := [
+        member
+        for member in members
+        if not hasattr(having, member)
+        or (member in FILLED_IN and getattr(having, member) is getattr(Method, member))
+    ]:
         raise UsageError(
             f"{name!r} lacks {', '.join(missing)}; "
             "the contract of a method is Method in optim/objective.py."

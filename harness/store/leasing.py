@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Select, or_, select, update
+from sqlalchemy import Select, delete, select, update
 
 from harness.errors import Infrastructure, Usage
 from harness.records import ComparisonRecord, FleetRecord, TrialRecord
@@ -66,12 +66,16 @@ class Leasing(Writing):
             )
 
     def lease(
-        self, owner: str, comparison_id: str | None = None, number: int | None = None
+        self,
+        owner: str,
+        comparison_id: str | None = None,
+        number: int | None = None,
+        but: Collection[str] = (),
     ) -> FleetRecord | None:
         """Lease the most costly planned fleet to `owner`; None where there is none.
 
-        Without `comparison_id` it is one of any comparison that is open to workers and planned
-        or running; with `number`, that fleet of the comparison alone.
+        Without `comparison_id` it is one of any comparison that is open to workers and not done,
+        but for those in `but`; with `number`, that fleet of the comparison alone.
         """
         with self._write() as connection:
             # An alias: the fleet that is sought is not the one that is changed, until it is found.
@@ -81,7 +85,8 @@ class Leasing(Writing):
                 sought = (
                     sought.join(t.comparison, t.comparison.c.id == fleet.c.comparison_id)
                     .join(t.plan, t.plan.c.comparison_id == fleet.c.comparison_id)
-                    .where(t.plan.c.shared, t.comparison.c.status.in_(("planned", "running")))
+                    .where(t.plan.c.shared, t.comparison.c.status != "done")
+                    .where(fleet.c.comparison_id.not_in(but))
                 )
             else:
                 sought = sought.where(fleet.c.comparison_id == comparison_id)
@@ -193,34 +198,46 @@ class Leasing(Writing):
             )
         return self.comparison(id)
 
+    def forget(self, trial_id: int, index: int) -> None:
+        """Remove a trial's measurements from this index on: they are taken again."""
+        table = t.measurement
+        with self._write() as connection:
+            connection.execute(
+                delete(table).where(table.c.trial_id == trial_id, table.c.idx >= index)
+            )
+
     # The living and the dead
 
     def heartbeat(
         self,
-        trial_ids: Collection[int],
+        owner: str,
+        trial_ids: Collection[int] = (),
+        fleet_ids: Collection[int] = (),
         comparison_id: str | None = None,
-        owner: str | None = None,
-    ) -> None:
-        """Say that the process is alive that runs these trials, for this comparison.
+    ) -> set[int]:
+        """Say that `owner` is alive, as far as it still runs these; return the fleets that it lost.
 
-        With `owner`, the fleets that are leased to it are its as well.
+        What another process has taken over is that one's to speak for.
         """
-        linked = select(t.comparison_trial.c.comparison_id).where(
-            t.comparison_trial.c.trial_id.in_(trial_ids), t.comparison_trial.c.reused.is_(False)
-        )
         with self._write() as connection:
             alive = {"heartbeat": now(connection)}
-            for table, mine in (
-                (t.trial, t.trial.c.id.in_(trial_ids)),
-                (t.fleet, t.fleet.c.lease_owner == owner),
-                (
-                    t.comparison,
-                    or_(t.comparison.c.id.in_(linked), t.comparison.c.id == comparison_id),
-                ),
+            kept: set[int] = set()
+            for table, ids in (
+                (t.trial, trial_ids),
+                (t.comparison, [comparison_id] if comparison_id else ()),
+                (t.fleet, fleet_ids),
             ):
-                connection.execute(
-                    update(table).where(mine, table.c.status == "running").values(alive)
+                if not ids:
+                    continue
+                mine = (table.c.id.in_(ids), table.c.lease_owner == owner)
+                changed = connection.execute(
+                    update(table)
+                    .where(*mine, table.c.status == "running")
+                    .values(alive)
+                    .returning(table.c.id)
                 )
+                kept = set(changed.scalars())
+        return set(fleet_ids) - kept if fleet_ids else set()
 
     def end_dead(self, older_than_s: float = DEAD_SECONDS) -> list[TrialRecord]:
         """End as interrupted the running trials of dead processes, and return them.

@@ -8,7 +8,12 @@ import socket
 
 def this_process() -> str:
     """Return the name of this process, "host:pid"."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    return process_name(os.getpid())
+
+
+def process_name(pid: int) -> str:
+    """Return the name of a process of this host, "host:pid"."""
+    return f"{socket.gethostname()}:{pid}"
 
 
 def is_gone(owner: str | None) -> bool:

@@ -11,6 +11,7 @@ from types import TracebackType
 
 from harness.errors import Infrastructure
 from harness.records import Ledger, Measurement, Status
+from harness.store.owner import this_process
 from harness.store.results import Store
 from harness.store.spool import Ended, Entry, Measured, Spool, deliver, replay
 
@@ -27,8 +28,8 @@ class Recorder:
 
     While the store is away, rows go to a file in `spool`, and `warn` is told so
     once; they are entered when the store is back, or by the next recorder of the
-    same store. Trials that are open, the comparison, and the fleets that are leased
-    to `owner` get their heartbeats.
+    same store. Trials that are open, fleets that are held, and the comparison get
+    heartbeats, as far as they are `owner`'s.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class Recorder:
         self._spool = Spool(store, spool)
         self._warn = warn
         self._comparison_id = comparison_id
-        self._owner = owner
+        self._owner = owner or this_process()
+        self._held: set[int] = set()
+        self._lost: set[int] = set()
         self._waiting: list[Entry] = []
         self._open: set[int] = set()
         self._closing = False
@@ -61,6 +64,22 @@ class Recorder:
         """Send heartbeats for a trial from now until its end."""
         with self._changed:
             self._open.add(trial_id)
+
+    def hold(self, fleet_id: int) -> None:
+        """Send heartbeats for a leased fleet from now until it is released."""
+        with self._changed:
+            self._held.add(fleet_id)
+            # It may have been lost before, and leased again.
+            self._lost.discard(fleet_id)
+
+    def release(self, fleet_id: int) -> None:
+        """Send none any more."""
+        with self._changed:
+            self._held.discard(fleet_id)
+
+    def lost(self, fleet_id: int) -> bool:
+        """Say whether a fleet that was held is known to be another's by now."""
+        return fleet_id in self._lost
 
     def measure(self, trial_id: int, measurement: Measurement) -> None:
         """Hand over a measurement; returns at once."""
@@ -118,9 +137,9 @@ class Recorder:
                 closing, wanted = self._closing, self._wanted
                 self._unsent += self._waiting
                 self._waiting = []
-                trials = set(self._open)
+                trials, fleets = set(self._open), set(self._held)
             try:
-                self._send(trials)
+                self._send(trials, fleets)
             except Infrastructure as error:
                 self._keep(error)
             with self._changed:
@@ -129,7 +148,7 @@ class Recorder:
         if self._away:
             self._leave()
 
-    def _send(self, trials: set[int]) -> None:
+    def _send(self, trials: set[int], fleets: set[int]) -> None:
         if self._leftovers:
             count = replay(self._store, self._folder)
             self._leftovers = False
@@ -140,7 +159,7 @@ class Recorder:
         self._unsent = []
         # The first heartbeat that succeeds tells that the store is back.
         if self._away or time.monotonic() >= self._beat:
-            self._store.heartbeat(trials, self._comparison_id, self._owner)
+            self._lost |= self._store.heartbeat(self._owner, trials, fleets, self._comparison_id)
             self._beat = time.monotonic() + HEARTBEAT_SECONDS
         if self._away:
             self._away = False
