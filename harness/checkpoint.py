@@ -98,8 +98,11 @@ class Checkpoints:
     def write(self, state: Mapping[str, Any]) -> bool:
         """Write a state of tensors and plain values; return whether it is on disk.
 
-        Where the system refuses, `say` is told once, and what was written before stays.
+        Where the system refuses, `say` is told once, and what was written before stays. A state
+        that cannot be kept is told once, too, and none is tried after it.
         """
+        if self._not_before == inf:
+            return False
         began = perf_counter()
         try:
             self._write(state)
@@ -108,8 +111,9 @@ class Checkpoints:
             self._not_before = perf_counter() + RETRY
             return False
         except (_Unusable, MemoryError) as why:
+            reason = why if isinstance(why, _Unusable) else "needs more memory"
             self._say(
-                f"The state of fleet {self._name} cannot be kept: it {why or 'needs more memory'}. "
+                f"The state of fleet {self._name} cannot be kept: it {reason}. "
                 "Training goes on; a run that is interrupted begins this fleet anew."
             )
             self._not_before = inf

@@ -54,7 +54,7 @@ def resume(
         # How many a fleet has is in its plan; this is for what is planned from here on.
         threads=None if threads is None else min(threads, os.cpu_count() or 1),
     )
-    if waiting or nproc_per_node is not None:
+    if request.nproc_per_node is not None and (waiting or nproc_per_node is not None):
         # To judge what is trained takes no ranks.
         check_ranks(request)
     say(f"Going on with comparison {id}: {plan.command}")

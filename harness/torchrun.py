@@ -73,7 +73,7 @@ class Torchrun:
         run.store.share(run.comparison_id, self._mode == "trials")
         listening = _Listening(run, fleets, bars)
         # torchrun makes a folder of its own for logs, whether it writes any or not.
-        scratch = TemporaryDirectory(prefix="bench-")
+        scratch = TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
         process = self._start(run, path, first.threads, scratch.name)
         lines: SimpleQueue[str | None] = SimpleQueue()
         reading = threading.Thread(target=_read, args=(process, lines.put), daemon=True)
@@ -94,14 +94,12 @@ class Torchrun:
             # Ranks that still run see that their parent has gone, and end in order.
             process.kill()
             process.wait()
+            process.stdin.close()  # type: ignore[union-attr]
             scratch.cleanup()
             with suppress(Infrastructure):
                 # Workers elsewhere may not go on with what this command was stopped in.
                 run.store.share(run.comparison_id, False)
                 run.store.end_dead()
-            for pipe in (process.stdin, process.stderr):
-                if pipe is not None:
-                    pipe.close()
         if not run.interrupted:
             listening.conclude(process.returncode, log)
         for file in (path, log):
@@ -239,6 +237,7 @@ def entered(run: Run, path: Path, fleets: int, mode: Mode) -> str:
 
 def _read(process: subprocess.Popen[str], put: Callable[[str | None], None]) -> None:
     assert process.stderr is not None
+    # Closed here: whoever does that elsewhere while this waits for a line disturbs it.
     with process.stderr as lines:
         for line in lines:
             put(line)
