@@ -44,7 +44,7 @@ def resume(
             comparison = unfinished[0].id
         id = store.comparison(comparison).id
         plan = plan_of(store, id)
-        waiting = any(fleet.status in ("planned", "failed") for fleet in store.fleets(id))
+        waiting = any(fleet.status != "ended" for fleet in store.fleets(id))
     threads = plan.request.threads
     request = replace(
         plan.request,

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import resource
 import signal
 import struct
@@ -10,6 +11,7 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -489,12 +491,52 @@ def test_file_then_name_then_folder_reach_the_disk_in_this_order(fleet, folder, 
     ]
 
 
-def test_an_error_of_the_state_is_raised_and_leaves_nothing(fleet, folder, said):
-    fleet.write({"updates": 1})
-    with pytest.raises(TypeError, match="pickle"):
-        fleet.write({"updates": 2, "generator": (each for each in ())})
+class Stranger:
+    """What nobody but its author knows."""
+
+
+@pytest.mark.parametrize(
+    ("odd", "why"),
+    [
+        ((each for each in ()), r"holds what cannot be written \(.*generator.*\)"),
+        (lambda: None, r"holds what cannot be written \(.*lambda.*\)"),
+        (Stranger(), "holds an object that is neither tensor nor plain value"),
+        (np.float64(0.5), "holds an object that is neither tensor nor plain value"),
+    ],
+    ids=["generator", "function", "object", "numpy"],
+)
+def test_a_state_that_cannot_be_kept_is_told_once_and_not_tried_again(
+    fleet, folder, said, odd, why
+):
+    """Also what could be written, but not be read: that is seen now, not when it is needed."""
+    for _ in range(2):
+        assert not fleet.write({"updates": 2, "odd": odd})
+        assert not fleet.due(1e9)
+        assert not folder.exists() or names(folder) == []
+    assert re.fullmatch(
+        rf"The state of fleet 3f2a9b1c-0004 cannot be kept: it {why}\. Training goes on; a run "
+        r"that is interrupted begins this fleet anew\.",
+        said[0],
+    )
+    assert len(said) == 1
+
+
+def test_a_state_that_can_be_kept_no_more_leaves_the_one_before(fleet, folder, said):
+    assert fleet.write({"updates": 1})
+    assert not fleet.write({"updates": 2, "generator": (each for each in ())})
     assert names(folder) == numbered(1)
-    assert said == []
+    assert another(folder, said).read() == {"updates": 1}
+
+
+def test_memory_that_does_not_do_for_a_state_ends_no_training(fleet, folder, said, monkeypatch):
+    def full(*given):
+        raise MemoryError
+
+    monkeypatch.setattr(torch, "save", full)
+    assert not fleet.write({"updates": 1})
+    assert said[0].startswith(
+        "The state of fleet 3f2a9b1c-0004 cannot be kept: it needs more memory. Training goes on"
+    )
 
 
 def test_ctrl_c_before_the_file_has_its_name_leaves_nothing_of_it(fleet, folder, said, monkeypatch):

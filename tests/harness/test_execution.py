@@ -19,9 +19,11 @@ from harness.machine import Machine
 from harness.planning import Trial, labelled, methods, trials
 from harness.progress import Bars
 from harness.records import FleetRecord, TrialRecord
+from harness.spec import Budget
 from harness.store.owner import this_process
 from harness.store.results import Store
 from optim.text import parse, split
+from tests.harness import plugins
 from tests.harness.test_launch import BUDGET, OWN, PROBLEM, PROTOCOL, Runs
 
 NAG_HF = "nag[batch=20],hf[cg_max=5]"
@@ -39,10 +41,15 @@ def runs(store: Store, monkeypatch: pytest.MonkeyPatch) -> Runs:
     return Runs(store)
 
 
-def prepared(runs: Runs, text: str, seeds: int = 2, **given: Any) -> tuple[Run, list[Trial]]:
-    every = [m for each in split(text) for m in methods(parse(each), PROBLEM, BUDGET, "cpu")]
-    planned = trials(labelled(every), PROTOCOL, range(seeds), "reported")
-    return runs.new(methods=every, **given), planned
+def prepared(
+    runs: Runs, text: str, seeds: int = 2, budget: Budget = BUDGET, **given: Any
+) -> tuple[Run, list[Trial]]:
+    every = [m for each in split(text) for m in methods(parse(each), PROBLEM, budget, "cpu")]
+    protocol = replace(PROTOCOL, budget=budget)
+    planned = trials(labelled(every), protocol, range(seeds), "reported")
+    id = runs.store.new_comparison(protocol, "comparison", "bench compare")
+    usual = {"methods": every, "protocol": protocol, "comparison_id": id}
+    return runs.new(**{**usual, **given}), planned
 
 
 class Watching(Here):
@@ -210,15 +217,40 @@ def test_trials_that_had_ended_before_their_process_was_killed_stay(
     assert trainer.given == [[0]] and statuses(run) == ["ended"] * 3
 
 
-def test_a_fleet_that_failed_is_not_tried_again(runs: Runs, store: Store) -> None:
+def test_a_fleet_that_failed_is_told_and_is_tried_again_once_it_is_taken_over(
+    runs: Runs, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, planned = prepared(runs, f"{OWN}Failing,nag[batch=20]", seeds=1)
     with pytest.raises(ZeroDivisionError):
         go(run, planned)
     assert statuses(run) == ["failed", "planned"]
     trainer = Watching()
-    failed, nag = go(run, planned, trainer)
-    assert trainer.given == [[1]]
-    assert (failed.status, failed.attempt, nag.status) == ("failed", 1, "budget")
+    with pytest.raises(Infrastructure) as told:
+        go(run, planned, trainer)
+    assert str(told.value) == (
+        f"failing s0 failed at {this_process()}: ZeroDivisionError('at ten'). What was measured "
+        f"is recorded; `bench resume {run.comparison_id}` trains it anew."
+    )
+    assert trainer.given == [[1]] and statuses(run) == ["failed", "ended"]
+    store.finish_comparison(run.comparison_id, "failed", None)
+    store.take_over(run.comparison_id, this_process())
+    assert statuses(run) == ["planned", "ended"]
+    # Its author has mended it.
+    monkeypatch.setattr(plugins.Failing, "step", plugins.Watcher.step)
+    again, nag = go(run, planned, trainer)
+    assert trainer.given == [[1], [0]]
+    assert [(t.status, t.attempt) for t in (again, nag)] == [("budget", 2), ("budget", 1)]
+
+
+def test_a_fleet_that_failed_before_its_trials_were_begun_is_told_too(
+    runs: Runs, store: Store
+) -> None:
+    run, planned = prepared(runs, NAG_HF, seeds=1)
+    fleets = enter(run, planned, Here(), fresh=False)
+    assert store.lease(ELSEWHERE, run.comparison_id, 1)
+    store.end_fleet(fleets[1].id, ELSEWHERE, "failed")
+    with pytest.raises(Infrastructure, match=f"^hf s0 failed at {ELSEWHERE}. What was measured"):
+        go(run, planned)
 
 
 def test_trials_that_were_prepared_otherwise_than_planned_are_not_run(
@@ -282,7 +314,7 @@ def test_a_fleet_that_ended_without_its_trials_is_told(runs: Runs, store: Store)
     run, planned = prepared(runs, NAG_HF, seeds=1)
     fleets = enter(run, planned, Here(), fresh=False)
     assert store.lease(this_process(), run.comparison_id, 1)
-    store.end_fleet(fleets[1].id, this_process(), "failed")
+    store.end_fleet(fleets[1].id, this_process(), "ended")
     with pytest.raises(Infrastructure, match=f"^1 of 2 trials of comparison {run.comparison_id}"):
         go(run, planned)
     assert [t.method for t in store.trials()] == ["nag"]

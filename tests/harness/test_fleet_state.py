@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -22,7 +23,7 @@ from models.losses import HalfSquaredError
 from models.problem import DataSource, Problem
 from models.problems import PROBLEMS
 from optim.momentum import CM, NAG, SGD
-from optim.objective import FORESEEN, Method
+from optim.objective import FORESEEN, Method, Objective
 from optim.registry import resolve
 from tests.harness.tape import TapedGraph
 from tests.harness.test_captured import method as four
@@ -375,6 +376,38 @@ def test_how_often_the_state_is_kept_changes_nothing(every: int) -> None:
         fleet.load_state_dict(read(file))
         again = fleet.run(later)
         assert [bits(o.theta) for o in again] == [bits(o.theta) for o in outcomes]
+
+
+class Reporting(SGD):
+    """Reports what a stranger's code would."""
+
+    def step(self, theta: Tensor, objective: Objective, state: Any) -> Mapping[str, Any]:
+        report = super().step(theta, objective, state)
+        return {
+            **report,
+            "numpy": np.float64(0.1),
+            "single": np.float32(0.5),
+            "whole": np.int64(2**40),
+            "scalar": torch.tensor(0.25),
+        }
+
+
+def test_numbers_of_numpy_in_a_report_are_kept_as_plain_ones() -> None:
+    disk = Disk(lambda question: question == 5)
+    of(Reporting("torch", batch=BATCH)).run(Observer(), disk)
+    report = read(disk.files[0])["report"]
+    numbers = {name: report[name] for name in ("numpy", "single", "whole")}
+    assert numbers == {"numpy": 0.1, "single": 0.5, "whole": 2.0**40}
+    assert {type(number) for number in numbers.values()} == {float}
+    assert torch.equal(report["scalar"], torch.tensor(0.25))
+    assert report["loss"].shape == (1,)
+
+
+def test_what_a_method_reports_is_gone_on_with() -> None:
+    def make() -> Fleet:
+        return of(Reporting("torch", batch=BATCH))
+
+    same(interrupted(make, 5), straight(make))
 
 
 def test_a_fleet_leaves_the_state_that_it_went_on_from_as_it_is() -> None:

@@ -4,6 +4,7 @@ import errno
 import signal
 from collections import Counter
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from harness.pool import Pool
 from harness.progress import Bars
 from harness.spec import Budget
 from harness.store.results import Store
+from harness.torchrun import Torchrun
 from models.problem import DataSource
 from optim.text import parse, split
 from tests.harness.small import make, request
@@ -213,6 +215,42 @@ def test_processes_are_as_many_as_memory_takes(runs, monkeypatch, room, share):
     groups = into_fleets(planned, run.memory, run.timed)
     of_one = Pool(request(runs.store.url, "hf")).share(run, groups)
     assert (of_one.threads, of_one.beside) == share
+
+
+@pytest.mark.parametrize(
+    ("mode", "seeds", "path", "refused"),
+    [
+        ("trials", 2, None, True),
+        # One fleet keeps one of two ranks busy, unless they train it together.
+        ("trials", 1, None, False),
+        ("data", 1, None, True),
+        # How much there is where they are started is not known here.
+        ("data", 1, "plan.json", False),
+    ],
+)
+def test_ranks_that_do_not_fit_side_by_side_are_refused(
+    runs, monkeypatch, mode, seeds, path, refused
+):
+    every = methods(parse("hf"), PROBLEM, BUDGET, "cpu")
+    groups = [[t] for t in trials(labelled(every), PROTOCOL, range(seeds), "reported")]
+    plan = SimpleNamespace(request=SimpleNamespace(plan=path))
+
+    def share(room):
+        monkeypatch.setattr("harness.memory.available", lambda device: room)
+        run = runs.new(machine=Machine(torch.device("cpu"), 2, "fp32"), methods=every)
+        return Torchrun(plan, 2, mode).share(run, groups)
+
+    machine = share(2**40)
+    assert (machine.threads, machine.ranks) == (1, 2 if mode == "data" else 1)
+    if not refused:
+        assert share(2**20) == machine
+        return
+    with pytest.raises(Infrastructure) as told:
+        share(2**20)
+    assert str(told.value) == (
+        "The memory of this machine does for 1 ranks, and 2 were asked for: write "
+        "--nproc-per-node 1, or a smaller batch or preset."
+    )
 
 
 def test_a_fleet_that_would_not_fit_is_not_begun(runs, store, monkeypatch):

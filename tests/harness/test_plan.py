@@ -15,11 +15,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import Infrastructure, Usage
-from harness.plan import Plan, PlanFile, Task, digest_of, see_unchanged, versions, write_plan
+from harness.plan import (
+    Plan,
+    PlanFile,
+    Task,
+    digest_of,
+    see_unchanged,
+    sources_of,
+    versions,
+    write_plan,
+)
 from harness.planning import methods, protocol_of
 from harness.request import Request
-from harness.spec import Budget, canonical
+from harness.spec import Budget, canonical, key_of
 from harness.torchrun import write_for
+from harness.worker import see_alike
 from models.problem import DataSource
 from optim.text import parse
 from tests.harness.small import make, request
@@ -111,17 +121,20 @@ def test_a_file_is_read_back_as_it_was_written(
     write_plan(path, ID, mode, made, STORE, [task.as_dict() for task in tasks])
     read = PlanFile.read(path, None)
     assert (read.comparison_id, read.mode, read.plan, read.tasks) == (ID, mode, made, tasks)
-    # What a rank prepares has a rank's threads, and is otherwise what was asked for.
-    assert read.request == replace(made.request, threads=tasks[0].threads)
+    # A rank has as many threads as each task says; it prepares what was asked for otherwise.
+    assert read.request == replace(made.request, threads=None)
     assert PlanFile.read(path, None).digest == read.digest
     write_plan(path, ID, mode, replace(made, data=made.data + "x"), STORE, [])
     assert PlanFile.read(path, None).digest != read.digest
 
 
-def test_the_store_that_is_named_where_it_is_read_is_the_one(tmp_path: Path) -> None:
+def test_the_store_that_a_file_names_is_the_one(tmp_path: Path) -> None:
+    """The comparison is in no other, whatever the environment names."""
     path = tmp_path / "plan.json"
     write_plan(path, ID, "trials", plan(), STORE, [])
     assert PlanFile.read(path, None).request.store == STORE
+    assert PlanFile.read(path, "sqlite:///other.db").request.store == STORE
+    write_plan(path, ID, "trials", plan(), None, [])
     assert PlanFile.read(path, "sqlite:///other.db").request.store == "sqlite:///other.db"
 
 
@@ -241,14 +254,108 @@ def test_trials_of_a_task_are_those_of_the_request() -> None:
     assert all(t.spec.protocol is PROTOCOL for t in trials)
 
 
-PAIRS = st.lists(st.tuples(TEXT, TEXT), max_size=4)
+def of_two(text: str, other: str) -> Any:
+    every = [method for each in (text, other) for method in methods(parse(each), *OF)]
+    return SimpleNamespace(protocol=PROTOCOL, methods=every, problem=PROBLEM)
 
 
-@given(PAIRS, PAIRS)
-def test_a_digest_tells_apart_what_trials_are_found_by(
-    one: list[tuple[str, str]], other: list[tuple[str, str]]
+OF = (PROBLEM, PROTOCOL.budget, "cpu")
+PLANNED = [
+    Task([(0, "nag", 0, "reported"), (0, "nag", 1, "reported")], "", 1, 0),
+    Task([(1, "mine", 0, "reported")], "", 1, 0),
+]
+
+
+def test_a_digest_tells_apart_what_trials_are_found_by(workdir: Path) -> None:
+    """Their methods, seeds and order, and the files of methods; what they are called is no part."""
+    file, mine = workdir / "mine.py", "./mine.py:Mine"
+    file.write_text(MINE)
+    found = sources_of(PLANNED, of_two("nag", mine))
+    assert found == sources_of(PLANNED, of_two("nag", mine)) and len(set(found)) == 2
+    called = [replace(PLANNED[0], trials=[(0, "other", 0, "tuning"), (0, "nag", 1, "tuning")])]
+    assert sources_of(called, of_two("nag", mine)) == found[:1]
+    turned = [replace(PLANNED[0], trials=PLANNED[0].trials[::-1]), *PLANNED[1:]]
+    assert [
+        a == b for a, b in zip(sources_of(turned, of_two("nag", mine)), found, strict=True)
+    ] == [
+        False,
+        True,
+    ]
+    other = sources_of(PLANNED, of_two("nag[lr=0.5]", mine))
+    assert (other[0] == found[0], other[1] == found[1]) == (False, True)
+    file.write_text(MINE + "# Edited.\n")
+    edited = sources_of(PLANNED, of_two("nag", mine))
+    assert (edited[0] == found[0], edited[1] == found[1]) == (True, False)
+    trials = PLANNED[0].of(of_two("nag", mine).methods, PROTOCOL)
+    assert found[0] == digest_of(PROBLEM, iter(trials))
+
+
+def test_methods_that_are_not_there_are_told() -> None:
+    fewer = SimpleNamespace(protocol=PROTOCOL, methods=methods(parse("nag"), *OF), problem=PROBLEM)
+    with pytest.raises(Infrastructure, match="^Other trials were prepared here than were planned"):
+        sources_of(PLANNED, fewer)  # type: ignore[arg-type]
+
+
+# Ranks that are to be alike
+
+MINE = """
+from tests.harness.plugins import Watcher
+
+class Mine(Watcher):
+    name = "mine"
+"""
+
+
+class Pair:
+    """Rank 0, and then rank 1 with what rank 0 has said."""
+
+    def __init__(self) -> None:
+        self.rank, self.size, self._said = 0, 2, None
+
+    def first(self, value: Any) -> Any:
+        if self.rank == 0:
+            self._said = value
+        return self._said
+
+    def any(self, *flags: bool) -> list[bool]:
+        return list(flags)
+
+
+def plan_file(prepared: Any) -> PlanFile:
+    digests = sources_of(PLANNED, prepared)
+    tasks = [replace(task, digest=one) for task, one in zip(PLANNED, digests, strict=True)]
+    return PlanFile(ID, "trials", plan(), tasks, "a" * 64)
+
+
+def test_a_rank_with_other_files_is_named_before_anything_is_run(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert (digest_of(one) == digest_of(iter(other))) is (one == other)
+    (workdir / "mine.py").write_text(MINE)
+    prepared, ranks, said = of_two("nag", "./mine.py:Mine"), Pair(), list[str]()
+    monkeypatch.setattr("harness.worker.say", said.append)
+    file = plan_file(prepared)
+    for ranks.rank in (0, 1):
+        see_alike(ranks, file, prepared)  # type: ignore[arg-type]
+    assert said == []
+    there = key_of(sources_of(PLANNED, prepared))
+    (workdir / "mine.py").write_text(MINE + "# Edited.\n")
+    edited = of_two("nag", "./mine.py:Mine")
+    with pytest.raises(Infrastructure, match="^Rank 1 .* ends, since the ranks are not alike"):
+        see_alike(ranks, file, edited)  # type: ignore[arg-type]
+    (sentence,) = said
+    here = key_of(sources_of(PLANNED, edited))
+    assert f"has files of methods and problem with digest {here}, and rank 0" in sentence
+    assert f"has {there}: all ranks of a run must have the same. Nothing was run." in sentence
+
+
+def test_ranks_that_are_alike_but_not_what_was_planned_are_refused(workdir: Path) -> None:
+    (workdir / "mine.py").write_text(MINE)
+    file, ranks = plan_file(of_two("nag", "./mine.py:Mine")), Pair()
+    (workdir / "mine.py").write_text(MINE + "# Edited.\n")
+    edited = of_two("nag", "./mine.py:Mine")
+    for ranks.rank in (0, 1):
+        with pytest.raises(Infrastructure, match="^Other trials were prepared here than were plan"):
+            see_alike(ranks, file, edited)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,20 @@
 """Fleets over processes: what is recorded is what one process records."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from harness import spreading
 from harness.comparing import compare
 from harness.errors import Usage
-from harness.pool import _unpickled
+from harness.pool import _Dealing, _unpickled
 from harness.pool_process import _packed
+from harness.spec import MethodSpec, TrialSpec
+from harness.store.owner import this_process
 from harness.store.results import Store
 from tests.harness.small import request
+from tests.harness.test_launch import PROTOCOL
 
 MINE = """
 import torch
@@ -111,6 +115,46 @@ def test_an_error_in_one_is_raised_here(store_url):
         ended = {trial.method: (trial.status, trial.reason) for trial in store.trials()}
         assert store.comparisons()[0].status == "failed"
     assert ended == {"nag": ("budget", None), "raising": ("failed", "Odd('at ten')")}
+
+
+def test_of_what_the_dead_process_had_alone_the_lease_ends(store_url):
+    """Whatever it was dealt: a worker elsewhere may have leased that before it did."""
+    living, dead = this_process(), "elsewhere:17"
+    with Store.open(store_url) as store:
+        id = store.new_comparison(PROTOCOL, "comparison", "bench compare")
+        fleets = store.enter_fleets(id, [(1.0, {})] * 3)
+        begun = {}
+        for fleet, owner in zip(fleets[:2], (dead, living), strict=True):
+            assert store.lease(owner, id, fleet.number)
+            begun[owner] = begin(store, id, owner, fleet)
+        process = SimpleNamespace(owner=dead, fleet=fleets[1])
+        run = SimpleNamespace(store=store, comparison_id=id)
+        dealing = _Dealing(run, fleets, bars=None)
+        assert dealing._end_trials(process, "its process died") == [begun[dead]]
+        assert [(fleet.status, fleet.owner) for fleet in store.fleets(id)] == [
+            ("planned", None),
+            ("running", living),
+            ("planned", None),
+        ]
+        ended = store.trial(begun[dead])
+        assert (ended.status, ended.reason) == ("interrupted", "its process died")
+        assert store.trial(begun[living]).status == "running"
+
+
+def begin(store, comparison, owner, fleet):
+    return store.begin(
+        comparison,
+        TrialSpec(PROTOCOL, MethodSpec("nag", "torch", {}), fleet.number),
+        label="nag",
+        purpose="reported",
+        source_digest="",
+        context={},
+        info={},
+        fleet_rows=1,
+        seconds_are="shared",
+        owner=owner,
+        fleet=(fleet.id, 0),
+    )
 
 
 class Unpicklable(Exception):

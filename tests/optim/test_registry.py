@@ -14,6 +14,7 @@ from optim.text import parse
 MINE = """
 from optim.hyperparameters import cast_all
 from optim.momentum import LR, NAG
+from optim.objective import Method
 
 class Mine(NAG):
     name = "mine"
@@ -24,6 +25,25 @@ class Unfinished:
     backends = ("torch",)
     def step(self, theta, objective, state):
         return {}
+
+class Hollow(Method):
+    name, reference, space, backends = "hollow", "none", (), ("torch",)
+    backend, hyperparameters, cost_of_a_step, fleet_key = "torch", {}, 1.0, None
+    def __init__(self, backend):
+        pass
+    def init(self, theta, seed, budget):
+        return {}
+    def iterate(self, theta, state):
+        return theta
+
+class Whole(Hollow):
+    name = "whole"
+    def step(self, theta, objective, state):
+        return {"loss": theta.sum(1)}
+    def state_dict(self, state):
+        return state
+    def load_state_dict(self, state, saved):
+        state.update(saved)
 
 class Greedy(NAG):
     def __init__(self):
@@ -137,12 +157,17 @@ def test_a_class_of_ones_own_in_a_module() -> None:
             "'./mine.py:Unfinished' lacks reference, init, iterate, state_dict, load_state_dict; "
             "the contract of a method is Method in optim/objective.py.",
         ),
+        ("Hollow", "'./mine.py:Hollow' lacks step, state_dict, load_state_dict; the contract of"),
         ("Bare", "'./mine.py:Bare' lacks backend, hyperparameters; the contract"),
         ("Greedy", "'./mine.py:Greedy' cannot be made with a backend and its hyperparameters: "),
     ],
 )
 def test_a_class_that_is_no_method_is_refused(mine: Path, name: str, message: str) -> None:
     assert refusal(f"./mine.py:{name}").startswith(message)
+
+
+def test_a_class_that_fills_in_all_of_the_contract_may_derive_from_it(mine: Path) -> None:
+    assert resolve("./mine.py:Whole").name == "whole"
 
 
 def test_entry_points(points: list[EntryPoint]) -> None:

@@ -14,6 +14,7 @@ from harness.plan import versions
 from harness.resuming import work
 from harness.store.results import Store
 from tests.harness.small import BUDGET, PROBLEM, QUICK_HF
+from tests.harness.test_plan import plan
 
 USUAL = ("--problem", PROBLEM, "--budget", BUDGET, "--threads", "1", "--no-mlflow")
 COMPARE = ("compare", *USUAL, "--seeds", "2")
@@ -71,7 +72,10 @@ def test_planned_trained_by_a_worker_and_resumed_it_is_the_comparison(bench, tmp
         before = opened.trials()
         assert [t.status for t in before] == ["budget"] * 4
     said = bench("resume", id, "--no-mlflow", "--json", "-")
-    assert result(said) == result(plain)
+    found, expected = result(said), result(plain)
+    # It can be planned once more by the same command.
+    assert found.pop("reproduce") == expected.pop("reproduce") + " --plan plan.json"
+    assert found == expected
     with store() as opened, Store.open(elsewhere) as other:
         # Nothing was trained again.
         assert opened.trials() == before
@@ -136,40 +140,48 @@ def test_a_dry_run_writes_no_plan(bench, workdir):
     assert (said.code, list(workdir.iterdir())) == (0, [])
 
 
-# Workers
-
-
-def test_a_worker_with_nothing_to_do_ends(bench):
-    store().close()
-    said = bench("worker", "--exit-when-empty")
-    assert (said.code, said.out) == (0, "")
-    url = f"sqlite:///{STORE.absolute()}"
-    assert said.err == f"Nothing waits any more in {url}; 0 fleets trained.\n"
-
-
-def test_a_worker_trains_what_is_open_to_workers_alone(bench):
-    """Not what waits for ranks that train together, and nothing twice."""
-    together, alone = planned(bench, "--mode", "data"), planned(bench, "--fresh")
-    for trained in ("1 fleet trained", "0 fleets trained"):
-        said = bench("worker", "--exit-when-empty")
-        assert said.code == 0 and trained in said.err
+def test_a_plan_for_more_than_there_is_here_is_carried_out_elsewhere_and_judged_here(
+    bench, monkeypatch
+):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    id = planned(bench, "--nproc-per-node", "16", "--fresh")
+    # As long as trials wait, this command would have to start the ranks.
+    told = "--nproc-per-node 16: allowed are 1 to 2, this machine's cores."
+    refused(bench("resume", id, "--no-mlflow"), 2, told)
+    assert bench("worker", "--exit-when-empty").code == 0
     with store() as opened:
-        assert [f.status for f in opened.fleets(together)] == ["planned"]
-        assert [f.status for f in opened.fleets(alone)] == ["ended"]
-        assert {opened.info_of(t.id)["argv"][0] for t in opened.trials()} == {"bench"}
-
-
-def test_a_worker_whose_trial_fails_says_so_and_others_go_on(bench):
-    id = planned(bench, optimizers=f"tests.harness.plugins:Failing,{NAG}")
-    codes = [bench("worker", "--exit-when-empty").code for _ in range(4)]
-    assert codes.count(4) == 2 and codes[-1] == 0
+        trained = opened.trials(id)
+    said = bench("resume", id, "--no-mlflow")
+    assert said.code == 0 and "--nproc-per-node 16:" not in said.err
     with store() as opened:
-        ends = sorted(fleet.status for fleet in opened.fleets(id))
-        assert ends == ["ended", "failed", "failed"]
-        assert {t.method: t.status for t in opened.trials()} == {
-            "failing": "failed",
-            "nag": "budget",
-        }
+        assert opened.comparison(id).status == "done"
+        assert opened.trials(id) == trained
+
+
+def test_a_tuning_that_ends_leaves_the_comparison_that_it_was_for(bench, monkeypatch):
+    """Whatever happens between the two, `bench resume` has something to go on with."""
+    finish, there = Store.finish_comparison, []
+
+    def killed(opened, id, status, summary):
+        if opened.comparison(id).kind == "tuning" and status == "done":
+            there.extend(c.id for c in opened.comparisons() if c.kind == "comparison")
+            raise KeyboardInterrupt
+        finish(opened, id, status, summary)
+
+    tuned = (*COMPARE, "--optimizers", NAG, "--tune", "2")
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "finish_comparison", killed)
+        assert bench(*tuned).code == 130
+    (id,) = there
+    with store() as opened:
+        trials = len(opened.trials())
+        finish(opened, id, "interrupted", None)
+    found = result(bench("resume", id, "--no-mlflow", "--json", "-"))
+    assert found == result(bench(*tuned, "--json", "-"))
+    assert found["methods"][0]["tuning"]["trials"] == 4
+    with store() as opened:
+        # Nothing was tuned again.
+        assert len(opened.trials()) == trials + 2
 
 
 # What cannot be done
@@ -194,6 +206,7 @@ def refused(said, code, *told):
         (("--nproc-per-node", "two"), "'--nproc-per-node': 'two' is not a valid integer"),
         (("--mode", "data"), "say over how many, as in --nproc-per-node 2, or write --plan FILE"),
         (("--mode", "both"), "'--mode': 'both' is not one of"),
+        (("--timed", "--plan", "p.json"), "and --mode trials several at a time: leave one of"),
         (("--plan", "p.json", "--tune", "2"), "--plan: which trials there are follows from tuning"),
     ],
 )  # fmt: skip
@@ -212,9 +225,13 @@ def test_a_plan_before_tuning_is_refused(bench, workdir):
 def test_trials_side_by_side_are_not_timed(bench, workdir, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     flags = ("--timed", "--nproc-per-node", "2")
-    refused(bench(*COMPARE, "--optimizers", NAG, *flags), 2, "--mode trials 2 at a time")
+    refused(bench(*COMPARE, "--optimizers", NAG, *flags), 2, "--mode trials several at a time")
     assert list(workdir.iterdir()) == []
-    for allowed in ((*flags, "--mode", "data"), ("--timed", "--nproc-per-node", "1")):
+    for allowed in (
+        (*flags, "--mode", "data"),
+        ("--timed", "--nproc-per-node", "1"),
+        ("--timed", "--plan", "plan.json", "--mode", "data"),
+    ):
         assert bench(*COMPARE, "--optimizers", NAG, *allowed, "--dry-run").code == 0
 
 
@@ -263,9 +280,30 @@ def test_one_that_is_being_run_is_left_alone(bench):
 
 def test_one_of_an_earlier_version_has_no_plan(bench, filled):
     id = filled.comparison(command="bench compare --optimizers nag,cm")
-    told = "without a plan to go on with: give its command again, bench compare --optimizers nag,cm"
-    refused(bench("resume", id), 2, f"Comparison {id} was recorded by an earlier version", told)
+    told = "give its command again, bench compare --optimizers nag,cm"
+    refused(bench("resume", id), 2, f"Comparison {id} was entered by another version", told)
     refused(bench("resume"), 2, "There is no comparison in ")
+
+
+@pytest.mark.parametrize("change", ["more", "less", "of the request"])
+def test_a_plan_of_another_version_is_refused_in_a_sentence(bench, filled, change):
+    body = plan().as_dict()
+    if change == "less":
+        del body["argv"]
+    else:
+        (body if change == "more" else body["request"])["later"] = 1
+    id = filled.store.new_comparison(
+        filled.protocol, "comparison", "bench compare --optimizers nag", plan=body,
+        status="planned", shared=True,
+    )  # fmt: skip
+    told = "give its command again, bench compare --optimizers nag"
+    for asked in (("resume", id), ("resume",)):
+        refused(bench(*asked), 2, f"Comparison {id} was entered by another version", told)
+    filled.store.enter_fleets(id, [(1.0, {})])
+    said = bench("worker", "--exit-when-empty")
+    assert said.code == 4 and "Traceback" not in said.err
+    assert f"Comparison {id} cannot be trained here, and is left out: " in said.err
+    assert [fleet.status for fleet in filled.store.fleets(id)] == ["planned"]
 
 
 def test_one_for_ranks_that_train_together_says_how(bench):
@@ -282,9 +320,11 @@ def test_other_versions_are_not_gone_on_with(bench, monkeypatch):
     id = planned(bench)
     with monkeypatch.context() as patch:
         patch.setattr("harness.plan.versions", lambda: {**versions(), "bench": "9.9"})
-        for command in (("resume", id, "--no-mlflow"), ("worker", "--exit-when-empty")):
-            told = ("was planned with bench version ", "here is bench version 9.9")
-            refused(bench(*command), 4, *told)
+        told = ("was planned with bench version ", "here is bench version 9.9")
+        refused(bench("resume", id, "--no-mlflow"), 4, *told)
+        said = bench("worker", "--exit-when-empty")
+        assert said.code == 4
+        assert all(each in said.err for each in told)
     with store() as opened:
         assert opened.trials() == []
         assert [fleet.status for fleet in opened.fleets(id)] == ["planned"]

@@ -116,12 +116,25 @@ def test_only_what_is_open_to_workers_is_leased_without_its_id(
     store: Store, planned: Callable[..., str]
 ) -> None:
     closed, running = planned(9.0, shared=False), planned(5.0, status="running")
-    ended, opened = planned(8.0), planned(1.0)
-    store.finish_comparison(ended, "interrupted", None)
-    assert leased(store, "here:1") == [(running, 0), (opened, 0)]
+    done, interrupted, failed, opened = planned(8.0), planned(7.0), planned(6.0), planned(1.0)
+    store.finish_comparison(done, "done", None)
+    store.finish_comparison(interrupted, "interrupted", None)
+    store.finish_comparison(failed, "failed", None)
+    # Who may judge it later is another matter: its fleets can be trained before.
+    assert leased(store, "here:1") == [(id, 0) for id in (interrupted, failed, running, opened)]
     # Who knows its id may.
     assert leased(store, "here:1", closed) == [(closed, 0)]
-    assert leased(store, "here:1", ended) == [(ended, 0)]
+    assert leased(store, "here:1", done) == [(done, 0)]
+
+
+def test_comparisons_that_a_worker_leaves_out_are_passed_over(
+    store: Store, planned: Callable[..., str]
+) -> None:
+    first, second, third = planned(3.0), planned(2.0), planned(1.0)
+    found = store.lease("here:1", but={first, third})
+    assert found is not None and found.comparison_id == second
+    assert store.lease("here:1", but={first, third}) is None
+    assert leased(store, "here:1") == [(first, 0), (third, 0)]
 
 
 def test_a_comparison_is_opened_to_workers_and_closed_again(
@@ -182,22 +195,53 @@ def test_a_failed_fleet_is_not_leased_again(store: Store, planned: Callable[...,
     assert store.lease("here:1", id) is None
 
 
-def test_a_heartbeat_is_that_of_the_running_fleets_of_its_owner(
+def test_a_heartbeat_is_that_of_the_fleets_that_its_owner_still_has(
     store: Store, planned: Callable[..., str]
 ) -> None:
-    id = planned(5.0, 4.0, 3.0, 2.0)
-    mine, ended, theirs = (store.lease(owner, id) for owner in ("here:1", "here:1", "here:2"))
-    assert mine is not None and ended is not None and theirs is not None
+    id = planned(6.0, 5.0, 4.0, 3.0, 2.0)
+    owners = ("here:1", "here:1", "here:1", "here:2")
+    mine, idle, ended, theirs = (store.lease(owner, id) for owner in owners)
+    assert mine is not None and idle is not None and ended is not None and theirs is not None
     store.end_fleet(ended.id, "here:1", "ended")
     first = heartbeats(store)
-    assert first[3] is None and first[0] is not None
+    assert first[4] is None and first[0] is not None
     assert abs((datetime.now(UTC) - first[0]).total_seconds()) < 600
-    store.heartbeat([])
+    # A lease is alive as long as its owner says that it trains the fleet, not as long as it lives.
+    assert store.heartbeat("here:1") == set()
     assert heartbeats(store) == first
-    store.heartbeat([], owner="here:1")
+    held = [mine.id, ended.id, theirs.id]
+    assert store.heartbeat("here:1", fleet_ids=held) == {ended.id, theirs.id}
     second = heartbeats(store)
     assert second[0] is not None and second[0] > first[0]
     assert {**second, 0: None} == {**first, 0: None}
+
+
+def test_a_heartbeat_is_that_of_the_trials_and_the_comparison_of_its_owner(
+    store: Store, protocol: Protocol, begin: Callable[..., int]
+) -> None:
+    id = store.new_comparison(protocol, "comparison", "bench compare", owner="here:1")
+    trials = [begin(id, owner=owner) for owner in ("here:1", "here:2", "here:1")]
+
+    def beats() -> list[datetime]:
+        with store._read() as connection:
+            tried = connection.execute(tables.trial.select().order_by(tables.trial.c.id))
+            (compared,) = connection.execute(tables.comparison.select())
+            return [*(row.heartbeat for row in tried), compared.heartbeat]
+
+    store.end(trials[2], "budget", None, store.trial(trials[2]).ledger, None)
+    first = beats()
+    # A worker does not keep a comparison alive of which the launcher has died.
+    store.heartbeat("here:2", trials, comparison_id=id)
+    second = beats()
+    assert [new > old for new, old in zip(second, first, strict=True)] == [
+        False,
+        True,
+        False,
+        False,
+    ]
+    store.heartbeat("here:1", trials, comparison_id=id)
+    third = beats()
+    assert [new > old for new, old in zip(third, second, strict=True)] == [True, False, False, True]
 
 
 def rows_of(store: Store, id: str) -> tuple[int, ...]:

@@ -93,6 +93,25 @@ def test_measurements_are_read_back_with_nan_and_infinities(
     assert store.trial(one).train_metric is None and store.trial(one).test_metric == 2.0
 
 
+def test_what_was_measured_after_a_state_can_be_forgotten(
+    store: Store,
+    comparison: str,
+    begin: Callable[..., int],
+    measured: Callable[..., Measurement],
+) -> None:
+    id, other = begin(comparison), begin(comparison)
+    rows = [measured(index, rho=0.5) for index in range(4)]
+    store.record([(each, m) for each in (id, other) for m in rows])
+    store.forget(id, 2)
+    assert store.measurements([id, other]) == {id: rows[:2], other: rows}
+    # They are taken again, and may be others now.
+    again = measured(2, 7.0)
+    store.record([(id, again)])
+    assert store.measurements([id])[id] == [*rows[:2], again]
+    store.forget(id, 0)
+    assert store.measurements([id, other]) == {id: [], other: rows}
+
+
 def test_an_end_is_kept(
     store: Store,
     comparison: str,
@@ -163,8 +182,7 @@ def test_a_living_trial_keeps_its_comparison(
     with store._write() as connection:
         for table in (tables.trial, tables.comparison):
             connection.execute(table.update().values(heartbeat=long_ago))
-    # The comparison's own heartbeat comes with that of its trials.
-    store.heartbeat([living])
+    store.heartbeat("me", [living])
     (ended,) = store.end_dead()
     assert ended.id == dead
     assert ended.reason == "its process died (no heartbeat since 2000-01-01 00:00:00 UTC)"

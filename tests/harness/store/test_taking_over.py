@@ -142,7 +142,7 @@ def test_who_is_heard_of_in_time_is_not_taken_for_dead(
         found = dead(connection, tables.trial, datetime.now(UTC) - timedelta(seconds=60))
     assert [each.id for each in found] == [beating, reopened, silent]
     # Between the question and the change:
-    store.heartbeat([beating])
+    store.heartbeat("elsewhere:1", [beating])
     assert store.reopen(reopened, "here:2", {})
     with store._write() as connection:
         # The same time, but another owner.

@@ -10,10 +10,11 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from harness.errors import Infrastructure
 from harness.records import Ledger, Measurement
+from harness.spec import Protocol
 from harness.store import spool as spooling
 from harness.store import tables, writer
 from harness.store.results import Store
@@ -71,15 +72,17 @@ def test_measurements_and_ends_arrive(
 
 
 def test_open_trials_and_the_comparison_stay_alive(
-    store: Store, comparison: str, begin: Callable[..., int], tmp_path: Path
+    store: Store, protocol: Protocol, begin: Callable[..., int], tmp_path: Path
 ) -> None:
+    comparison = store.new_comparison(protocol, "comparison", "bench compare", owner="me")
+
     def heartbeats() -> tuple[datetime, datetime]:
         with store._read() as connection:
             of_trial = connection.scalars(select(tables.trial.c.heartbeat)).one()
             return of_trial, connection.scalars(select(tables.comparison.c.heartbeat)).one()
 
     id = begin(comparison)
-    with Recorder(store, tmp_path / "spool", comparison_id=comparison) as recorder:
+    with Recorder(store, tmp_path / "spool", comparison_id=comparison, owner="me") as recorder:
         recorder.open(id)
         first = heartbeats()
         eventually(lambda: heartbeats()[0] > first[0] and heartbeats()[1] > first[1])
@@ -91,19 +94,52 @@ def test_open_trials_and_the_comparison_stay_alive(
         assert heartbeats()[0] == second[0]
 
 
-def test_leased_fleets_stay_alive(store: Store, comparison: str, tmp_path: Path) -> None:
-    def heartbeats() -> dict[str, datetime]:
+def test_fleets_are_alive_while_they_are_held(
+    store: Store, comparison: str, tmp_path: Path
+) -> None:
+    def heartbeats() -> dict[int, datetime]:
         with store._read() as connection:
-            rows = connection.execute(select(tables.fleet))
-            return {row.lease_owner: row.heartbeat for row in rows}
+            return {row.id: row.heartbeat for row in connection.execute(select(tables.fleet))}
 
-    store.enter_fleets(comparison, [(1.0, {}), (2.0, {})])
-    for owner in ("here:1", "here:2"):
+    one, other, third = store.enter_fleets(comparison, [(1.0, {})] * 3)
+    for owner in ("here:1", "here:1", "here:2"):
         store.lease(owner, comparison)
     first = heartbeats()
-    with Recorder(store, tmp_path / "spool", owner="here:1"):
-        eventually(lambda: heartbeats()["here:1"] > first["here:1"])
-    assert heartbeats()["here:2"] == first["here:2"]
+    with Recorder(store, tmp_path / "spool", owner="here:1") as recorder:
+        recorder.hold(one.id)
+        eventually(lambda: heartbeats()[one.id] > first[one.id])
+        recorder.release(one.id)
+        recorder.hold(other.id)
+        eventually(lambda: heartbeats()[other.id] > first[other.id])
+        second = heartbeats()
+        eventually(lambda: heartbeats()[other.id] > second[other.id])
+        assert heartbeats()[one.id] == second[one.id]
+        assert not any(recorder.lost(fleet.id) for fleet in (one, other, third))
+    assert heartbeats()[third.id] == first[third.id]
+
+
+def test_a_fleet_that_another_process_has_is_known_to_be_lost(
+    store: Store, comparison: str, tmp_path: Path
+) -> None:
+    mine, theirs = store.enter_fleets(comparison, [(1.0, {})] * 2)
+    for _ in range(2):
+        store.lease("here:1", comparison)
+    with Recorder(store, tmp_path / "spool", owner="here:1") as recorder:
+        recorder.hold(mine.id)
+        recorder.hold(theirs.id)
+        with store._write() as connection:
+            taken = update(tables.fleet).where(tables.fleet.c.id == theirs.id)
+            connection.execute(taken.values(lease_owner="here:2"))
+        eventually(lambda: recorder.lost(theirs.id))
+        assert not recorder.lost(mine.id)
+        recorder.release(theirs.id)
+        assert recorder.lost(theirs.id)
+        # The other gives it back, and it is leased here once more.
+        store.end_fleet(theirs.id, "here:2", "planned")
+        assert store.lease("here:1", comparison) is not None
+        recorder.hold(theirs.id)
+        recorder.settle()
+        assert not recorder.lost(theirs.id)
 
 
 def test_what_was_spooled_arrives_when_the_store_is_back(
