@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
+from jaxtyping import Float
+from torch import Tensor
+
 from harness.binding import DeviceData
+from harness.certificate import certify
 from harness.checkpoint import Checkpoints
 from harness.errors import Infrastructure, LeaseLost
 from harness.fleet import Fleet, Outcome, Progress
@@ -21,9 +25,9 @@ from harness.pictures import reconstruct, shown_cases
 from harness.plan import Task, changed, digest_of, source_of
 from harness.planning import Trial
 from harness.ranks import ALONE, Ranks
-from harness.records import FleetRecord, Measurement, Status, TrialRecord
+from harness.records import Certificate, FleetRecord, Measurement, Status, TrialRecord
 from harness.report.files import both_errors
-from harness.request import Prepared
+from harness.request import Prepared, reproduce_trial
 from harness.spec import Protocol, key_of
 from harness.store.context import info
 from harness.store.owner import this_process
@@ -47,6 +51,8 @@ class Run:
     say: Callable[[str], None]
     methods: Sequence[Any]
     """All that the request has, in order: a plan names them by number."""
+    command_of: Callable[[Trial], str]
+    """The command that makes a trial again."""
     timed: bool = False
 
     @property
@@ -175,7 +181,8 @@ class Run:
             for row, trial in enumerate(group):
                 found = before[row] if again and row < len(before) else None
                 measured = int(state["measured"]) if state else 0
-                begun.append(self._begin(leased, row, trial, context, found, measured))
+                certificate = partial(self._certificate, trial, fleet.theta[row])
+                begun.append(self._begin(leased, row, trial, context, certificate, found, measured))
                 recorder.open(begun[-1])
             observer.repeat(saved["measurements"] if saved else [])
             outcomes = fleet.run(observer, observer)
@@ -233,6 +240,7 @@ class Run:
         row: int,
         trial: Trial,
         context: dict[str, object],
+        certificate: Callable[[], Certificate],
         found: TrialRecord | None,
         measured: int,
     ) -> int:
@@ -262,7 +270,11 @@ class Run:
             seconds_are="alone" if self.timed else "shared",
             owner=owner,
             fleet=(leased.id, row),
+            certificate=certificate(),
         )
+
+    def _certificate(self, trial: Trial, start: Float[Tensor, " P"]) -> Certificate:
+        return certify(self.problem, trial, start, self.command_of(trial))
 
     def _goes_on(self, trial: TrialRecord, context: dict[str, object]) -> bool:
         """Say whether a trial may be gone on with here: its bits and its seconds are the same.
@@ -281,7 +293,7 @@ class Run:
             )
         # Who runs beside it changes neither.
         names = [name for name in context if name != "fleets_beside"]
-        changed = [name for name in names if key_of(theirs[name]) != key_of(context[name])]
+        changed = [name for name in names if key_of(theirs.get(name)) != key_of(context[name])]
         if changed and not _ended_by_itself(trial):
             self.say(
                 f"Trial {trial.id} was begun with another {', '.join(changed)}, so it begins anew, "
@@ -340,6 +352,7 @@ def run_of(
         interrupted=interrupted,
         say=say,
         methods=prepared.methods,
+        command_of=partial(reproduce_trial, prepared),
         timed=prepared.timed,
     )
 

@@ -105,9 +105,22 @@ class Task:
 
 def source_of(problem: Problem, trial: Trial) -> str:
     """Return the digest of the source that a trial runs: its method's and the problem's."""
+    return source_digest(type(trial.candidate.method), *_parts(problem))
+
+
+def source_of_method(trial: Trial) -> str:
+    """Return the digest of the source of a trial's method alone."""
+    return source_digest(type(trial.candidate.method))
+
+
+def source_of_problem(problem: Problem) -> str:
+    """Return the digest of the source of a problem alone."""
+    return source_digest(*_parts(problem))
+
+
+def _parts(problem: Problem) -> list[object]:
     made_by = problem.made_by
-    parts = [type(problem)] if made_by is None else [type(problem), made_by]
-    return source_digest(type(trial.candidate.method), *parts)
+    return [type(problem)] if made_by is None else [type(problem), made_by]
 
 
 def digest_of(problem: Problem, trials: Iterable[Trial]) -> str:

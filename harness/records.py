@@ -46,10 +46,28 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """What a trial was made from, besides its protocol, its method and its context."""
+
+    theta: str
+    """SHA-256 of the initial parameters, in the trial's precision."""
+    method_source: str
+    """SHA-256 of the source of the method alone."""
+    problem_source: str
+    """SHA-256 of the source of the problem alone."""
+    seeds: Mapping[str, Any]
+    """Which random streams follow from the seed, and how."""
+    command: str
+    """The command that makes the trial again."""
+
+
+@dataclass(frozen=True)
 class TrialRecord:
     """A trial as it stands in the store."""
 
     id: int
+    uuid: str
+    """32 hexadecimal digits that name it in every store that it is copied to."""
     key: str
     attempt: int
     protocol_key: str
@@ -74,6 +92,8 @@ class TrialRecord:
     started: datetime | None
     ended: datetime | None
     mlflow_run_id: str | None
+    certificate: Certificate | None = None
+    """None: an earlier version of bench recorded it."""
 
 
 @dataclass(frozen=True)

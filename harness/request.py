@@ -18,7 +18,7 @@ from harness.errors import Infrastructure, Usage
 from harness.fleet import updates_of
 from harness.folders import data_source
 from harness.machine import Machine
-from harness.planning import Candidate, labelled, methods, protocol_of
+from harness.planning import Candidate, Trial, labelled, methods, protocol_of
 from harness.seeds import TUNING_SEEDS_FROM
 from harness.spec import CURRENCIES, Budget, Protocol, with_parameters
 from harness.store.opening import read_url
@@ -62,6 +62,7 @@ class Request:
 class Prepared:
     """The request made concrete: problem, data, protocol, machine, and points to try."""
 
+    request: Request
     problem: Problem
     data: Data
     protocol: Protocol
@@ -113,7 +114,9 @@ def prepare(request: Request) -> Prepared:
         raise Usage(f"--problem {request.problem}: {str(error).rstrip('.')}.") from error
     _check_possible(every, problem, data)
     protocol = protocol_of(problem, data, budget, request.precision)
-    return Prepared(problem, data, protocol, machine, points, written, seeds, request.timed)
+    return Prepared(
+        request, problem, data, protocol, machine, points, written, seeds, request.timed
+    )
 
 
 def budget_of(text: str | None, problem: Problem) -> Budget:
@@ -164,23 +167,46 @@ def reproduce(
 
     With a `seed` it is that of a single run.
     """
-    budget = prepared.protocol.budget
-    # A class of one's own is found by where it is, not by what it is called in tables.
-    texts = [
-        replace(candidate.spec, name=written.name).text
+    texts = ",".join(
+        _text(candidate, written)
         for candidate, written in zip(candidates, prepared.written, strict=True)
-    ]
-    nproc = request.nproc_per_node
+    )
+    if seed is not None:
+        return _command(request, prepared, ["run", "--optimizer", texts, "--seed", str(seed)])
+    what = ["compare", "--optimizers", texts, "--seeds", str(prepared.seeds)]
+    return _command(request, prepared, what)
+
+
+def reproduce_trial(prepared: Prepared, trial: Trial) -> str:
+    """Return the command that makes one trial again, alone."""
+    method, request = trial.candidate.method, prepared.request
+    written = next(
+        entry
+        for entry, points in zip(prepared.written, prepared.points, strict=True)
+        if any(point is method for point in points)
+    )
+    # Ranks and workers are how it was carried out, and not what it is.
+    alone = replace(request, nproc_per_node=None, mode="trials", plan=None)
+    text, seed = _text(trial.candidate, written), str(trial.spec.seed)
+    return _command(alone, prepared, ["run", "--optimizer", text, "--seed", seed])
+
+
+def _text(candidate: Candidate, written: Written) -> str:
+    # A class of one's own is found by where it is, not by what it is called in tables.
+    return replace(candidate.spec, name=written.name).text
+
+
+def _command(request: Request, prepared: Prepared, what: Sequence[str]) -> str:
+    budget, nproc = prepared.protocol.budget, request.nproc_per_node
     in_variable = request.data_dir == os.environ.get("BENCH_DATA_DIR")
     words = [
         "bench",
-        *(["compare", "--optimizers"] if seed is None else ["run", "--optimizer"]),
-        ",".join(texts),
+        *what[:3],
         "--problem",
         request.problem,
         "--preset",
         request.preset,
-        *(["--seeds", str(prepared.seeds)] if seed is None else ["--seed", str(seed)]),
+        *what[3:],
         "--budget",
         f"{budget.currency}={budget.amount:.12g}",
         "--precision",

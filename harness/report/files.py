@@ -34,7 +34,7 @@ def write_files(
 ) -> None:
     """Write comparison.json, report.txt, learning_curves.png, and what else there is to show.
 
-    `originals` are the images whose reconstructions are in a folder a trial, `trial-<id>`, in
+    `originals` are the images whose reconstructions are in a folder a trial, `trial-<uuid>`, in
     `trial_files`; `heads` are what groups of them are called.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def write_files(
     learning_curves(summary, trials, measurements, folder / "learning_curves.png")
     rows: list[tuple[str, np.ndarray]] = []
     for trial in {t.method: t for t in sorted(trials, key=lambda t: -t.seed)}.values():
-        made = trial_files / f"trial-{trial.id}"
+        made = trial_files / f"trial-{trial.uuid}"
         if not rows and (made / BEFORE_TRAINING).is_file():
             rows.append(("before\ntraining", np.load(made / BEFORE_TRAINING)))
         if (made / RECONSTRUCTIONS).is_file():

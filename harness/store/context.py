@@ -53,6 +53,7 @@ def context(
         "fleet_rows": fleet_rows,
         "fleets_beside": fleets_beside,
         "versions": {"python": platform.python_version(), **versions},
+        "flags": _flags(device),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
 
@@ -119,9 +120,15 @@ def _file(thing: Any) -> Path:
 
 
 def _device(device: torch.device) -> dict[str, Any]:
-    if device.type != "cuda":
-        return {"kind": device.type, "name": _processor(), "cores": _cores()}
     import torch
+
+    if device.type != "cuda":
+        return {
+            "kind": device.type,
+            "name": _processor(),
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "cores": _cores(),
+        }
 
     properties = torch.cuda.get_device_properties(device)
     return {
@@ -130,10 +137,28 @@ def _device(device: torch.device) -> dict[str, Any]:
         "capability": f"{properties.major}.{properties.minor}",
         "memory": properties.total_memory,
         "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
         "driver": _driver(),
         "processor": _processor(),
         "cores": _cores(),
     }
+
+
+def _flags(device: torch.device) -> dict[str, Any]:
+    """Return the settings of this process that decide how numbers are computed."""
+    import torch
+
+    flags: dict[str, Any] = {
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+    }
+    if device.type == "cuda":
+        flags |= {
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+            "cudnn_deterministic": torch.backends.cudnn.deterministic,
+            "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
+        }
+    return flags
 
 
 def _processor() -> str:

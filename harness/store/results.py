@@ -49,8 +49,11 @@ class Store(Leasing):
         return path.parent / "artifacts" if path else Path("mlruns/artifacts").absolute()
 
     def files_of_trial(self, trial_id: int) -> Path:
-        """Return the folder of a trial's pictures, which MLflow's run of it holds as well."""
-        return self.artifacts / "bench" / f"trial-{trial_id}"
+        """Return the folder of a trial's pictures, which MLflow's run of it holds as well.
+
+        It bears the trial's name in all stores, since several may keep their files in one place.
+        """
+        return self.artifacts / "bench" / f"trial-{self.trial(trial_id).uuid}"
 
     def files_of_comparison(self, comparison_id: str) -> Path:
         """Return the folder of a comparison's report and pictures."""

@@ -10,9 +10,17 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from harness.records import ComparisonRecord, FleetRecord, Ledger, Measurement, TrialRecord
+from harness.records import (
+    Certificate,
+    ComparisonRecord,
+    FleetRecord,
+    Ledger,
+    Measurement,
+    TrialRecord,
+)
 from harness.spec import Protocol
 
+CERTIFICATE = ("theta_digest", "method_source", "problem_source", "seed_plan", "command")
 VALUES = ("train_metric", "test_metric", "train_loss", "test_loss")
 _COUNTS = ("updates", "examples", "products", "cg_steps", "peak_memory")
 _DIAGNOSTIC = "diagnostics."
@@ -72,6 +80,7 @@ def trial_of(row: Row[Any]) -> TrialRecord:
     plain = row._asdict()
     return TrialRecord(
         id=plain["id"],
+        uuid=plain["uuid"],
         key=plain["key"],
         attempt=plain["attempt"],
         protocol_key=plain["protocol_key"],
@@ -94,7 +103,24 @@ def trial_of(row: Row[Any]) -> TrialRecord:
         started=plain["started"],
         ended=plain["ended"],
         mlflow_run_id=plain["mlflow_run_id"],
+        certificate=_certificate_of(plain),
     )
+
+
+def certificate_columns(certificate: Certificate | None) -> dict[str, str | None]:
+    """Return a certificate as columns."""
+    if certificate is None:
+        return dict.fromkeys(CERTIFICATE)
+    of = certificate
+    values = (of.theta, of.method_source, of.problem_source, to_json(of.seeds), of.command)
+    return dict(zip(CERTIFICATE, values, strict=True))
+
+
+def _certificate_of(plain: Mapping[str, Any]) -> Certificate | None:
+    if plain["theta_digest"] is None:
+        return None
+    theta, method, problem, seeds, command = (plain[name] for name in CERTIFICATE)
+    return Certificate(theta, method, problem, json.loads(seeds), command)
 
 
 def comparison_of(

@@ -59,6 +59,11 @@ def _key(name: str, comment: str, of: Column[str] | None = None, **options: Any)
     return Column(name, String(64), *target, nullable=False, comment=comment, **options)
 
 
+def _digest(name: str, comment: str) -> Column[str]:
+    """Return a column for a SHA-256 that trials of earlier versions of bench do not have."""
+    return Column(name, String(64), comment=comment)
+
+
 def _ledger() -> list[Column[Any]]:
     """Return the columns of what a trial has spent."""
     count: dict[str, Any] = {"nullable": False, "server_default": "0"}
@@ -93,6 +98,13 @@ store = Table(
     metadata,
     Column("id", String(32), primary_key=True, comment="Random name of this database"),
     Column("created", Utc, nullable=False, comment="When the tables were made"),
+    Column(
+        "needs",
+        Text,
+        nullable=False,
+        server_default="0.1.0",
+        comment="The oldest version of bench that can use these tables",
+    ),
     comment="One row: names the database, so that rows spooled to disk find theirs",
 )
 
@@ -175,6 +187,15 @@ trial = Table(
     "bench_trial",
     metadata,
     Column("id", Integer, primary_key=True, comment="Number of the trial, never used again"),
+    Column(
+        "uuid",
+        String(32),
+        nullable=False,
+        server_default="",
+        index=True,
+        unique=True,
+        comment="32 hexadecimal digits that name it in every store that it is copied to",
+    ),
     _key("key", "SHA-256 of protocol, method and seed"),
     Column("attempt", Integer, nullable=False, comment="1 for the first trial with this key"),
     _key("protocol_key", "Its protocol", protocol.c.key, index=True),
@@ -191,6 +212,11 @@ trial = Table(
     ),
     Column("reason", Text, comment="Why it ended before its budget was spent"),
     _key("source_digest", "SHA-256 of the source of method and problem"),
+    _digest("theta_digest", "SHA-256 of the initial parameters, in the trial's precision"),
+    _digest("method_source", "SHA-256 of the source of the method alone"),
+    _digest("problem_source", "SHA-256 of the source of the problem alone"),
+    Column("seed_plan", Text, comment="JSON: which random streams follow from the seed, and how"),
+    Column("command", Text, comment="The command that makes this trial again"),
     _key("context_digest", "Its context", context.c.digest),
     Column("info", Text, nullable=False, comment="JSON: user, host, folder, command line, commit"),
     Column("fleet_rows", Integer, nullable=False, comment="Trials trained as one tensor program"),

@@ -11,12 +11,18 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Table, delete, func, select, update
 
 from harness.errors import Usage
-from harness.records import Ledger, Measurement, Status
+from harness.records import Certificate, Ledger, Measurement, Status
 from harness.spec import Protocol, TrialSpec, canonical, key_of
 from harness.store import tables as t
 from harness.store.failures import hide_passwords
 from harness.store.reading import Reading
-from harness.store.rows import ledger_columns, measurement_row, to_json, value_columns
+from harness.store.rows import (
+    certificate_columns,
+    ledger_columns,
+    measurement_row,
+    to_json,
+    value_columns,
+)
 from harness.store.statements import ensure, insert_new, now
 
 
@@ -158,6 +164,7 @@ class Writing(Reading):
         seconds_are: Literal["alone", "shared"],
         owner: str,
         fleet: tuple[int, int] | None = None,
+        certificate: Certificate | None = None,
     ) -> int:
         """Enter the next attempt at a trial as running, leased to `owner`; return its id.
 
@@ -189,6 +196,7 @@ class Writing(Reading):
                 t.trial.insert()
                 .returning(t.trial.c.id)
                 .values(
+                    uuid=secrets.token_hex(16),
                     key=key,
                     attempt=(last or 0) + 1,
                     protocol_key=spec.protocol.key,
@@ -206,6 +214,7 @@ class Writing(Reading):
                     started=time,
                     heartbeat=time,
                     lease_owner=owner,
+                    **certificate_columns(certificate),
                 )
             ).one()
             _link(connection, comparison_id, id, reused=False)

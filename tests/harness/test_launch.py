@@ -65,6 +65,7 @@ class Runs:
             "interrupted": self.interrupted,
             "say": self.said.append,
             "methods": [],
+            "command_of": lambda trial: f"bench run --seed {trial.spec.seed}",
         }
         return Run(**{**usual, **given})
 

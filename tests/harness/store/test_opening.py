@@ -145,7 +145,7 @@ def test_a_newer_revision_is_refused(url: str) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE {tables.VERSION_TABLE} SET version_num = '0042'")
     engine.dispose()
-    with pytest.raises(Infrastructure, match="revision 0042, newer than this .* up to 0003"):
+    with pytest.raises(Infrastructure, match="revision 0042, newer than this .* up to 0004"):
         Store.open(url)
 
 
