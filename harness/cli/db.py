@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import click
 
-from harness.cli.options import store_option, store_url
+from harness.cli.db_care import gc, relocate, sql
+from harness.cli.db_moving import export, import_
+from harness.cli.options import store_option, store_url, tracking_option
 
 
 @click.group("db", epilog="Example: bench db sync --store sqlite:///mlruns/bench.db")
 def command() -> None:
-    """Upgrade the store's tables, and copy them into MLflow."""
+    """Move the store, ask it, keep it in order, and copy it into MLflow."""
 
 
 @command.command(epilog="Example: bench db upgrade")
@@ -24,12 +26,7 @@ def upgrade(store: str | None) -> None:
 
 @command.command(epilog="Example: bench db sync --tracking-uri https://mlflow.example.org")
 @store_option
-@click.option(
-    "--tracking-uri",
-    envvar="BENCH_TRACKING_URI",
-    metavar="URI",
-    help="Another MLflow than the one in the store's own database.",
-)
+@tracking_option
 def sync(store: str | None, tracking_uri: str | None) -> None:
     """Copy into MLflow what it does not have; where it has everything, nothing happens."""
     from harness.store.mlflow_mirror import sync as copy
@@ -38,3 +35,10 @@ def sync(store: str | None, tracking_uri: str | None) -> None:
     with Store.open(store_url(store), create=False) as opened:
         done = copy(opened, tracking_uri=tracking_uri)
     click.echo(f"MLflow is up to date: {done.runs} runs and {done.points} points were written.")
+
+
+command.add_command(export)
+command.add_command(import_)
+command.add_command(sql)
+command.add_command(relocate)
+command.add_command(gc)

@@ -1,0 +1,200 @@
+"""What nothing in the store refers to any more: found, said and removed in one transaction.
+
+Several stores may keep their files in one folder, so that a file goes only where a row of this
+store says what it belongs to.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, select
+
+from harness.errors import Infrastructure
+from harness.store import tables as t
+from harness.store.results import Store
+
+_UUID = re.compile(r"[0-9a-f]{32}")
+_CHECKPOINT = re.compile(r"([0-9a-f]{8})-(\d{4,})\.(?:\d{6,}\.ckpt|new)")
+"""As `harness.checkpoint` names what it keeps of a comparison's fleet."""
+_SPOOLED = re.compile(r"([0-9a-f]{32})-\d+-[0-9a-f]{8}\.jsonl")
+"""As `harness.store.spool` names what it keeps for a store."""
+
+# Whoever begins or takes over a trial writes to one of these first, and so waits.
+_LOCKED = ", ".join(table.name for table in (t.protocol, t.method, t.context, t.comparison_trial))
+
+_LOOSE: ColumnElement[bool] = (
+    t.trial.c.status.not_in(("planned", "running"))
+    & t.trial.c.id.not_in(select(t.comparison_trial.c.trial_id))
+    & t.trial.c.id.not_in(select(t.fleet_trial.c.trial_id))
+)
+_KEPT = select(t.trial).where(~_LOOSE).subquery().c
+_UNUSED: tuple[tuple[Table, ColumnElement[bool], str, str], ...] = (
+    (
+        t.measurement,
+        t.measurement.c.trial_id.in_(select(t.trial.c.id).where(_LOOSE)),
+        "measurements",
+        "of these trials",
+    ),
+    (t.trial, _LOOSE, "trials", "no comparison has them"),
+    (t.method, t.method.c.key.not_in(select(_KEPT.method_key)), "methods", "no trial has them"),
+    (
+        t.protocol,
+        t.protocol.c.key.not_in(select(_KEPT.protocol_key))
+        & t.protocol.c.key.not_in(select(t.comparison.c.protocol_key)),
+        "protocols",
+        "neither trial nor comparison has them",
+    ),
+    (
+        t.context,
+        t.context.c.digest.not_in(select(_KEPT.context_digest)),
+        "contexts",
+        "no trial has them",
+    ),
+)
+"""Tables in the order in which rows can be removed, which rows, and what to say of them."""
+
+
+@dataclass(frozen=True)
+class Heap:
+    """Rows or files of one kind that nothing refers to."""
+
+    kind: str
+    count: int
+    bytes: int | None
+    """Of files."""
+    why: str
+
+
+def collect(
+    store: Store, say: Callable[[Sequence[Heap]], None], *, dry_run: bool = False
+) -> Sequence[Heap]:
+    """Remove what nothing refers to, after `say` was told what it is; return that.
+
+    Nothing is taken of a comparison that is not done, or from a process that lives.
+    Infrastructure where a file cannot be removed; all rows stay then.
+    """
+    store.end_dead()
+    with ExitStack() as held:
+        connection = held.enter_context(store._read() if dry_run else store._write())
+        if not dry_run and connection.dialect.name == "postgresql":
+            # On SQLite one transaction writes at a time.
+            connection.exec_driver_sql(f"LOCK TABLE {_LOCKED} IN SHARE ROW EXCLUSIVE MODE")
+        files = (
+            ("folders of pictures", _pictures(connection, store), "of these trials"),
+            ("checkpoints", _checkpoints(connection, store), "their fleets have ended"),
+            ("spool files", _spooled(connection, store, held), "their trials are not here"),
+        )
+        heaps = [*_rows(connection), *(_files(*each) for each in files)]
+        heaps = [heap for heap in heaps if heap.count]
+        if not heaps:
+            return heaps
+        say(heaps)
+        if not dry_run:
+            # Files first: should one resist, the rows still say what it belongs to.
+            for _, paths, _ in files:
+                for path in paths:
+                    _remove(path)
+            for table, unused, _, _ in _UNUSED:
+                connection.execute(delete(table).where(unused))
+    return heaps
+
+
+def _rows(connection: Connection) -> Iterator[Heap]:
+    for table, unused, kind, why in _UNUSED:
+        count = connection.scalar(select(func.count()).select_from(table).where(unused))
+        yield Heap(kind, count or 0, None, why)
+
+
+def _files(kind: str, paths: Sequence[Path], why: str) -> Heap:
+    return Heap(kind, len(paths), sum(map(_size, paths)), why)
+
+
+def _pictures(connection: Connection, store: Store) -> list[Path]:
+    """Return the folders of trials that no comparison has."""
+    uuids = connection.scalars(select(t.trial.c.uuid).where(_LOOSE))
+    # Of a store that somebody else may have written to.
+    folders = [store.artifacts / "bench" / f"trial-{u}" for u in uuids if _UUID.fullmatch(u)]
+    return [folder for folder in folders if folder.is_dir() and not folder.is_symlink()]
+
+
+def _checkpoints(connection: Connection, store: Store) -> list[Path]:
+    """Return the states of fleets that have ended, of comparisons that are done."""
+    fleet, comparison = t.fleet.c, t.comparison.c
+    query = (
+        select(fleet.comparison_id, fleet.number)
+        .join(t.comparison, comparison.id == fleet.comparison_id)
+        .where(fleet.status == "ended", comparison.status == "done")
+    )
+    ended = {(row.comparison_id, row.number) for row in connection.execute(query)}
+    found = _matching(store.artifacts.parent / "checkpoints", _CHECKPOINT)
+    return [path for path, named in found if (named[1], int(named[2])) in ended]
+
+
+def _spooled(connection: Connection, store: Store, held: ExitStack) -> list[Path]:
+    """Return the files of dead processes with rows for this store, all of trials it has not.
+
+    They are held until the end, so that nobody else brings them in meanwhile.
+    """
+    found = []
+    for path, named in _matching(store.artifacts.parent / "spool", _SPOOLED):
+        if named[1] != store.id:
+            continue
+        try:
+            file = held.enter_context(path.open("rb"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # Its process lives, or somebody else has just brought it in.
+            continue
+        ids = _trials_in(file)
+        if ids is not None and not _kept(connection, ids):
+            found.append(path)
+    return found
+
+
+def _kept(connection: Connection, ids: Collection[int]) -> bool:
+    query = select(_KEPT.id).where(_KEPT.id.in_(ids)).limit(1)
+    return connection.scalar(query) is not None
+
+
+def _trials_in(file: BinaryIO) -> set[int] | None:
+    """Return the numbers of the trials that rows are of; None where they cannot be read."""
+    try:
+        # The last line may be one that its process died in.
+        lines = [line for line in file if line.endswith(b"\n")]
+        return {int(row["trial_id"]) for line in lines for row in json.loads(line).values()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _matching(folder: Path, names: re.Pattern[str]) -> Iterator[tuple[Path, re.Match[str]]]:
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+        path = folder / name
+        if (named := names.fullmatch(name)) and path.is_file() and not path.is_symlink():
+            yield path, named
+
+
+def _size(path: Path) -> int:
+    within = path.rglob("*") if path.is_dir() else (path,)
+    return sum(each.lstat().st_size for each in within if each.is_file())
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise Infrastructure(
+            f"{path} cannot be removed: {error.strerror or error}. All rows of the store are "
+            "there still; make it removable and give the command again."
+        ) from error
