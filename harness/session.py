@@ -105,7 +105,7 @@ def recording(request: Request, prepared: Prepared) -> Iterator[Runs]:
         machine = prepared.machine
         tensors = DeviceData.put(prepared.data, machine.device, machine.dtype)
         # A timed comparison shares the machine with nothing: MLflow is written afterwards.
-        mirror = None if request.no_mlflow or request.timed else _mirror(store)
+        mirror = None if request.no_mlflow or request.timed else _mirror(store, request)
         runs = Runs(store, prepared, tensors, interrupted, request, mirror)
         try:
             yield runs
@@ -113,7 +113,7 @@ def recording(request: Request, prepared: Prepared) -> Iterator[Runs]:
             raise click.exceptions.Exit(_explain_interrupt(runs, request)) from None
         finally:
             if not request.no_mlflow:
-                _finish_mirror(mirror or _mirror(store))
+                _finish_mirror(mirror or _mirror(store, request))
 
 
 @contextmanager
@@ -123,7 +123,7 @@ def mirrored(request: Request) -> Iterator[None]:
         yield
         return
     with Store.open(request.store) as store:
-        mirror = _mirror(store)
+        mirror = _mirror(store, request)
         try:
             yield
         finally:
@@ -141,12 +141,12 @@ def _explain_interrupt(runs: Runs, request: Request) -> int:
     return 130
 
 
-def _mirror(store: Store) -> Any:
+def _mirror(store: Store, request: Request) -> Any:
     if find_spec("mlflow") is None:
         return None
     from harness.store.mlflow_live import start_mirror
 
-    return start_mirror(store.url)
+    return start_mirror(store.url, tracking_uri=request.tracking_uri)
 
 
 def _finish_mirror(mirror: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from harness.cli.options import data_dir_option, store_option
+from harness.cli.options import data_dir_option, store_option, tracking_option
 
 OPTIONS = (
     click.option("--problem", default="curves", show_default=True, help="curves, mnist, or yours."),
@@ -65,6 +65,7 @@ OPTIONS = (
     data_dir_option,
     store_option,
     click.option("--no-mlflow", is_flag=True, help="Leave MLflow to a later `bench db sync`."),
+    tracking_option,
 )
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 from urllib.error import URLError
@@ -98,11 +99,13 @@ def _server(store: Store, host: str, port: int) -> Iterator[subprocess.Popen[byt
         "MLFLOW_DEFAULT_ARTIFACT_ROOT": (store.artifacts / "mlflow").as_uri(),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
+    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "mlflow", "server"]
+        [sys.executable, "-P", "-m", "harness.store.mlflow_server"]
         + ["--host", host, "--port", str(port), "--workers", "1"],
-        env={**ENVIRONMENT, **os.environ, **settings},
-        stdin=subprocess.DEVNULL,
+        env={**ENVIRONMENT, **os.environ, **settings, "PYTHONPATH": os.pathsep.join(paths)},
+        # It ends when this pipe closes, however this process ends.
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

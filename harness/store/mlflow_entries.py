@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
+import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +14,8 @@ from typing import Any
 
 from harness.records import ComparisonRecord, Measurement, TrialRecord
 from harness.spec import Protocol, with_parameters
+from harness.store.mlflow_colors import GROUP_TAG, color, group
+from harness.texts import storable
 
 POINTS = 300
 """At most so many points a metric and run."""
@@ -21,6 +25,7 @@ PARAMETER_LENGTH = 6000
 TAG_LENGTH = 8000
 KEY_LENGTH = 250
 DIGEST_LENGTH = 36
+LABEL_LENGTH = 200
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Point:
 
 def text(value: Any, limit: int) -> str:
     """Return what any of the databases can store; a cut says how long the whole was."""
-    whole = str(value).encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    whole = storable(str(value))
     if len(whole) <= limit:
         return whole
     note = f" … (cut: {len(whole)} characters)"
@@ -45,8 +50,17 @@ def text(value: Any, limit: int) -> str:
 
 
 def name(value: str) -> str:
-    """Return a key that MLflow takes: letters, digits, and `_ - . : /` or blanks."""
-    return re.sub(r"[^\w\-. :/]", "_", value, flags=re.ASCII).strip("/. ")[:KEY_LENGTH] or "_"
+    """Return a key that MLflow takes: letters, digits, and `_ - . : /` or blanks; no `..`."""
+    key = re.sub(r"[^\w\-. :/]", "_", value, flags=re.ASCII).strip("/. ")[:KEY_LENGTH]
+    # It is the path of a file where MLflow keeps files.
+    key = key.rstrip("/. ") if posixpath.normpath(key) == key else key.replace("/", "_")
+    return key or "_"
+
+
+def markdown(value: str) -> str:
+    """Return what Markdown shows as this text, which it takes for neither markup nor HTML."""
+    plain = re.sub(r"([\\`*_{}\[\]()#+\-.!|~$])", r"\\\1", " ".join(value.split()))
+    return html.escape(plain, quote=False)
 
 
 def experiment_name(protocol: Protocol) -> str:
@@ -96,7 +110,6 @@ def tags(
     comparisons: Iterable[str],
     context: Mapping[str, Any],
     info: Mapping[str, Any],
-    color: str,
 ) -> dict[str, str]:
     """Return a trial's state and what its runs are grouped and found by."""
     values: dict[str, Any] = {
@@ -115,8 +128,16 @@ def tags(
         "bench.seconds_are": trial.seconds_are,
         "bench.fleet_rows": trial.fleet_rows,
         "bench.metric": protocol.metric,
-        "mlflow.runColor": color,
+        GROUP_TAG: group(text(trial.method, LABEL_LENGTH)),
+        "mlflow.runColor": color(text(trial.method, LABEL_LENGTH)),
     }
+    if (certificate := trial.certificate) is not None:
+        values |= {
+            "bench.theta": certificate.theta,
+            "bench.method_source": certificate.method_source,
+            "bench.problem_source": certificate.problem_source,
+            "bench.command": certificate.command,
+        }
     values |= {f"bench.context.{key}": plain(value) for key, value in context.items()}
     values |= {f"bench.info.{key}": plain(value) for key, value in info.items()}
     if "user" in info:
@@ -138,7 +159,8 @@ def comparison_name(comparison: ComparisonRecord, methods: Iterable[str]) -> str
 def comparison_tags(comparison: ComparisonRecord) -> dict[str, str]:
     """Return a comparison's state, its verdicts in words, and the command that repeats it."""
     verdicts = [f"{pair['a']} against {pair['b']}: {pair['verdict']}" for pair in comparison.pairs]
-    note = [*verdicts, "", f"    {comparison.command}"]
+    # Code is indented, and stays so on every line.
+    note = [*map(markdown, verdicts), "", "    " + comparison.command.replace("\n", "\n    ")]
     values = {
         "bench.kind": comparison.kind,
         "bench.comparison": comparison.id,

@@ -12,15 +12,24 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TextIO
 
 from harness.errors import BenchError
-from harness.store.mlflow_mirror import ENVIRONMENT, MlflowMirror, Synced
+from harness.store.mlflow_mirror import (
+    ENVIRONMENT,
+    MlflowMirror,
+    Synced,
+    away,
+    is_remote,
+)
 from harness.store.results import Store
 
 PERIOD = 15.0
 """Seconds between two passes."""
+PATIENCE = 10.0
+"""Seconds that a tracking server may leave the last pass without an answer."""
 _NICENESS = 10
 
 
@@ -29,23 +38,25 @@ class Mirror:
 
     def __init__(self, store_url: str, tracking_uri: str | None = None) -> None:
         self._settings = json.dumps({"store": store_url, "tracking_uri": tracking_uri})
+        self._uri, self._is_store = tracking_uri or store_url, tracking_uri is None
         self._process = self._start()
 
-    def stop(self, timeout: float = 120) -> Synced | str:
+    def stop(self, timeout: float | None = None) -> Synced | str:
         """Have everything written, and return what the last pass wrote or a sentence why not.
 
-        `timeout`: seconds to wait for the process, and as many again for a fresh one in its place.
+        `timeout`: seconds to wait in all; by default fewer for a server than for a database. Where
+        the process has died, a fresh one takes its place.
         """
+        if timeout is None:
+            timeout = 30 if is_remote(self._uri) else 120
+        deadline = time.monotonic() + timeout
         answer = self._finish(timeout)
-        if answer is None:
+        if answer is None and (left := deadline - time.monotonic()) > 0:
             self._process = self._start()
-            answer = self._finish(timeout)
+            answer = self._finish(left)
         if answer is None:
-            return (
-                "MLflow was not brought up to date: the process for it died, or took longer than "
-                f"{timeout:g} seconds. bench's own tables are complete; `bench db sync` brings in "
-                "the rest."
-            )
+            reason = f"the process for it died, or took longer than {timeout:g} seconds"
+            return str(away(self._uri, reason, is_store=self._is_store))
         if "problem" in answer:
             return str(answer["problem"])
         return Synced(int(answer["runs"]), int(answer["points"]))
@@ -104,16 +115,44 @@ def start_mirror(store_url: str, *, tracking_uri: str | None = None) -> Mirror:
     return Mirror(store_url, tracking_uri)
 
 
+class Heard:
+    """When a server has last answered; before it was asked anything, it cannot be late."""
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+
+    def now(self) -> None:
+        """Note an answer, or that one is waited for from now on."""
+        self._last = time.monotonic()
+
+    def wait_for_silence(self, seconds: float) -> None:
+        """Return when nothing has been heard for so long."""
+        while self._last is None or (left := self._last + seconds - time.monotonic()) > 0:
+            time.sleep(0.2 if self._last is None else left)
+
+
 def _run(orders: TextIO, answers: TextIO) -> None:
     """Pass after pass until told to finish; then answer with what the last one wrote."""
     settings = json.loads(orders.readline())
+    uri = settings["tracking_uri"]
     finish = threading.Event()
+    heard = Heard()
+
+    def say(answer: dict[str, int | str]) -> None:
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
 
     def listen() -> None:
         if orders.readline().strip() != "finish":
             # The parent is gone, and nobody is there to hear how a pass ends.
             os._exit(0)
+        heard.now()
         finish.set()
+        if uri is not None and is_remote(uri):
+            heard.wait_for_silence(PATIENCE)
+            say({"problem": str(away(uri, f"it gave no answer for {PATIENCE:g} seconds"))})
+            # A call that hangs would keep the process.
+            os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
     mirror: MlflowMirror | None = None
@@ -121,19 +160,20 @@ def _run(orders: TextIO, answers: TextIO) -> None:
         last = finish.is_set()
         try:
             if mirror is None:
-                mirror = MlflowMirror(Store.open(settings["store"]), settings["tracking_uri"])
+                mirror = MlflowMirror(Store.open(settings["store"]), uri, heard.now)
             written = mirror.sync()
             answer: dict[str, int | str] = {"runs": written.runs, "points": written.points}
         except BenchError as error:
             # A run that was deleted meanwhile, a server that was away: look at everything anew.
             mirror, answer = None, {"problem": str(error)}
         if last:
-            answers.write(json.dumps(answer) + "\n")
-            answers.flush()
+            say(answer)
             return
         finish.wait(PERIOD)
 
 
 if __name__ == "__main__":
     os.nice(_NICENESS)
-    _run(sys.stdin, sys.stdout)
+    # What MLflow prints is no answer.
+    _told, sys.stdout = sys.stdout, sys.stderr
+    _run(sys.stdin, _told)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -18,10 +18,10 @@ from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.errors import Infrastructure
+from harness.passwords import secrets_of, without
 from harness.records import ComparisonRecord
 from harness.spec import Protocol
 from harness.store import mlflow_entries as entries
-from harness.store.failures import hide_passwords
 from harness.store.mlflow_runs import COMPARISON, TRIAL, Runs
 from harness.store.mlflow_view import view_path
 from harness.store.reading import Unsynced
@@ -34,9 +34,20 @@ _ENDS = {
     "interrupted": "KILLED",
     "done": "FINISHED",
 }
+# What MLflow's HTTP client says, and what that means to a person.
+_MEANING = (
+    ("NewConnectionError", "it cannot be reached"),
+    ("NameResolutionError", "there is no such host"),
+    ("Read timed out", "it gives no answer"),
+    ("Connection aborted", "it broke the connection off"),
+    ("Remote end closed", "it broke the connection off"),
+    ("too many 5", "it answers with errors"),
+)
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
+    # It would print every run's address, with the server's password in it.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # A tracking server that is away costs seconds, not minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
@@ -62,10 +73,29 @@ class Synced:
     """Values of metrics."""
 
 
+def is_remote(uri: str) -> bool:
+    """Say whether this is a tracking server, and not a database."""
+    return uri.lower().startswith(("http://", "https://"))
+
+
+def away(uri: str, reason: str, *, is_store: bool = False) -> MlflowAway:
+    """Return what to tell a person of an MLflow that did not take everything, without passwords."""
+    secrets = secrets_of(uri)
+    again = "bench db sync" + ("" if is_store else f" --tracking-uri {without(uri, secrets)}")
+    meant = [meaning for said, meaning in _MEANING if said in reason]
+    told = meant[0] if meant else " ".join(without(reason, secrets).split())[:300].rstrip(". ")
+    return MlflowAway(
+        f"MLflow at {without(uri, secrets)} did not take everything: {told}. bench's own tables "
+        f"are complete; `{again}` brings in the rest."
+    )
+
+
 def sync(store: Store, *, tracking_uri: str | None = None) -> Synced:
     """Bring everything into MLflow that it does not have; return what was written.
 
-    `tracking_uri` is the store's own database by default.
+    `tracking_uri` is the store's own database by default. What MLflow has already is noted once
+    a store, so with another MLflow than last time everything is looked up there, and written
+    again where it is not found.
     Raises `MlflowAbsent`, and `MlflowAway` where MLflow fails; what is written stays.
     """
     return MlflowMirror(store, tracking_uri).sync()
@@ -76,7 +106,7 @@ def initialise(store_url: str) -> None:
 
     One process alone may do this: MLflow's own start-up does not bear company.
     """
-    with _sentences(store_url):
+    with _sentences(store_url, store_url):
         _mlflow().MlflowClient(tracking_uri=store_url).search_experiments(max_results=1)
 
 
@@ -85,7 +115,7 @@ def first_view(store: Store) -> str:
     newest = store.comparisons(limit=1)
     if not newest:
         return view_path(None)
-    with _sentences(store.url):
+    with _sentences(store.url, store.url):
         client = _mlflow().MlflowClient(tracking_uri=store.url)
         found = client.get_experiment_by_name(entries.experiment_name(newest[0].protocol))
     return view_path(found.experiment_id if found else None)
@@ -94,18 +124,23 @@ def first_view(store: Store) -> str:
 class MlflowMirror:
     """One store's way into one MLflow, for several passes."""
 
-    def __init__(self, store: Store, tracking_uri: str | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        tracking_uri: str | None = None,
+        answered: Callable[[], None] = lambda: None,
+    ) -> None:
         self._store = store
         self._uri = tracking_uri or store.url
         # A tracking server on another machine keeps files where it was told to.
-        remote = self._uri.startswith(("http://", "https://"))
-        with _sentences(self._uri):
-            self._runs = Runs(_mlflow(), self._uri, None if remote else store.artifacts)
+        artifacts = None if is_remote(self._uri) else store.artifacts
+        with _sentences(self._uri, store.url):
+            self._runs = Runs(_mlflow(), self._uri, artifacts, answered)
         self._checked = False
 
     def sync(self) -> Synced:
         """Write what is new; the first pass also finds what MLflow has lost."""
-        with _sentences(self._uri):
+        with _sentences(self._uri, self._store.url):
             comparisons = self._store.comparisons()
             protocols = {c.protocol.key: c.protocol for c in comparisons}
             if not self._checked:
@@ -143,8 +178,6 @@ class MlflowMirror:
                     self._runs.files(found.id, self._store.files_of_comparison(comparison.id))
 
     def _trial(self, pending: Unsynced, protocol: Protocol) -> int:
-        from harness.report.plots import color
-
         trial = pending.trial
         began = trial.started or trial.ended
         start = entries.milliseconds(began) if began else 0
@@ -165,14 +198,7 @@ class MlflowMirror:
             run.id,
             points,
             entries.parameters(trial, protocol) if run.fresh else {},
-            entries.tags(
-                trial,
-                protocol,
-                pending.comparisons,
-                context,
-                pending.info,
-                color(trial.method_name),
-            )
+            entries.tags(trial, protocol, pending.comparisons, context, pending.info)
             | entries.non_finite(measured, protocol.metric),
         )
         if run.fresh:
@@ -232,7 +258,7 @@ def _mlflow() -> ModuleType:
 
 
 @contextmanager
-def _sentences(uri: str) -> Iterator[None]:
+def _sentences(uri: str, store_url: str) -> Iterator[None]:
     """Raise `MlflowAway`, a sentence without password, for whatever MLflow reports."""
     try:
         yield
@@ -241,11 +267,8 @@ def _sentences(uri: str) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, _failures()):
             raise
-        reason = " ".join(hide_passwords(str(error)).split()) or type(error).__name__
-        raise MlflowAway(
-            f"MLflow at {hide_passwords(uri)} did not take everything: {reason[:300].rstrip('.')}. "
-            "bench's own tables are complete; `bench db sync` brings in the rest."
-        ) from error
+        reason = str(error).strip() or type(error).__name__
+        raise away(uri, reason, is_store=uri == store_url) from error
 
 
 def _failures() -> tuple[type[Exception], ...]:

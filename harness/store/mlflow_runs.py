@@ -7,7 +7,7 @@ deleted on MLflow's page, or MLflow's tables were made anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -39,12 +39,15 @@ class Runs:
     """The experiments and runs of one MLflow, each looked up once.
 
     `mlflow` is that module, handed in so that this file can be imported without it; `artifacts`
-    the folder for new experiments' files, where None leaves that to a tracking server.
+    the folder for new experiments' files, where None leaves that to a tracking server; `answered`
+    is called before the first call to MLflow and after every one that succeeds.
     """
 
-    def __init__(self, mlflow: Any, uri: str, artifacts: Path | None) -> None:
+    def __init__(
+        self, mlflow: Any, uri: str, artifacts: Path | None, answered: Callable[[], None]
+    ) -> None:
         self._entities = mlflow.entities
-        self._client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self._client = _Heard(mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri), answered)
         self._artifacts = artifacts
         self._experiments: dict[str, str] = {}
         self._known: dict[str, dict[str, list[Any]]] = {}
@@ -192,6 +195,24 @@ class Runs:
                 yield from self._artifacts_of(run, entry.path)
             else:
                 yield entry.path, entry.file_size
+
+
+class _Heard:
+    """MLflow's client, of whose every answer somebody is told."""
+
+    def __init__(self, client: Any, answered: Callable[[], None]) -> None:
+        self._client, self._answered = client, answered
+        answered()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            result = method(*arguments, **named)
+            self._answered()
+            return result
+
+        return call
 
 
 def _deleted(run: Any) -> bool:

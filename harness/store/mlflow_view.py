@@ -13,6 +13,8 @@ import zlib
 from typing import Any
 from urllib.parse import urlencode
 
+from harness.store.mlflow_colors import GROUP_TAG
+
 VIEW_KEY = "bench"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
 _OURS, _THEIRS, _SYSTEM = "bench-curves", "bench-model-metrics", "bench-system-metrics"
@@ -29,7 +31,6 @@ def view_tag(metric: str) -> str:
         "selectedColumns": [
             "tags.`bench.method`",
             "tags.`bench.seed`",
-            "tags.`bench.status`",
             f"metrics.`train_{short}`",
             f"metrics.`test_{short}`",
             "metrics.`gradients`",
@@ -38,14 +39,14 @@ def view_tag(metric: str) -> str:
         "runsHiddenMode": "SHOW_ALL",
         "groupBy": {
             "aggregateFunction": "average",
-            "groupByKeys": [{"mode": "tag", "groupByData": "bench.method"}],
+            "groupByKeys": [{"mode": "tag", "groupByData": GROUP_TAG}],
         },
         "useGroupedValuesInCharts": True,
         "compareRunCharts": [
             _chart(f"train_{short}"),
-            _chart(f"train_{short}", by="gradients"),
             _chart(f"train_{short}", by="seconds"),
             _chart(f"test_{short}"),
+            _chart(f"train_{short}", by="gradients"),
         ],
         "compareRunSections": [
             _section(_OURS, "Learning curves"),
@@ -81,6 +82,7 @@ def _section(uuid: str, name: str) -> dict[str, Any]:
         "uuid": uuid,
         "name": name,
         "display": uuid == _OURS,
+        "columns": 2 if uuid == _OURS else 3,
         "isReordered": False,
         "deleted": False,
         "isGenerated": uuid != _OURS,

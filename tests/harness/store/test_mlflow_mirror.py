@@ -18,8 +18,9 @@ from click.testing import CliRunner
 
 from harness.cli.db import command
 from harness.errors import Infrastructure
-from harness.records import Ledger, Measurement
+from harness.records import Certificate, Ledger, Measurement
 from harness.spec import Budget, MethodSpec, Protocol, TrialSpec
+from harness.store import mlflow_colors as colors
 from harness.store import mlflow_entries as entries
 from harness.store.mlflow_live import start_mirror
 from harness.store.mlflow_mirror import (
@@ -160,6 +161,50 @@ def test_every_trial_and_comparison_is_a_run(store: Store) -> None:
         "final_mean.nag": 0.25,
         "p.nag.hf": 0.03,
     }
+
+
+def test_what_a_trial_was_made_from_is_in_its_tags(store: Store) -> None:
+    made = Certificate("7" * 64, "8" * 64, "9" * 64, {"theta": 1}, "bench run --seed 7")
+    run = store.new_comparison(PROTOCOL, "run", "bench run")
+    train(store, begin(store, run, NAG, 7, certificate=made), 2)
+    sync(store)
+    found = {
+        trial.seed: dict(
+            rows(
+                store,
+                "SELECT key, value FROM tags WHERE run_uuid = ? AND key IN ('bench.theta', "
+                "'bench.method_source', 'bench.problem_source', 'bench.command')",
+                trial.mlflow_run_id,
+            )
+        )
+        for trial in store.trials()
+    }
+    assert found[7] == {
+        "bench.theta": "7" * 64,
+        "bench.method_source": "8" * 64,
+        "bench.problem_source": "9" * 64,
+        "bench.command": "bench run --seed 7",
+    }
+    # An earlier version of bench recorded none.
+    assert found[0] == {}
+
+
+def test_a_group_of_runs_has_their_colour(store: Store) -> None:
+    sync(store)
+    query = "SELECT value FROM tags WHERE key = ?"
+    # The names by which the page groups runs, and the colours that are on it.
+    groups = {value.strip(): value for (value,) in rows(store, query, "bench.optimizer")}
+    assert groups.keys() == {"nag", "hf"}
+    shown = {colors.color(label) for label in groups}
+    assert {value for (value,) in rows(store, query, "mlflow.runColor")} == shown
+    assert {colors._of_group(f"tag.bench.optimizer.{name}") for name in groups.values()} == shown
+    # As the page colours groups without blanks, which was seen there.
+    seen = {"sgd": "#445461", "nag": "#04867d", "hf": "#115026"}
+    for label, color in seen.items():
+        assert colors._of_group(f"tag.bench.method.{label}") == color
+    for label in ("nag[lr=0.01,mu_max=0.9]", "torch.optim.AdamW", "🚀" * 200):
+        name = f"tag.bench.optimizer.{colors.group(label)}"
+        assert colors._of_group(name) == colors.color(label)
 
 
 def test_points_lie_at_updates_and_training_time(store: Store) -> None:
@@ -312,7 +357,7 @@ def test_pictures_are_files_of_the_run_and_later_ones_follow(store: Store) -> No
     pictures = store.artifacts / "bench" / comparison.id
     (pictures / "curves").mkdir(parents=True)
     (pictures / "curves" / "updates.png").write_bytes(b"png")
-    rows_ = store.artifacts / "bench" / f"trial-{trial.id}"
+    rows_ = store.files_of_trial(trial.id)
     rows_.mkdir()
     (rows_ / "reconstructions.png").write_bytes(b"png")
     sync(store)
@@ -350,7 +395,7 @@ def test_the_first_page_is_the_newest_comparisons_prepared_view(store: Store) ->
 
 
 def test_a_server_that_is_away_is_a_sentence(store: Store) -> None:
-    with pytest.raises(MlflowAway, match="`bench db sync` brings in the rest") as told:
+    with pytest.raises(MlflowAway, match="cannot be reached.*brings in the rest") as told:
         sync(store, tracking_uri="http://me:secret@127.0.0.1:9")
     assert "secret" not in str(told.value)
     assert sync(store).runs == 5
@@ -459,6 +504,43 @@ def test_postgresql_takes_both_in_either_order(
         assert run
         history = mlflow.MlflowClient(store.url).get_metric_history(run, "train_loss")
         assert sorted(point.step for point in history) == [0, 10, 20, 30]
+        client = mlflow.MlflowClient(store.url)
+        client.delete_run(run)
+        assert sync(store) == Synced(0, 0)
+        assert client.get_run(run).info.lifecycle_stage == "active"
+
+
+@pytest.mark.slow
+def test_postgresql_keeps_as_few_points(
+    postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    monkeypatch.chdir(tmp_path)
+    with Store.open(postgres_url) as store:
+        protocol = replace(PROTOCOL, evaluations=1000)
+        spec = TrialSpec(protocol, NAG, 7)
+        run = store.new_comparison(protocol, "run", "bench run")
+        trial = store.begin(
+            run,
+            spec,
+            label="nag",
+            purpose="reported",
+            source_digest="5" * 64,
+            context=CONTEXT,
+            info={},
+            fleet_rows=1,
+            seconds_are="alone",
+            owner="test",
+        )
+        train(store, trial, 1001)
+        sync(store)
+        found = store.trial(trial).mlflow_run_id
+        assert found
+        history = mlflow.MlflowClient(store.url).get_metric_history(found, "train_loss")
+        steps = sorted(point.step for point in history)
+        assert 290 <= len(steps) == len(set(steps)) <= entries.POINTS
+        assert (steps[0], steps[-1]) == (0, 10_000)
 
 
 @pytest.mark.slow
@@ -495,7 +577,7 @@ def test_the_command_says_what_it_wrote(store: Store) -> None:
 
 
 def test_text_is_what_every_database_takes_and_a_cut_is_owned_up_to() -> None:
-    assert entries.text("a\0b\ud800", 10) == "a\ufffdb?"
+    assert entries.text("a\0b\ud800", 10) == "a\ufffdb\ufffd"
     assert entries.text("x" * 50, 40) == "x" * 17 + " … (cut: 50 characters)"
     assert entries.text("x" * 40, 40) == "x" * 40
 
