@@ -11,6 +11,8 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 INDEX ?=
+# Tests at a time, each on one thread.
+JOBS ?= 2
 
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check install --quiet
@@ -27,10 +29,10 @@ compare: $(RUN_STAMP)
 	$(VENV)/bin/bench compare --optimizers nag,hf
 
 test: $(TEST_STAMP)
-	$(VENV)/bin/python -m pytest -m "$(QUICK)"
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal -m "$(QUICK)"
 
 test-slow: $(TEST_STAMP)
-	$(VENV)/bin/python -m pytest -m "$(SLOW)"
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal -m "$(SLOW)"
 
 format: $(TEST_STAMP)
 	$(VENV)/bin/ruff format .

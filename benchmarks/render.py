@@ -96,15 +96,15 @@ def _each(figure: Mapping[str, Any]) -> list[str]:
 
 
 def _goal(figure: Mapping[str, Any]) -> str:
-    goal, ratio = figure["goal"], figure["ratio"]["median"]
+    goal, ratio, goals = figure["goal"], figure["ratio"]["median"], []
     if goal is not None and figure.get("unit"):
-        return f"≥ {goal:.3g}: {'yes' if ratio >= goal else 'no'}"
-    if goal is not None:
-        return f"≤ {goal:.3g}: {'yes' if ratio <= goal else 'no'}"
+        goals.append(f"≥ {goal:.3g}: {'yes' if ratio >= goal else 'no'}")
+    elif goal is not None:
+        goals.append(f"≤ {goal:.3g}: {'yes' if ratio <= goal else 'no'}")
     if figure["goal_seconds"] is not None:
         met = figure["seconds"] < figure["goal_seconds"]
-        return f"< {_seconds(figure['goal_seconds'])}: {'yes' if met else 'no'}"
-    return ""
+        goals.append(f"< {_seconds(figure['goal_seconds'])}: {'yes' if met else 'no'}")
+    return "; ".join(goals)
 
 
 SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
@@ -116,6 +116,7 @@ SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "hf_rows": section,
     "recording": section,
     "start": section,
+    "store": section,
     "ranks": section,
     "momentum_cuda": section,
     "mnist_cuda": section,

@@ -30,6 +30,7 @@ PARTS = {
     "hf_rows": "hf_rows",
     "recording": "recording",
     "start": "start",
+    "store": "store",
     "ranks": "ranks",
     "momentum": "momentum",
     "mnist": "mnist_fleet",

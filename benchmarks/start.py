@@ -25,7 +25,7 @@ def measure(smoke: bool, device: torch.device) -> Part:
     """Time fresh processes."""
     torch.set_num_threads(1)
     candidates = {
-        name: Timed(lambda arguments=arguments: _run(arguments))  # type: ignore[misc]
+        name: Timed(lambda arguments=arguments: run_python(arguments))  # type: ignore[misc]
         for name, arguments in COMMANDS.items()
     }
     seconds = interleaved(candidates, 3 if smoke else 40)
@@ -43,5 +43,6 @@ def measure(smoke: bool, device: torch.device) -> Part:
     )
 
 
-def _run(arguments: list[str]) -> None:
+def run_python(arguments: list[str]) -> None:
+    """Run a Python process to its end."""
     subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, capture_output=True)

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
@@ -41,7 +41,7 @@ def measure(smoke: bool) -> dict[str, Any]:
     """
     workers, rounds, seconds = ((1, 2), 1, 0.1) if smoke else ((1, 4, 16), 3, 0.7)
     found = {}
-    for name, place in (("SQLite", _sqlite), ("PostgreSQL", _postgresql)):
+    for name, place in PLACES.items():
         with place() as url:
             if url is not None:
                 found[name] = _reached(url, workers, rounds, seconds)
@@ -102,13 +102,14 @@ def _worker(url: str, comparison: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextmanager
-def _sqlite() -> Iterator[str]:
+def sqlite() -> Iterator[str]:
+    """Yield the URL of a store in a folder of its own."""
     with TemporaryDirectory() as folder:
         yield f"sqlite:///{Path(folder) / 'bench.db'}"
 
 
 @contextmanager
-def _postgresql() -> Iterator[str | None]:
+def postgresql() -> Iterator[str | None]:
     """Yield the URL of a new database on the server that the environment names, if it does."""
     server = os.environ.get(POSTGRES)
     if server is None:
@@ -126,6 +127,11 @@ def _postgresql() -> Iterator[str | None]:
         engine.dispose()
 
 
+PLACES: Mapping[str, Callable[[], AbstractContextManager[str | None]]] = {
+    "SQLite": sqlite,
+    "PostgreSQL": postgresql,
+}
+"""What keeps a store → a place for one of the benchmark's own; None where there is none."""
 PROTOCOL = Protocol(
     problem="curves",
     parameters={},

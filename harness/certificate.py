@@ -8,6 +8,7 @@ import json
 from jaxtyping import Float
 from torch import Tensor
 
+from harness.passwords import hide_passwords
 from harness.plan import source_of_method, source_of_problem
 from harness.planning import Trial
 from harness.records import Certificate
@@ -25,7 +26,7 @@ def certify(
         method_source=source_of_method(trial),
         problem_source=source_of_problem(problem),
         seeds=seed_plan(trial.spec.seed),
-        command=command,
+        command=hide_passwords(command),
     )
 
 

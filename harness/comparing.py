@@ -15,9 +15,10 @@ from harness.analysis.summary import summarize
 from harness.errors import Infrastructure, Usage
 from harness.launch import Run
 from harness.paper.published import published_value
+from harness.passwords import hidden
 from harness.pictures import SHOWN, shown_cases
 from harness.plan import Plan, see_unchanged, versions
-from harness.planning import Candidate, Trial, labelled, trials
+from harness.planning import Candidate, Purpose, Trial, labelled, trials
 from harness.records import TrialRecord
 from harness.report.files import write_files
 from harness.request import Prepared, Request, announce, check_ranks, prepare, reproduce, say
@@ -53,8 +54,8 @@ def run_one(request: Request, seed: int) -> dict[str, Any] | None:
 
     None after a dry run, and where it was planned for others to run.
     """
-    if not 0 <= seed < TUNING_SEEDS_FROM:
-        raise Usage(f"--seed {seed}: allowed are whole numbers from 0 to {TUNING_SEEDS_FROM - 1}.")
+    if not 0 <= seed < MOST_SEEDS:
+        raise Usage(f"--seed {seed}: allowed are whole numbers from 0 to 2^53 - 1.")
     if len(split(request.optimizers)) != 1:
         raise Usage("`bench run` runs one optimizer; `bench compare` runs several.")
     request = replace(request, seeds=1)
@@ -84,6 +85,10 @@ def resume(plan: Plan, comparison_id: str) -> dict[str, Any] | None:
         if plan.kind == "tuning":
             return _finish(runs, *_tune(runs, prepared, run))
         return _finish(runs, run, plan)
+
+
+MOST_SEEDS = 2**53
+"""Canonical JSON has no larger whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +138,12 @@ def _candidates(prepared: Prepared, chosen: Sequence[int]) -> list[Candidate]:
 
 
 def _planned(prepared: Prepared, plan: Plan) -> list[Trial]:
-    seeds = range(prepared.seeds) if plan.seed is None else [plan.seed]
-    return trials(_candidates(prepared, plan.chosen or []), prepared.protocol, seeds, "reported")
+    candidates, protocol = _candidates(prepared, plan.chosen or []), prepared.protocol
+    if plan.seed is None:
+        return trials(candidates, protocol, range(prepared.seeds), "reported")
+    # A trial of a tuning that is made again is no more reported than it was there.
+    purpose: Purpose = "tuning" if plan.seed >= TUNING_SEEDS_FROM else "reported"
+    return trials(candidates, protocol, [plan.seed], purpose)
 
 
 def _finish(runs: Runs, run: Run, plan: Plan) -> dict[str, Any]:
@@ -145,9 +154,10 @@ def _finish(runs: Runs, run: Run, plan: Plan) -> dict[str, Any]:
     efforts = dict(zip(labels, plan.efforts, strict=False))
     with runs.finishing(run) as summary:
         ids = runs.execute(run, plan, planned)
-        # A trial on record bears the label that it had in the comparison it was run for.
+        # A trial on record bears the label that it had in the comparison it was run for; in the
+        # result of a single run it is shown whatever its seed is for.
         recorded = [
-            replace(run.store.trial(trial_id), method=trial.candidate.label)
+            replace(run.store.trial(trial_id), method=trial.candidate.label, purpose="reported")
             for trial_id, trial in zip(ids, planned, strict=True)
         ]
         measurements = run.store.measurements(ids)
@@ -162,6 +172,7 @@ def _finish(runs: Runs, run: Run, plan: Plan) -> dict[str, Any]:
             published=published_value,
             tuning=efforts,
             reproduce=plan.command,
+            contexts=run.store.contexts({trial.context_digest for trial in recorded}),
         )
         if runs.request.claim is not None:
             summary["claim"] = dict(runs.request.claim)
@@ -191,7 +202,7 @@ def _tune(runs: Runs, prepared: Prepared, run: Run | None = None) -> tuple[Run, 
     plan = Plan(
         request=runs.request,
         kind="tuning",
-        command=shlex.join(["bench", *sys.argv[1:]]),
+        command=shlex.join(["bench", *hidden(sys.argv[1:])]),
         argv=list(sys.argv),
         data=prepared.protocol.data_digest,
         versions=versions(),

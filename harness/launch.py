@@ -33,6 +33,7 @@ from harness.store.context import info
 from harness.store.owner import this_process
 from harness.store.results import Store
 from harness.store.writer import Recorder
+from harness.texts import visible
 from models.problem import Data, Problem
 
 
@@ -323,7 +324,7 @@ class Run:
     def _picture(self, trial: Trial, trial_id: int, outcome: Outcome, last: Measurement) -> None:
         originals, seed = shown_cases(self.data), trial.spec.seed
         if originals is not None:
-            label = f"{trial.candidate.label} s{seed}\n{both_errors(last)}"
+            label = f"{visible(trial.candidate.label)} s{seed}\n{both_errors(last)}"
             folder = self.store.files_of_trial(trial_id)
             reconstruct(self.problem, self.tensors, originals, seed, outcome.theta, label, folder)
 

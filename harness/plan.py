@@ -17,14 +17,14 @@ from typing import Any, Literal, get_args
 import torch
 
 from harness.errors import Infrastructure, Usage
+from harness.passwords import hidden, hide_passwords
 from harness.planning import Candidate, Purpose, Trial
 from harness.request import Mode, Prepared, Request
 from harness.spec import Protocol, TrialSpec, key_of
 from harness.store.context import source_digest
-from harness.store.failures import hide_passwords
 from models.problem import Problem
 
-HERE = ("store", "dry_run", "plan")
+HERE = ("store", "dry_run", "plan", "tracking_uri")
 """What a request says of the command that was given, and not of what is to be run."""
 
 
@@ -54,7 +54,7 @@ class Plan:
         for name in HERE:
             del plain["request"][name]
         plain["command"] = hide_passwords(self.command)
-        plain["argv"] = [hide_passwords(argument) for argument in self.argv]
+        plain["argv"] = hidden(self.argv)
         return plain
 
     @classmethod

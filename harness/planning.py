@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from typing import Literal, TypeVar
 
@@ -22,6 +22,8 @@ from optim.text import Written
 Purpose = Literal["reported", "tuning"]
 T = TypeVar("T")
 
+LABEL_LENGTH = 200
+"""Of what a method is called in tables and pictures; its name is recorded whole beside it."""
 CPU_ROWS = 16
 CPU_OPERATIONS = 1.2e8
 """On a CPU rows go together, at most so many, where a gradient takes at most so many floating-point
@@ -95,7 +97,11 @@ def methods(written: Written, problem: Problem, budget: Budget, device: str) -> 
 
 
 def labelled(chosen: Sequence[Method]) -> list[Candidate]:
-    """Label methods by name, and where a name occurs twice by what tells them apart."""
+    """Label methods by name, and where a name occurs twice by what tells them apart.
+
+    A label has LABEL_LENGTH characters at most; a longer one is cut and ends in digits of the
+    method's key. Usage for a name or value that not every database can store.
+    """
     labels = [method.name for method in chosen]
     for name in [name for name, count in Counter(labels).items() if count > 1]:
         same = [i for i, method in enumerate(chosen) if method.name == name]
@@ -111,7 +117,14 @@ def labelled(chosen: Sequence[Method]) -> list[Candidate]:
             f"--optimizers: {twice} is there twice, with the same hyperparameters. (A class of "
             "your own needs a `name` of its own.)"
         )
-    return [Candidate(m, label) for m, label in zip(chosen, labels, strict=True)]
+    return [_short(Candidate(m, label)) for m, label in zip(chosen, labels, strict=True)]
+
+
+def _short(candidate: Candidate) -> Candidate:
+    key = candidate.spec.key
+    if len(candidate.label) <= LABEL_LENGTH:
+        return candidate
+    return replace(candidate, label=f"{candidate.label[: LABEL_LENGTH - 10]}…~{key[:8]}")
 
 
 def _differing(same: Sequence[Method]) -> list[str]:

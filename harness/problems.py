@@ -17,7 +17,17 @@ GROUP = "bench.problems"
 
 def names() -> list[str]:
     """Return the names of all problems that need no module or file to be named."""
-    return [*PROBLEMS, *sorted(point.name for point in entry_points(group=GROUP))]
+    return [*PROBLEMS, *installed()]
+
+
+def installed() -> dict[str, str]:
+    """Return the names that installed packages add, each with its package; none is loaded."""
+    return {n: of for n, of in plugins.installed(GROUP).items() if n not in PROBLEMS}
+
+
+def is_built_in(name: str) -> bool:
+    """Say whether `name` is bench's own, so that finding it runs nobody else's code."""
+    return name in PROBLEMS
 
 
 def resolve(text: str, preset: str) -> Problem:

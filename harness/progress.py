@@ -12,6 +12,7 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 from harness.fleet import Progress
+from harness.texts import shortened, visible
 
 
 class Bars:
@@ -20,7 +21,7 @@ class Bars:
     def __init__(self) -> None:
         self._shown = sys.stderr.isatty()
         self._rich = RichProgress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f} %  loss {task.fields[loss]}"),
             TextColumn("{task.fields[rate]}"),
@@ -38,7 +39,7 @@ class Bars:
         if not self._rich.tasks:
             self._rich.start()
         bar = self._rich.add_task(
-            f"[{number}/{total}] {label}".replace("[", "\\["), total=1.0, loss="–", rate=""
+            f"[{number}/{total}] {visible(shortened(label, 60))}", total=1.0, loss="–", rate=""
         )
         try:
             yield partial(self._update, bar)

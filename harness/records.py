@@ -13,7 +13,7 @@ Status = Literal["planned", "running", "budget", "diverged", "failed", "interrup
 FleetStatus = Literal["planned", "running", "ended", "failed"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """What a trial has spent so far, in several currencies at once."""
 
@@ -31,7 +31,7 @@ class Ledger:
     """Bytes: of the device where there is one, else of the process."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """One evaluation of a trial, on the whole training set and the whole test set."""
 

@@ -22,6 +22,7 @@ from harness.planning import Candidate, Trial, labelled, methods, protocol_of
 from harness.seeds import TUNING_SEEDS_FROM
 from harness.spec import CURRENCIES, Budget, Protocol, with_parameters
 from harness.store.opening import read_url
+from harness.texts import shortened, visible
 from models.problem import Data, DataError, Problem
 from optim.hyperparameters import nearest
 from optim.text import Written, parse, split
@@ -56,6 +57,8 @@ class Request:
     tune_seeds: int = 2
     claim: Mapping[str, Any] | None = None
     """The rule that a comparison is part of: claim, version and digest, kept with its result."""
+    tracking_uri: str | None = None
+    """The MLflow that results are copied to; None: the one in the store's own database."""
 
 
 @dataclass
@@ -239,7 +242,8 @@ def announce(prepared: Prepared, seed: int | None = None) -> None:
             say(f"  {written.name}: {len(points)} points to tune over.")
             continue
         source = _origin(problem, written.name, points[0].hyperparameters)
-        say(f"  {Candidate(points[0], '').spec.text}" + (f"  ({source})" if source else ""))
+        text = shortened(visible(Candidate(points[0], "").spec.text), 400)
+        say(f"  {text}" + (f"  ({source})" if source else ""))
 
 
 def _origin(problem: Problem, method: str, used: Mapping[str, Any]) -> str | None:
@@ -256,7 +260,7 @@ def _count(number: int, what: str) -> str:
 
 def say(sentence: str) -> None:
     """Tell the person something that is not the result."""
-    click.echo(sentence, err=True)
+    click.echo(visible(sentence, but="\n"), err=True)
 
 
 def _check_tune(tune: str) -> None:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from harness import comparing
+from harness import comparing, problems
 from harness.errors import BenchError, Infrastructure, LeaseLost, Usage
 from harness.interrupt import Interrupted, signals
 from harness.launch import Run, run_of
 from harness.plan import Plan, see_unchanged
 from harness.records import FleetRecord
-from harness.request import check_ranks, prepare, say
+from harness.request import Request, check_ranks, prepare, say
 from harness.store.owner import this_process
 from harness.store.results import Store
 from harness.store.writer import Recorder
+from optim import registry
 from optim.hyperparameters import Unavailable, UsageError
+from optim.text import parse, split
 
 LOOK_SECONDS = 2.0
 """Between two looks of a worker that has nothing to do."""
@@ -31,9 +36,16 @@ def resume(
     nproc_per_node: int | None,
     data_dir: str | None,
     no_mlflow: bool,
+    plugins: Collection[str] = (),
+    tracking_uri: str | None = None,
 ) -> dict[str, Any] | None:
-    """Go on with a comparison, or with the newest unfinished one; return its summary."""
+    """Go on with a comparison, or with the newest unfinished one; return its summary.
+
+    Who names a comparison has whatever it names loaded. The newest one may be anybody's, so of
+    what is not built in it may name `plugins` alone: Usage says what else it names.
+    """
     with Store.open(store_url, create=False) as store:
+        newest = None
         if comparison is None:
             unfinished = store.unfinished()
             if not unfinished:
@@ -41,14 +53,21 @@ def resume(
                     f"There is no comparison in {store.shown_url} that could be resumed: all are "
                     "done, or are being run."
                 )
-            comparison = unfinished[0].id
+            comparison = newest = unfinished[0].id
         id = store.comparison(comparison).id
         plan = plan_of(store, id)
+        if newest is not None and (others := not_named(plan.request, plugins)):
+            raise Usage(
+                f"Comparison {id}, the newest that is unfinished, uses {others[0]}, which is not "
+                f"built in and is loaded only when you ask for it: bench resume {id}, or --plugin "
+                f"{others[0]}."
+            )
         waiting = any(fleet.status != "ended" for fleet in store.fleets(id))
     threads = plan.request.threads
     request = replace(
         plan.request,
         no_mlflow=no_mlflow,
+        tracking_uri=tracking_uri,
         data_dir=data_dir or plan.request.data_dir,
         nproc_per_node=nproc_per_node or plan.request.nproc_per_node,
         # How many a fleet has is in its plan; this is for what is planned from here on.
@@ -64,7 +83,8 @@ def resume(
 def plan_of(store: Store, id: str) -> Plan:
     """Return how a comparison was asked for; Usage where another version of bench entered it."""
     found = store.plan(id)
-    if found is not None:
+    # An id is part of the names of files, and somebody else may have written the row.
+    if found is not None and re.fullmatch("[0-9a-f]{8}", id):
         # A plan with other fields is another version's.
         with suppress(KeyError, TypeError):
             return Plan.from_dict(found.body, store.url)
@@ -74,11 +94,34 @@ def plan_of(store: Store, id: str) -> Plan:
     )
 
 
-class Worker:
-    """Leases fleets of any comparison that is open to workers, and trains them."""
+def not_named(request: Request, plugins: Collection[str]) -> list[str]:
+    """Return the methods and the problem of a request that are neither built in nor `plugins`.
 
-    def __init__(self, store: Store, interrupted: Interrupted, data_dir: str | None) -> None:
+    Nothing is imported for it: a plan names modules and files, and whoever can write to its
+    store has written that.
+    """
+    methods = [parse(text).name for text in split(request.optimizers)]
+    problem = parse(request.problem).name
+    own = [name for name in methods if not registry.is_built_in(name)]
+    own += [] if problems.is_built_in(problem) else [problem]
+    return [name for name in dict.fromkeys(own) if name not in plugins]
+
+
+class Worker:
+    """Leases fleets of any comparison that is open to workers, and trains them.
+
+    Of what is not built in it loads `plugins` alone, which its user has named.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        interrupted: Interrupted,
+        data_dir: str | None,
+        plugins: Collection[str] = (),
+    ) -> None:
         self._store, self._interrupted, self._data_dir = store, interrupted, data_dir
+        self._plugins = plugins
         self.refused: set[str] = set()
         """Comparisons that cannot be trained here."""
         self._id: str | None = None
@@ -120,7 +163,7 @@ class Worker:
                 raise
             self.refused.add(leased.comparison_id)
             which = f"Comparison {leased.comparison_id}"
-            say(f"{which} cannot be trained here, and is left out: {error}")
+            say(f"{which} cannot be trained here, and is left out: {str(error).rstrip('.')}.")
             return False
         try:
             run.train(leased, recorder, lambda progress: None)
@@ -138,11 +181,17 @@ class Worker:
         # One comparison's data at a time.
         self._close()
         id = self._id = leased.comparison_id
+        plan = plan_of(self._store, id)
+        if others := not_named(plan.request, self._plugins):
+            flags = " ".join(f"--plugin {shlex.quote(name)}" for name in others)
+            raise Usage(
+                f"it uses {' and '.join(others)}, which a worker loads only when it is started "
+                f"with {flags}"
+            )
         spool = self._store.artifacts.parent / "spool"
         self._recorder = Recorder(self._store, spool, say, owner=this_process())
         # Data may take longer to make than a lease lasts without a heartbeat.
         self._recorder.hold(leased.id)
-        plan = plan_of(self._store, id)
         data_dir = self._data_dir or plan.request.data_dir
         prepared = prepare(replace(plan.request, threads=None, data_dir=data_dir))
         see_unchanged(plan, prepared)
@@ -157,10 +206,12 @@ class Worker:
         self._id = self._run = self._recorder = None
 
 
-def work(store_url: str, exit_when_empty: bool, data_dir: str | None) -> int:
+def work(
+    store_url: str, exit_when_empty: bool, data_dir: str | None, plugins: Collection[str] = ()
+) -> int:
     """Be a worker on a store; return the exit code."""
     with signals() as interrupted, Store.open(store_url, create=False) as store:
-        worker = Worker(store, interrupted, data_dir)
+        worker = Worker(store, interrupted, data_dir, plugins)
         trained = worker.work(exit_when_empty)
         fleets = f"{trained} fleet" + ("" if trained == 1 else "s")
         if interrupted:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import rfc8785
 
 from harness.errors import Usage
+from harness.texts import is_storable, shortened, visible
 
 PROTOCOL_VERSION = 1
 
@@ -21,8 +22,14 @@ Precision = Literal["fp32", "tf32", "fp64"]
 def canonical(value: Any) -> str:
     """Return the canonical JSON (RFC 8785) of plain values: 1.0 and 1, 1e-2 and 0.01 are one.
 
-    Usage for a number that JSON cannot carry exactly: 2⁵³ and beyond, or not finite.
+    Usage for a number that JSON cannot carry exactly, 2⁵³ and beyond or not finite, and for a text
+    that not every database can store.
     """
+    if (text := _unstorable(value)) is not None:
+        raise Usage(
+            f"{visible(shortened(text, 60))}: what a trial is recorded under holds no NUL, and no "
+            "half of a surrogate pair, which databases cannot store. Choose another name or value."
+        )
     try:
         return rfc8785.dumps(value).decode()
     except (rfc8785.IntegerDomainError, rfc8785.FloatDomainError) as error:
@@ -135,6 +142,17 @@ class TrialSpec:
                 "seed": self.seed,
             }
         )
+
+
+def _unstorable(value: Any) -> str | None:
+    """Return the first text among plain values that not every database can store."""
+    if isinstance(value, str):
+        return None if is_storable(value) else value
+    if isinstance(value, Mapping):
+        value = (each for pair in value.items() for each in pair)
+    elif not isinstance(value, list | tuple):
+        return None
+    return next((found for each in value if (found := _unstorable(each)) is not None), None)
 
 
 def _plain(value: Any) -> str:

@@ -23,6 +23,7 @@ from harness.errors import BenchError, Infrastructure, Usage
 from harness.fleet import Progress
 from harness.interrupt import Interrupted, signals
 from harness.launch import Run, follow, run_of
+from harness.passwords import secrets_of, without
 from harness.plan import PlanFile, changed, see_unchanged, sources_of, versions
 from harness.ranks import Ranks
 from harness.request import Prepared, machine_of, prepare
@@ -193,8 +194,9 @@ if __name__ == "__main__":
             code = error.exit_code if isinstance(error, BenchError) else Usage.exit_code
         tell(Wrong(str(error), code))
     except Exception as error:
-        traceback.print_exc()
-        tell(Wrong(f"{type(error).__name__}: {error}", code))
+        secrets = secrets_of(os.environ.get("BENCH_STORE", ""))
+        sys.stderr.write(without(traceback.format_exc(), secrets))
+        tell(Wrong(without(f"{type(error).__name__}: {error}", secrets), code))
     with suppress(OSError):
         sys.stderr.flush()
     # Threads of the libraries may wait for ranks that are gone.

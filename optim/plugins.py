@@ -9,7 +9,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,6 +32,12 @@ def load(name: str) -> Any:
         raise UsageError(
             f"{name!r}: {where} has no {attribute!r}{nearest(attribute, vars(module))}"
         ) from None
+
+
+def installed(group: str) -> dict[str, str]:
+    """Return the entry points of a group by name, each with its package; none is loaded."""
+    points = sorted(entry_points(group=group), key=lambda point: point.name)
+    return {p.name: p.dist.name if p.dist else "an unknown package" for p in points}
 
 
 def load_point(point: EntryPoint) -> Any:

@@ -31,8 +31,17 @@ OF_AN_INSTANCE = ("backend", "hyperparameters", "cost_of_a_step", "fleet_key")
 
 def names() -> list[str]:
     """Return the names of all methods that need no module or file to be named."""
-    installed = {point.name for point in entry_points(group=GROUP)}
-    return [*BUILT_IN, *sorted(installed - BUILT_IN.keys())]
+    return [*BUILT_IN, *installed()]
+
+
+def installed() -> dict[str, str]:
+    """Return the names that installed packages add, each with its package; none is loaded."""
+    return {n: of for n, of in plugins.installed(GROUP).items() if n not in BUILT_IN}
+
+
+def is_built_in(name: str) -> bool:
+    """Say whether `name` is bench's own or torch's, so that finding it runs nobody else's code."""
+    return name in BUILT_IN or (name.startswith(TORCH_PREFIX) and not plugins.is_plugin(name))
 
 
 def find(name: str) -> Any:

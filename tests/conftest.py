@@ -7,14 +7,22 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
 NEEDS = {"data_dir": "data", "postgres_url": "postgres", "chromium": "browser"}
 """Fixtures that a machine may be unable to provide, and the marker of tests that use them."""
+
+PLACES: dict[str, Callable[[], object]] = {
+    "data": lambda: os.environ.get("BENCH_DATA_DIR"),
+    "postgres": lambda: _without_password(os.environ["BENCH_TEST_POSTGRES_URL"]),
+    "browser": lambda: shutil.which("chromium"),
+}
+"""Marker → what its tests ran on, without password."""
 
 KEPT = ("BENCH_DATA_DIR", "BENCH_TEST_POSTGRES_URL", "BENCH_SKIPS_FILE")
 
@@ -56,16 +64,49 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 def _record(report: pytest.TestReport | pytest.CollectReport, markers: list[str]) -> None:
     if file := os.environ.get("BENCH_SKIPS_FILE"):
-        where = report.longrepr
-        reason = str(where[2]) if isinstance(where, tuple) else str(where)
         line = {
             "test": report.nodeid,
             "when": report.when,
-            "reason": reason.removeprefix("Skipped: "),
+            "reason": _reason(report),
             "markers": markers,
         }
         with open(file, "a") as record:
             record.write(json.dumps(line) + "\n")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which tests that need something of the machine have run, and on what, or why not."""
+    terminalreporter.section("what the machine must have")
+    for marker in NEEDS.values():
+        terminalreporter.write_line(f"{marker}: {_told(marker, terminalreporter.stats)}")
+
+
+def _told(marker: str, stats: Mapping[str, Sequence[Any]]) -> str:
+    def of(*outcomes: str) -> list[Any]:
+        found = (each for name in outcomes for each in stats.get(name, ()))
+        return [each for each in found if marker in each.keywords]
+
+    ran, skipped, others = of("passed", "failed", "error"), of("skipped"), of("deselected")
+    told = []
+    if ran:
+        told.append(f"ran: {len({each.nodeid for each in ran})}, on {PLACES[marker]()}")
+    if skipped:
+        told.append(f"skipped: {len(skipped)}, since {_reason(skipped[0])}")
+    if others:
+        told.append(f"not selected: {len(others)}")
+    return "; ".join(told) or "no test needs it"
+
+
+def _without_password(url: str) -> str:
+    # Not before the person's settings are forgotten.
+    from harness.store.failures import shown
+
+    return shown(make_url(url))
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    where = report.longrepr
+    return (str(where[2]) if isinstance(where, tuple) else str(where)).removeprefix("Skipped: ")
 
 
 @pytest.fixture(scope="session", autouse=True)

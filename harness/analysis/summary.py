@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.analysis import statistics
+from harness.analysis.differences import differences
 from harness.analysis.targets import TimeToTarget, time_to_target
 from harness.analysis.verdict import Pair, verdicts
 from harness.paper.published import NOTE
@@ -38,12 +39,14 @@ def summarize(
     published: Published,
     tuning: Mapping[str, Mapping[str, Any]] | None = None,
     reproduce: str,
+    contexts: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Return the comparison of the reported trials as a dictionary that is valid JSON.
 
     `measurements` is by trial id, in the order in which they were taken. Of several
     attempts at one trial the last counts. `targets` are the problem's; the first is the
     one of `time_to_target`. `margin` is a difference of logarithms where `log_scale`.
+    `contexts` are by digest; with them it is said what differs.
     Figures that are missing or not finite are None. Methods are in order of appearance.
     """
     latest = {
@@ -83,7 +86,7 @@ def summarize(
         "scale": "log" if log_scale else "plain",
         "targets": [float(target) for target in targets],
         "published_note": NOTE if any(r["published"] is not None for r in rows) else None,
-        "notes": _notes(by_method, one_context),
+        "notes": _notes(by_method, contexts or {}),
         "reproduce": reproduce,
     }
 
@@ -102,7 +105,7 @@ def _method(
     curves = [measurements.get(t.id, ()) for t in ended]
     times = [time_to_target(curves, target, protocol.direction) for target in targets]
     times = times or [TimeToTarget(math.nan, 0, len(ended), None, None)]
-    alone = one_context and all(t.seconds_are == "alone" for t in ended)
+    alone = one_context and all(t.seconds_are == "alone" and t.fleet_rows == 1 for t in ended)
     train = [_outcome(t, t.train_metric) for t in ended]
     test = [_outcome(t, t.test_metric) for t in ended]
     return {
@@ -178,7 +181,9 @@ def _time(time: TimeToTarget) -> dict[str, Any]:
     return plain | {"target": _number(time.target)}
 
 
-def _notes(by_method: Mapping[str, Sequence[TrialRecord]], one_context: bool) -> list[str]:
+def _notes(
+    by_method: Mapping[str, Sequence[TrialRecord]], contexts: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
     notes = []
     for method, trials in by_method.items():
         count = Counter(t.status for t in trials)
@@ -195,14 +200,8 @@ def _notes(by_method: Mapping[str, Sequence[TrialRecord]], one_context: bool) ->
         for reason, stopped in Counter(t.reason for t in trials if t.status == "budget").items():
             if reason:
                 notes.append(f"{method}: {stopped} of {len(trials)} trials ended early: {reason}")
-        if len({t.source_digest for t in trials}) > 1:
-            notes.append(f"{method}: its trials ran from different sources of method or problem.")
-    if not one_context:
-        notes.append(
-            "The trials ran in different contexts (device, driver, versions or threads): "
-            "seconds are not ranked."
-        )
-    return notes
+    ended = {m: [t for t in ts if t.status in ENDED] for m, ts in by_method.items()}
+    return notes + differences(ended, contexts)
 
 
 def _plain(pair: Pair) -> dict[str, Any]:

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-import click
+from typing import TYPE_CHECKING, Any
 
-from harness.cli.options import store_url
+import click
+from click.core import ParameterSource
+
+from harness.cli.options import allow_option, store_url
 from harness.cli.run_options import run_options
+from harness.errors import Usage
+
+if TYPE_CHECKING:
+    from harness.request import Request
+
+RECORDED = ("recorded", "allow", "json_path", "store", "no_mlflow", "tracking_uri")
+"""What may be given where recorded comparisons are compared, and nothing is run."""
 
 
 @click.command(
     "compare",
-    epilog="Example: bench compare --optimizers 'nag,hf,sgd[lr=0.05]' --problem curves --seeds 6",
+    epilog="Example: bench compare --optimizers 'nag,hf,sgd[lr=0.05]' --problem curves --seeds 6   "
+    "or, of what is recorded: bench compare 3f2a9b1c 77aa0011",
 )
+@click.argument("recorded", nargs=-1, metavar="[ID ID]...")
 @click.option(
     "--optimizers",
-    required=True,
     metavar="LIST",
     help="Names with optional values: 'nag,hf[lam=10],nag[lr=0.01|0.05]'; a|b is a grid.",
 )
@@ -39,14 +50,68 @@ from harness.cli.run_options import run_options
     metavar="N",
     help="Seeds on which every point is tried; the one whose worst seed is best is chosen.",
 )
+@allow_option
 @run_options
-def command(json_path: str | None, store: str | None, **settings: object) -> None:
-    """Compare optimizers on a problem, with a verdict for every pair."""
+@click.pass_context
+def command(
+    ctx: click.Context,
+    recorded: tuple[str, ...],
+    optimizers: str | None,
+    allow: tuple[str, ...],
+    json_path: str | None,
+    store: str | None,
+    **settings: object,
+) -> None:
+    """Compare optimizers on a problem, with a verdict for every pair.
+
+    With IDs of recorded comparisons nothing is run: what they recorded is compared as one.
+    """
     from harness.cli.output import show_result
     from harness.comparing import compare
     from harness.request import Request
 
-    request = Request(store=store_url(store), **settings)  # type: ignore[arg-type]
-    summary = compare(request)
+    _check(ctx, recorded, optimizers, allow)
+    request = Request(
+        optimizers=optimizers or "",
+        store=store_url(store),
+        **settings,  # type: ignore[arg-type]
+    )
+    summary = _recorded(request, recorded, allow) if recorded else compare(request)
     if summary is not None:
         show_result(summary, json_path)
+
+
+def _check(
+    ctx: click.Context, recorded: tuple[str, ...], optimizers: str | None, allow: tuple[str, ...]
+) -> None:
+    """Refuse what says nothing about what is asked for."""
+    if not recorded and optimizers is None:
+        raise Usage(
+            "Give --optimizers, as in --optimizers nag,hf, to run a comparison, or the IDs of "
+            "recorded ones (`bench list comparisons`) to compare these."
+        )
+    if not recorded and allow:
+        raise Usage(
+            "--allow is for recorded comparisons, as in `bench compare ID ID --allow "
+            f"{allow[0]}`: trials of one command have one protocol."
+        )
+    given = [
+        parameter.opts[0]
+        for parameter in ctx.command.params
+        if parameter.name not in RECORDED
+        and ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]
+    if recorded and given:
+        raise Usage(
+            f"{', '.join(given)}: {' and '.join(recorded)} are compared as they were recorded, "
+            "and nothing is run. Leave out one or the other."
+        )
+
+
+def _recorded(request: Request, ids: tuple[str, ...], allow: tuple[str, ...]) -> dict[str, Any]:
+    from harness.joining import compare_recorded
+    from harness.session import mirrored
+    from harness.store.results import Store
+
+    with Store.open(request.store, create=False) as store, mirrored(request):
+        return compare_recorded(store, ids, allow)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 import os
 import sys
-from typing import NoReturn
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import click
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from harness.report.table import number
+from harness.texts import visible
 
 UNFOLDED = 1000
 """Columns in which every row of a list stays on one line, for grep and awk."""
@@ -26,11 +29,25 @@ class _Stdout(Console):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise click.exceptions.Exit(0)
 
+    def render_str(self, text: str, **given: Any) -> Text:
+        """Return a text in which nothing is left that a terminal would act on."""
+        return super().render_str(visible(text, but="\n"), **given)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Render anything, what was made `Text` elsewhere too, without what a terminal acts on."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield segment._replace(text=visible(segment.text, but="\n"))
+
 
 def console(piped: int) -> Console:
     """Return a console on stdout that is `piped` columns wide where that is no terminal."""
     width = None if sys.stdout.isatty() else piped
-    return _Stdout(width=width, highlight=False, markup=False)
+    return _Stdout(width=width, highlight=False, markup=False, emoji=False)
 
 
 def table(*heads: str, whole: tuple[str, ...] = (), right: tuple[str, ...] = ()) -> Table:
@@ -47,12 +64,12 @@ def table(*heads: str, whole: tuple[str, ...] = (), right: tuple[str, ...] = ())
 
 
 def add(to: Table, *cells: object) -> None:
-    """Add a row; what is not to be rendered already is shown as it is, brackets and all."""
+    """Add a row; what is not `Text` already is shown as it is, on a line, brackets and all."""
     to.add_row(*(_cell(cell) for cell in cells))
 
 
 def _cell(cell: object) -> RenderableType:
-    return cell if isinstance(cell, Text) else Text(str(cell))
+    return cell if isinstance(cell, Text) else Text(visible(str(cell)))
 
 
 def figure(value: float | None) -> str:

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import store_option, store_url
+from harness.cli import list_recorded
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from harness.records import ComparisonRecord
-    from harness.store.results import Store
     from optim.hyperparameters import Hyperparameter
 
 
@@ -22,12 +20,17 @@ def command() -> None:
     """List problems, optimizers, comparisons, trials or decisions on claims."""
 
 
+for recorded in (list_recorded.comparisons_, list_recorded.trials, list_recorded.claims):
+    command.add_command(recorded)
+
+
 @command.command(epilog="Example: bench list problems | grep quick")
 def problems() -> None:
     """List problems, a line a preset: network, data, budget, metric and targets."""
-    from harness.cli.console import UNFOLDED, console, table
-    from harness.problems import names
+    from harness.cli.console import UNFOLDED, add, console, table
+    from harness.problems import installed
     from models.problem import PRESETS
+    from models.problems import PROBLEMS
 
     shown = table(
         *("problem", "preset", "network and data", "parameters"),
@@ -35,9 +38,11 @@ def problems() -> None:
         whole=("problem", "preset", "parameters", "budget"),
         right=("parameters", "budget"),
     )
-    for name in names():
+    for name in PROBLEMS:
         for preset in PRESETS:
             _problem(shown, name, preset)
+    for name, package in installed().items():
+        add(shown, name, "", _not_loaded(package))
     out = console(UNFOLDED)
     out.print(shown)
     out.print(
@@ -51,13 +56,20 @@ def problems() -> None:
 @command.command(epilog="Example: bench list optimizers")
 def optimizers() -> None:
     """List optimizers with backends, reference and every hyperparameter."""
-    from harness.cli.console import UNFOLDED, console
-    from optim.registry import names
+    from harness.cli.console import UNFOLDED, add, console, table
+    from optim.registry import BUILT_IN, installed
 
     out = console(UNFOLDED)
-    for name in names():
+    for name in BUILT_IN:
         for part in _optimizer(name):
             out.print(part)
+        out.print()
+    if others := installed():
+        shown = table("optimizer", "", whole=("optimizer",))
+        shown.show_header = False
+        for name, package in others.items():
+            add(shown, name, _not_loaded(package))
+        out.print(shown)
         out.print()
     out.print(
         "Also torch.optim.NAME, such as 'torch.optim.AdamW[lr=1e-3]', and your own: "
@@ -67,105 +79,8 @@ def optimizers() -> None:
     )
 
 
-@command.command("comparisons", epilog="Example: bench list comparisons --store sqlite:///b.db")
-@store_option
-def comparisons_(store: str | None) -> None:
-    """List what was compared, run or tuned, the newest first."""
-    from harness.cli.console import add, table
-    from harness.cli.recorded import comparisons
-    from harness.store.results import Store
-
-    with Store.open(store_url(store), create=False) as opened:
-        shown = table(
-            *("id", "begun (UTC)", "problem", "methods", "seeds", "status", "verdicts"),
-            whole=("id", "status"),
-            right=("seeds",),
-        )
-        found = comparisons(opened)
-        for record in found:
-            methods, seeds = _planned(opened, record)
-            add(
-                shown,
-                record.id,
-                f"{record.created:%Y-%m-%d %H:%M}",
-                _problem_of(record),
-                ", ".join(methods),
-                len(seeds),
-                record.status,
-                _verdicts(record),
-            )
-        _print(shown, opened, "comparison", len(found))
-
-
-@command.command(epilog="Example: bench list trials | grep diverged")
-@store_option
-def trials(store: str | None) -> None:
-    """List all trials in the order in which they were begun."""
-    from harness.cli.console import add, table
-    from harness.cli.recorded import comparisons, memberships
-    from harness.report.table import number
-    from harness.store.results import Store
-
-    with Store.open(store_url(store), create=False) as opened:
-        shown = table(
-            *("id", "comparison", "method", "seed", "status"),
-            *("training", "test", "gradients", "seconds"),
-            whole=("id", "seed", "status", "training", "test", "gradients", "seconds"),
-            right=("id", "seed", "training", "test", "gradients", "seconds"),
-        )
-        parts = memberships(opened, comparisons(opened))
-        found = opened.trials()
-        for trial in found:
-            add(
-                shown,
-                trial.id,
-                " ".join(record.id for record in parts.get(trial.id, [])),
-                trial.method,
-                trial.seed,
-                trial.status,
-                number(trial.train_metric),
-                number(trial.test_metric),
-                number(trial.ledger.gradients),
-                number(trial.ledger.seconds),
-            )
-        _print(shown, opened, "trial", len(found))
-
-
-@command.command(epilog="Example: bench list claims --store sqlite:///b.db")
-@store_option
-def claims(store: str | None) -> None:
-    """List what was decided of the paper's claims, the newest first."""
-    from harness.cli.console import add, table
-    from harness.store.results import Store
-
-    with Store.open(store_url(store), create=False) as opened:
-        shown = table(
-            *("id", "decided (UTC)", "claim", "rule", "preset", "decision", "comparisons"),
-            whole=("id", "decision"),
-            right=("claim",),
-        )
-        found = opened.claims()
-        for record in found:
-            add(
-                shown,
-                record.id,
-                f"{record.created:%Y-%m-%d %H:%M}",
-                record.claim,
-                f"version {record.version}, SHA-256 {record.rule_digest[:12]}…",
-                record.preset,
-                record.decision,
-                " ".join(each["comparison"] for each in record.body["comparisons"].values()),
-            )
-        _print(shown, opened, "decision on a claim", len(found))
-
-
-def _print(shown: Table, store: Store, what: str, count: int) -> None:
-    from harness.cli.console import UNFOLDED, console
-
-    if count:
-        console(UNFOLDED).print(shown)
-    else:
-        click.echo(f"There is no {what} in {store.shown_url} yet.", err=True)
+def _not_loaded(package: str) -> str:
+    return f"of the package {package}; loaded when it is named"
 
 
 def _problem(shown: Table, name: str, preset: str) -> None:
@@ -173,11 +88,7 @@ def _problem(shown: Table, name: str, preset: str) -> None:
     from harness.problems import resolve
     from harness.report.table import number
 
-    try:
-        problem = resolve(name, preset)
-    except Exception as error:  # Somebody's own code: the others are listed all the same.
-        add(shown, name, preset, f"cannot be used: {error}")
-        return
+    problem = resolve(name, preset)
     sign = "≤" if problem.metric.direction == "lower" else "≥"
     add(
         shown,
@@ -195,18 +106,13 @@ def _optimizer(name: str) -> Sequence[object]:
     from rich.text import Text
 
     from harness.cli.console import add, table
-    from optim.hyperparameters import UsageError
-    from optim.registry import find
+    from optim.registry import BUILT_IN
 
+    cls = BUILT_IN[name]
     title = Text(name, style="bold")
-    try:
-        cls = find(name)
-        backends, reference, space = cls.backends, cls.reference, cls.space
-    except UsageError as error:  # Somebody's own: the others are listed all the same.
-        return [title.append(f"  cannot be used: {error}", style="not bold")]
-    title.append(f"  backends: {', '.join(backends)}; {reference}", style="not bold")
+    title.append(f"  backends: {', '.join(cls.backends)}; {cls.reference}", style="not bold")
     shown = table("  hyperparameter", "type", "default", "allowed", "meaning", whole=("default",))
-    for h in space:
+    for h in cls.space:
         add(shown, f"  {h.name}", h.kind.__name__, _plain(h.default), _allowed(h), h.meaning)
     return [title, shown]
 
@@ -221,31 +127,3 @@ def _plain(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _problem_of(record: ComparisonRecord) -> str:
-    from harness.spec import with_parameters
-
-    protocol = record.protocol
-    name = f"{with_parameters(protocol.problem, protocol.parameters)}-{protocol.preset}"
-    return name if record.kind == "comparison" else f"{name} ({record.kind})"
-
-
-def _planned(store: Store, record: ComparisonRecord) -> tuple[list[str], set[int]]:
-    """Return the methods and seeds of a comparison, those that have begun where it has no end."""
-    if record.summary is not None:
-        rows = record.summary["methods"]
-        return [row["method"] for row in rows], {t["seed"] for r in rows for t in r["trials"]}
-    trials = store.trials(record.id)
-    return list(dict.fromkeys(t.method for t in trials)), {t.seed for t in trials}
-
-
-def _verdicts(record: ComparisonRecord) -> str:
-    words = {
-        "a better": "{a} better than {b}",
-        "b better": "{b} better than {a}",
-        "equivalent": "{a} and {b} equivalent",
-        "cannot tell": "{a}, {b}: cannot tell",
-        "too few seeds": "{a}, {b}: too few seeds",
-    }
-    return "; ".join(words[p["verdict"]].format(a=p["a"], b=p["b"]) for p in record.pairs)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import sys
 import tomllib
+import traceback
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,7 @@ COMMANDS = {
     "reproduce": "Make a published figure again, or decide the paper's claims.",
     "ui": "Show the store in MLflow's pages until Ctrl-C.",
     "check": "Try the laws on a problem or an optimizer of your own.",
-    "db": "Upgrade the store's tables, and copy them into MLflow.",
+    "db": "Move the store, ask it, keep it in order, and copy it into MLflow.",
     "data": "List, fetch and verify data sets.",
     "doctor": "Say what this machine has, and what is missing.",
 }
@@ -106,39 +109,46 @@ def _run(arguments: list[str]) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
-    except (BenchError, UsageError, Unavailable, click.ClickException, *INTERRUPTS) as error:
-        if debug:
-            raise
-        return _explain(error)
     except BrokenPipeError:
         # Whoever read our output has gone: nothing is wrong, and nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
-        if debug:
-            raise
-        click.echo(
-            f"bench: an error that should not happen: {type(error).__name__}: {error}. What was "
-            "recorded is kept. The same command with --debug shows where it comes from.",
-            err=True,
-        )
-        return 4
+    except (Exception, KeyboardInterrupt) as error:
+        code, sentence = _explain(error)
+        # Not left to Python, which would show what others say of a URL with its password.
+        told = traceback.format_exc() if debug else sentence + "\n"
+        click.echo(_for_people(told, arguments), err=True, nl=False)
+        return code
 
 
-def _explain(error: BaseException) -> int:
-    """Say what is wrong on stderr, without a traceback; return the exit code."""
+def _explain(error: BaseException) -> tuple[int, str]:
+    """Return the exit code of an error, and the sentence that says what is wrong."""
     if isinstance(error, INTERRUPTS):
-        click.echo("bench: interrupted.", err=True)
-        return 130
+        return 130, "bench: interrupted."
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         hint = f" `{context.command_path} --help` shows what is allowed." if context else ""
-        click.echo(f"bench: {error.format_message()}{hint}", err=True)
-        return 2
-    click.echo(f"bench: {error}", err=True)
+        return 2, f"bench: {error.format_message()}{hint}"
     if isinstance(error, Unavailable):
-        return Infrastructure.exit_code
-    return error.exit_code if isinstance(error, BenchError) else 2
+        return Infrastructure.exit_code, f"bench: {error}"
+    if isinstance(error, BenchError | UsageError):
+        return error.exit_code if isinstance(error, BenchError) else 2, f"bench: {error}"
+    return Infrastructure.exit_code, (
+        f"bench: an error that should not happen: {type(error).__name__}: {error}. What was "
+        "recorded is kept. The same command with --debug shows where it comes from."
+    )
+
+
+def _for_people(told: str, arguments: list[str]) -> str:
+    """Return what is said of an error without passwords, and without what a terminal acts on."""
+    from harness.passwords import secrets_of, without
+    from harness.texts import visible
+
+    given = [*arguments, *(text for name, text in os.environ.items() if name[:6] == "BENCH_")]
+    with suppress(OSError, UnicodeDecodeError):
+        given += re.split("[\"']", SETTINGS.read_text("utf-8"))
+    secrets = {secret for text in given for secret in secrets_of(text)}
+    return visible(without(told, secrets), but="\n")
 
 
 @cache

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from harness.errors import Usage
+
 store_option = click.option(
     "--store",
     envvar="BENCH_STORE",
@@ -18,6 +20,43 @@ data_dir_option = click.option(
     envvar="BENCH_DATA_DIR",
     metavar="DIR",
     help="Folder that is searched before the user's cache.",
+)
+
+
+plugin_option = click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    envvar="BENCH_PLUGIN",
+    metavar="NAME",
+    help="A method or problem of your own that may be loaded, written as in --optimizers or "
+    "--problem without brackets. May be given again.",
+)
+
+allow_option = click.option(
+    "--allow",
+    multiple=True,
+    metavar="FIELD",
+    help="A field of the protocol that may differ; the verdict says so. May be given again.",
+)
+
+
+def _tracking_uri(ctx: click.Context, option: click.Parameter, given: str | None) -> str | None:
+    """Refuse what MLflow would take for a folder."""
+    if given and "://" not in given:
+        raise Usage(
+            f"--tracking-uri {given}: write the address of a tracking server, as in "
+            "https://mlflow.example.org, or the URL of a database."
+        )
+    return given or None
+
+
+tracking_option = click.option(
+    "--tracking-uri",
+    envvar="BENCH_TRACKING_URI",
+    metavar="URI",
+    callback=_tracking_uri,
+    help="Another MLflow than the one in the store's own database.",
 )
 
 

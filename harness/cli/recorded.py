@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from harness.errors import Usage
 from harness.records import ComparisonRecord, TrialRecord
@@ -12,26 +12,32 @@ ID_DIGITS = 8
 """The length of a comparison's id."""
 
 
-def comparisons(store: Store) -> list[ComparisonRecord]:
-    """Return all comparisons, the newest first; those whose process died are ended before."""
-    found = store.comparisons()
-    if any(record.status == "running" for record in found):
+def comparisons(store: Store, limit: int | None = None) -> list[ComparisonRecord]:
+    """Return comparisons, the newest first; those whose process died are ended before."""
+    end_dead(store)
+    return store.comparisons(limit)
+
+
+def end_dead(store: Store) -> None:
+    """End what dead processes ran, where anything is said to run, so that it is not shown so."""
+    if store.is_running():
         store.end_dead()
-        found = store.comparisons()
-    return found
+
+
+def parts_of(store: Store, trial_ids: Collection[int]) -> dict[int, list[ComparisonRecord]]:
+    """Return the comparisons that each trial is part of, the one that ran it first, then by age."""
+    ids = store.comparisons_of(trial_ids)
+    records = {r.id: r for r in store.comparisons(ids={id for some in ids.values() for id in some})}
+    return {trial: [records[id] for id in some] for trial, some in ids.items()}
 
 
 def memberships(
     store: Store, records: Sequence[ComparisonRecord]
 ) -> dict[int, list[ComparisonRecord]]:
-    """Return the comparisons that each trial is part of, the one that ran it first."""
-    found: dict[int, list[ComparisonRecord]] = {}
-    for record in records:
-        for trial in store.trials(record.id):
-            found.setdefault(trial.id, []).append(record)
-    for trial_id, parts in found.items():
-        parts.sort(key=lambda record: trial_id in record.reused)
-    return found
+    """Return the comparisons among `records` that each trial is part of, as `parts_of` does."""
+    known = {record.id: record for record in records}
+    ids = store.comparisons_of([trial.id for trial in store.trials()])
+    return {trial: [known[id] for id in some if id in known] for trial, some in ids.items()}
 
 
 def find(store: Store, text: str) -> ComparisonRecord | TrialRecord:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import data_dir_option, store_option, store_url
+from harness.cli.options import data_dir_option, store_option, store_url, tracking_option
 from harness.errors import BenchError, Infrastructure, Usage
 
 SCHEMA_VERSION = 1
@@ -42,6 +42,7 @@ SCHEMA_VERSION = 1
 @data_dir_option
 @store_option
 @click.option("--no-mlflow", is_flag=True, help="Leave MLflow to a later `bench db sync`.")
+@tracking_option
 def command(
     which: str,
     preset: str,
@@ -53,6 +54,7 @@ def command(
     data_dir: str | None,
     store: str | None,
     no_mlflow: bool,
+    tracking_uri: str | None,
 ) -> None:
     """Decide each claim by a rule that was fixed before it was run.
 
@@ -97,6 +99,7 @@ def command(
         data_dir=data_dir,
         store=store_url(store),
         no_mlflow=no_mlflow,
+        tracking_uri=tracking_uri,
     )
     results = [{"id": tested.id} | tested.as_dict() for tested in decide_claims(chosen, request)]
     text = to_json({"schema_version": SCHEMA_VERSION, "claims": results})

@@ -1,4 +1,4 @@
-"""`bench show`: a comparison, trial or decision that is recorded; two trials side by side."""
+"""`bench show`: a comparison, trial or decision that is recorded, or two of them."""
 
 from __future__ import annotations
 
@@ -6,26 +6,29 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import store_option, store_url
+from harness.cli.options import allow_option, store_option, store_url
 from harness.errors import Usage
 
 if TYPE_CHECKING:
     from harness.records import ClaimRecord, ComparisonRecord, TrialRecord
     from harness.store.results import Store
 
+    Found = ComparisonRecord | TrialRecord | ClaimRecord
+
 
 @click.command("show", epilog="Example: bench show 3f9a   or, two trials: bench show 12 17")
 @click.argument("id")
 @click.argument("id2", required=False)
+@allow_option
 @store_option
-def command(id: str, id2: str | None, store: str | None) -> None:
+def command(id: str, id2: str | None, allow: tuple[str, ...], store: str | None) -> None:
     """Show a comparison (ID or its beginning) or a trial (its number) that is recorded.
 
-    A decision on a claim is shown by its ID in `bench list claims`. With ID2, show two trials
-    side by side, and what tells them apart.
+    A decision on a claim is shown by its ID in `bench list claims`. With ID2, two trials are shown
+    side by side with what tells them apart, and two comparisons judged as one.
     """
     from harness.cli.recorded import comparisons
-    from harness.cli.show_trial import show_trial, show_two_trials
+    from harness.cli.show_trial import show_trial
     from harness.records import ClaimRecord, ComparisonRecord
     from harness.store.results import Store
 
@@ -33,26 +36,47 @@ def command(id: str, id2: str | None, store: str | None) -> None:
         # Those whose process died are ended by this, so that nothing dead is shown as running.
         known = comparisons(opened)
         found = _find(opened, id)
-        second = None if id2 is None else _find(opened, id2)
-        if isinstance(found, ClaimRecord):
-            if second is not None:
-                raise _two_needed(id, "a decision on a claim")
+        if id2 is not None:
+            _show_two(opened, found, _find(opened, id2), allow, known)
+        elif allow:
+            raise Usage("--allow is for two: give the ID that it is to be compared with.")
+        elif isinstance(found, ClaimRecord):
             _show_claim(found)
         elif isinstance(found, ComparisonRecord):
-            if second is not None:
-                raise _two_needed(id)
             _show_comparison(opened, found)
-        elif second is None:
-            show_trial(opened, found, known)
-        elif isinstance(second, ComparisonRecord):
-            raise _two_needed(str(id2))
-        elif isinstance(second, ClaimRecord):
-            raise _two_needed(str(id2), "a decision on a claim")
         else:
-            show_two_trials(opened, found, second, known)
+            show_trial(opened, found, known)
 
 
-def _find(store: Store, text: str) -> ComparisonRecord | TrialRecord | ClaimRecord:
+def _show_two(
+    store: Store,
+    a: Found,
+    b: Found,
+    allow: tuple[str, ...],
+    known: list[ComparisonRecord],
+) -> None:
+    from harness.cli.console import PAGE, console
+    from harness.cli.show_trial import show_two_trials
+    from harness.joining import join
+    from harness.records import ComparisonRecord, TrialRecord
+    from harness.report.table import render
+
+    if isinstance(a, TrialRecord) and isinstance(b, TrialRecord):
+        show_two_trials(store, a, b, known, allow)
+    elif isinstance(a, ComparisonRecord) and isinstance(b, ComparisonRecord):
+        console(PAGE).print(render(join(store, [a, b], allow).summary))
+    else:
+        kinds = {TrialRecord: "a trial", ComparisonRecord: "a comparison"}
+        which = " and ".join(
+            f"{each.id} is {kinds.get(type(each), 'a decision on a claim')}" for each in (a, b)
+        )
+        raise Usage(
+            f"{which}: two trials are shown side by side, or two comparisons. `bench list trials` "
+            "and `bench list comparisons` have them."
+        )
+
+
+def _find(store: Store, text: str) -> Found:
     """Return the comparison or trial, or else the decision, whose id begins so."""
     from harness.cli.recorded import find
 
@@ -70,13 +94,6 @@ def _show_claim(record: ClaimRecord) -> None:
     from harness.report.claims import render_claims
 
     console(PAGE).print(render_claims([record.body]))
-
-
-def _two_needed(given: str, what: str = "a comparison") -> Usage:
-    return Usage(
-        f"{given} is {what}: two ids are shown side by side where both are trials. "
-        "`bench list trials` has their numbers."
-    )
 
 
 def _show_comparison(store: Store, record: ComparisonRecord) -> None:

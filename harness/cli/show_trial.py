@@ -15,6 +15,7 @@ from harness.cli.console import PAGE, add, console, figure, table
 from harness.cli.recorded import memberships
 from harness.cli.sparkline import Axes
 from harness.errors import Incomparable
+from harness.joining import check_allowed, in_words, plain, way_on
 from harness.records import ComparisonRecord, Measurement, TrialRecord
 from harness.report.table import number
 from harness.spec import MethodSpec, Protocol, with_parameters
@@ -39,7 +40,9 @@ and `real` are the decrease of h that the quadratic model promised, and the one 
 Sections = Mapping[str, Mapping[str, str]]
 
 # What else differs follows from these, or is of no matter.
-_TELL_APART = ("protocol", "method", "source", "context")
+_TELL_APART = ("protocol", "method", "source", "start", "context")
+# What an earlier version of bench did not record says nothing.
+_OF_CERTIFICATE = ("source", "start")
 
 
 def show_trial(store: Store, trial: TrialRecord, known: Sequence[ComparisonRecord]) -> None:
@@ -54,13 +57,23 @@ def show_trial(store: Store, trial: TrialRecord, known: Sequence[ComparisonRecor
         out.print()
         out.print(_steps(taken))
     out.print("\nRepeat with:", style="dim")
-    out.print(_command(trial, parts[0]), style="cyan", soft_wrap=True)
+    made = trial.certificate
+    command = _command(trial, parts[0]) if made is None else made.command
+    out.print(Text(command), style="cyan", soft_wrap=True)
 
 
 def show_two_trials(
-    store: Store, a: TrialRecord, b: TrialRecord, known: Sequence[ComparisonRecord]
+    store: Store,
+    a: TrialRecord,
+    b: TrialRecord,
+    known: Sequence[ComparisonRecord],
+    allowed: Sequence[str] = (),
 ) -> None:
-    """Print two trials side by side; Incomparable where their protocols differ."""
+    """Print two trials side by side; Incomparable where their protocols differ.
+
+    Fields that are `allowed` may differ, which is said. Usage for one that may not.
+    """
+    check_allowed(allowed)
     parts = memberships(store, known)
     both = [_sections(store, trial, parts[trial.id]) for trial in (a, b)]
     out = console(PAGE)
@@ -68,7 +81,8 @@ def show_two_trials(
     out.print()
     protocols = [parts[trial.id][0].protocol for trial in (a, b)]
     fields = protocols[0].differences(protocols[1])
-    if not fields:
+    refused = [field for field in fields if field not in allowed]
+    if not refused:
         curves = store.measurements([a.id, b.id])
         axes = Axes.around(curves.values(), protocols[0].budget)
         out.print(axes.legend(protocols[0].metric.replace("_", " ")), style="dim")
@@ -77,12 +91,18 @@ def show_two_trials(
         out.print()
     for name in _TELL_APART:
         differ = [key for key in _keys(both, name) if _differ(both, name, key)]
-        out.print(f"{name}: " + (f"differs in {', '.join(differ)}" if differ else "equal"))
-    if fields:
-        plain = [_plain_fields(protocol) for protocol in protocols]
-        named = "; ".join(f"{f} ({plain[0][f]} and {plain[1][f]})" for f in fields)
+        equal = "equal" if all(one[name] for one in both) else "not recorded of both"
+        out.print(f"{name}: " + (f"differs in {', '.join(differ)}" if differ else equal))
+    values = [_plain_fields(protocol) for protocol in protocols]
+    for field in fields:
+        if field not in refused:
+            which = " and ".join(each[field] for each in values)
+            out.print(Text(f"--allow {field}: it differs, and was allowed to: {which}"))
+    if refused:
+        named = "; ".join(f"{f} ({values[0][f]} and {values[1][f]})" for f in refused)
         raise Incomparable(
             f"Trials {a.id} and {b.id} cannot be compared, since their protocols differ: {named}."
+            f"{way_on(refused)}"
         )
 
 
@@ -120,32 +140,45 @@ def _sections(
             "method": spec.text,
             "name": spec.name,
             "backend": spec.backend,
-            **{name: _plain(value) for name, value in spec.hyperparameters.items()},
+            **{name: plain(value) for name, value in spec.hyperparameters.items()},
         },
-        "source": {"digest": trial.source_digest},
+        **_certificate(trial),
         "context": _flat(store.context_of(trial.context_digest)),
         "info": _flat(store.info_of(trial.id)),
+    }
+
+
+def _certificate(trial: TrialRecord) -> dict[str, dict[str, str]]:
+    """Return the digests of sources and initial parameters; earlier versions recorded one."""
+    made, digest = trial.certificate, {"digest": trial.source_digest}
+    if made is None:
+        return {"source": digest, "start": {}}
+    return {
+        "source": {**digest, "method's": made.method_source, "problem's": made.problem_source},
+        "start": {"initial parameters": made.theta},
+        "streams": {"rule": str(made.seeds["rule"]), **made.seeds["streams"]},
     }
 
 
 def _grid(trials: Sequence[Sections]) -> Table:
     """Return sections as a table with a column a trial; what differs and matters is marked."""
     grid = table("", *(f"trial {one['trial']['number']}" for one in trials))
-    for name in trials[0]:
+    for name in dict.fromkeys(name for one in trials for name in one if one[name]):
         grid.add_row(Text(name, style="bold"))
         for key in _keys(trials, name):
             differs = name in _TELL_APART and _differ(trials, name, key)
             mark = Text(f"{'≠' if differs else ' '} {key}", style="bold" if differs else "dim")
-            add(grid, mark, *(one[name].get(key, "–") for one in trials))
+            add(grid, mark, *(one.get(name, {}).get(key, "–") for one in trials))
     return grid
 
 
 def _keys(trials: Sequence[Sections], name: str) -> list[str]:
-    return list(dict.fromkeys(key for one in trials for key in one[name]))
+    return list(dict.fromkeys(key for one in trials for key in one.get(name, {})))
 
 
 def _differ(trials: Sequence[Sections], name: str, key: str) -> bool:
-    return len({one[name].get(key) for one in trials}) > 1
+    values = {one.get(name, {}).get(key) for one in trials}
+    return len(values - {None} if name in _OF_CERTIFICATE else values) > 1
 
 
 def _measurements(taken: Sequence[Measurement]) -> Table:
@@ -207,10 +240,7 @@ def _problem(part: ComparisonRecord) -> str:
 
 
 def _plain_fields(protocol: Protocol) -> dict[str, str]:
-    budget = f"{protocol.budget.amount:.12g} {protocol.budget.currency}"
-    parameters = ", ".join(f"{k}={_plain(v)}" for k, v in protocol.parameters.items())
-    fields = {name: str(value) for name, value in protocol.as_dict().items()}
-    return {**fields, "budget": budget, "parameters": parameters or "none"}
+    return {name: in_words(name, value) for name, value in protocol.as_dict().items()}
 
 
 def _flat(body: Mapping[str, Any], above: str = "") -> dict[str, str]:
@@ -222,13 +252,5 @@ def _flat(body: Mapping[str, Any], above: str = "") -> dict[str, str]:
         elif isinstance(value, list):
             flat[above + name] = shlex.join(str(item) for item in value)
         else:
-            flat[above + name] = _plain(value)
+            flat[above + name] = plain(value)
     return flat
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return "–" if value is None else str(value).lower()
-    if isinstance(value, float) and math.isfinite(value):
-        return f"{value:.12g}"
-    return str(value)

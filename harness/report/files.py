@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from harness.records import Measurement, TrialRecord
 from harness.report.hf_plots import diagnostics, reports_damping
 from harness.report.plots import learning_curves, reconstructions
 from harness.report.table import render
+from harness.texts import visible
 
 WIDTH = 110
 RECONSTRUCTIONS = "reconstructions.npy"
@@ -44,15 +46,30 @@ def write_files(
     rows: list[tuple[str, np.ndarray]] = []
     for trial in {t.method: t for t in sorted(trials, key=lambda t: -t.seed)}.values():
         made = trial_files / f"trial-{trial.uuid}"
-        if not rows and (made / BEFORE_TRAINING).is_file():
-            rows.append(("before\ntraining", np.load(made / BEFORE_TRAINING)))
-        if (made / RECONSTRUCTIONS).is_file():
-            rows.append((f"{trial.method}\n{both_errors(trial)}", np.load(made / RECONSTRUCTIONS)))
+        if not rows and (before := _images(made / BEFORE_TRAINING)) is not None:
+            rows.append(("before\ntraining", before))
+        if (after := _images(made / RECONSTRUCTIONS)) is not None:
+            rows.append((f"{visible(trial.method)}\n{both_errors(trial)}", after))
     if originals is not None and rows:
         reconstructions(originals, rows, folder / "reconstructions.png", heads)
     telling = [t for t in trials if reports_damping(measurements.get(t.id, ()))]
     if telling:
         diagnostics(telling, measurements, folder / "diagnostics.png")
+
+
+def _images(path: Path) -> np.ndarray | None:
+    """Return what a file has; None, and a sentence, where it has no images or is something else."""
+    if not path.is_file():
+        return None
+    try:
+        # Never an array of objects, which would be unpickled.
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray) and found.ndim == 3 and found.dtype.kind == "f":
+            return found
+    except (ValueError, EOFError):
+        pass
+    print(f"{path} does not hold images, and is left out.", file=sys.stderr, flush=True)
+    return None
 
 
 def both_errors(of: TrialRecord | Measurement) -> str:

@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from harness.records import Measurement, TrialRecord
-from harness.report.style import DPI, color, faint_grid, markers, save
+from harness.report.style import DPI, color, faint_grid, legible, markers, save
 
 RHO_SHOWN = (-0.25, 1.75)
 """ρ is shown within these; what lies outside is marked at the edge."""
@@ -57,7 +57,7 @@ def diagnostics(
         axes.set_xlabel("gradient-equivalents")
     colors = {t.method: color(t.method_name) for t in trials}
     handles = [
-        Line2D([], [], color=colors[m], marker=marker, markersize=5, label=m)
+        Line2D([], [], color=colors[m], marker=marker, markersize=5, label=legible(m))
         for m, marker in markers(trials).items()
     ]
     if any(run.rejected for run in runs):

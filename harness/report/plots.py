@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from harness.records import Ledger, Measurement, TrialRecord
-from harness.report.style import DPI, color, faint_grid, markers, save
+from harness.report.style import DPI, color, faint_grid, legible, markers, save
 from harness.spec import with_parameters
 
 Floats = NDArray[np.floating[Any]]
@@ -57,13 +57,13 @@ def learning_curves(
         faint_grid(axes)
         for target in summary["targets"]:
             axes.axhline(target, color="#555555", linestyle=":", linewidth=1.2)
-    panels[0].set_ylabel(protocol["metric"].removeprefix("train_").replace("_", " "))
+    panels[0].set_ylabel(legible(protocol["metric"].removeprefix("train_").replace("_", " ")))
     shared = any(row["ledger"]["seconds_are"] == "shared" for row in summary["methods"])
     panels[2].set_xlabel("seconds (some shared: not to be ranked)" if shared else "seconds")
-    figure.suptitle(f"{problem} / {protocol['preset']}: {protocol['data']}")
+    figure.suptitle(f"{legible(problem)} / {protocol['preset']}: {legible(protocol['data'])}")
     colors = {t.method: color(t.method_name) for t in trials}
     handles = [
-        Line2D([], [], color=colors[m], linewidth=2.2, marker=marker, label=m)
+        Line2D([], [], color=colors[m], linewidth=2.2, marker=marker, label=legible(m))
         for m, marker in marker_of.items()
     ]
     handles += [
@@ -92,7 +92,8 @@ def reconstructions(
     """
     n, h, w = originals.shape
     low, high = float(originals.min()), float(originals.max())
-    lines = [("originals", originals), *rows]
+    lines = [("originals", originals)]
+    lines += [("\n".join(map(legible, label.split("\n"))), images) for label, images in rows]
     longest = max(len(part) for label, _ in lines for part in label.split("\n"))
     margin = 0.25 + 0.1 * longest
     tile = 0.8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,8 +13,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from harness.records import TrialRecord
+from harness.texts import shortened, visible
 
 DPI = 110
+LONGEST = 60
+"""Characters of a label."""
 
 # Okabe & Ito's palette, which colour-blind people can tell apart.
 _COLORS = {"sgd": "#e69f00", "cm": "#56b4e9", "nag": "#0072b2", "hf": "#d55e00", "hfm": "#009e73"}
@@ -27,6 +31,15 @@ def color(method_name: str) -> str:
         return _COLORS[method_name]
     digest = hashlib.sha256(method_name.encode()).digest()
     return _OTHERS[digest[0] % len(_OTHERS)]
+
+
+def legible(text: str) -> str:
+    """Return a text that a picture shows as it is: no formula, on a line, and not too long.
+
+    A backslash before a $ leaves it a $; a label that begins with _ is left out of a legend.
+    """
+    shown = shortened(visible(text), LONGEST).replace("$", r"\$")
+    return f"\u200b{shown}" if shown.startswith("_") else shown
 
 
 def markers(trials: Iterable[TrialRecord]) -> dict[str, str]:
@@ -48,4 +61,7 @@ def faint_grid(axes: Axes) -> None:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG."""
-    FigureCanvasAgg(figure).print_png(str(path))
+    with warnings.catch_warnings():
+        # A name may have letters, or pictures, that the font lacks: boxes stand for them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        FigureCanvasAgg(figure).print_png(str(path))

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.spec import with_parameters
+from harness.texts import all_visible
 
 Plain = Mapping[str, Any]
 
@@ -34,6 +35,8 @@ def render(summary: Plain, width: int | None = None) -> RenderableType:
 
     `summary` is version 1 of the comparison's JSON; `width` in columns, None: the console's.
     """
+    # Names are anybody's, and reports are read in terminals.
+    summary = all_visible(summary)
     parts: list[RenderableType] = [_header(summary), Text(), _Results(summary), _legend(summary)]
     parts += [Text(), *_hyperparameters(summary)]
     if summary["pairs"]:
@@ -41,6 +44,9 @@ def render(summary: Plain, width: int | None = None) -> RenderableType:
     if notes := _notes(summary):
         parts += [Text(), _bullets("note:", notes)]
     parts += [Text(), Text("Repeat with:", style="dim"), _Command(summary["reproduce"])]
+    for part in summary.get("joined", ()):
+        made = Text(f"{part['comparison']} was made by:", style="dim")
+        parts += [Text(), made, _Command(part["reproduce"])]
     body = Group(*parts)
     return body if width is None else Constrain(body, width)
 
@@ -171,6 +177,8 @@ def _verdict(pair: Plain, summary: Plain) -> Text:
     text = Text.assemble((claim, _STYLE.get(verdict, "yellow")), f": {', '.join(figures)}.")
     if pair["reason"]:
         text.append(f" {pair['reason']}")
+    if allowed := pair.get("allowed"):
+        text.append(f" Under protocols that differ, as allowed, in {', '.join(allowed)}.")
     if verdict == "cannot tell" and pair["smallest_detectable"] is not None:
         text.append(
             f" The smallest difference that {pair['n']} such seeds show with power 0.8 is "

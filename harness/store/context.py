@@ -18,8 +18,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import Usage
+from harness.passwords import hidden
 from harness.spec import key_of
-from harness.store.failures import hide_passwords
 
 if TYPE_CHECKING:
     import torch
@@ -64,7 +64,7 @@ def info() -> dict[str, Any]:
         "user": _user(),
         "host": socket.gethostname(),
         "path": os.getcwd(),
-        "argv": [hide_passwords(argument) for argument in sys.argv],
+        "argv": hidden(sys.argv),
         "commit": _commit(),
     }
 

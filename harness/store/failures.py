@@ -11,6 +11,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from harness.errors import Infrastructure, Usage
+from harness.passwords import HIDDEN, hidden, is_secret, secrets_of, without
 
 ELSEWHERE = "choose another place with --store"
 
@@ -27,18 +28,8 @@ _MEANING = (
 
 def shown(url: URL) -> str:
     """Return the URL with every password in it replaced by ***."""
-    secret = {key: "***" for key in url.query if "password" in key.lower()}
+    secret = {key: HIDDEN for key in url.query if is_secret(key)}
     return url.update_query_dict(secret).render_as_string(hide_password=True)
-
-
-def hide_passwords(text: str) -> str:
-    """Return `text`, such as a command line, with the passwords of URLs replaced by ***.
-
-    >>> hide_passwords("bench compare --store postgresql://me:secret@host/db")
-    'bench compare --store postgresql://me:***@host/db'
-    """
-    text = re.sub(r"(\w://[^\s:/@]*):\S*@", r"\1:***@", text)
-    return re.sub(r"(?i)(password=)[^\s&'\"]+", r"\1***", text)
 
 
 @contextmanager
@@ -57,17 +48,18 @@ def _sentence(url: URL, error: Exception) -> str:
             if said in told:
                 return f"The store {url.database} {meaning}"
     reason = " ".join(told.split()) or type(error).__name__
-    secrets = [url.password, *(v for k, v in url.query.items() if "password" in k.lower())]
-    for secret in secrets:
-        if secret:
-            reason = reason.replace(str(secret), "***")
+    reason = without(reason, secrets_of(url.render_as_string(hide_password=False)))
     return f"The store {shown(url)} failed: {reason.rstrip('.?')}. Check it, or {ELSEWHERE}."
 
 
 def malformed(text: str) -> Usage:
     """Return what to tell a person whose store URL cannot be read."""
+    told = hidden([text])[0]
+    if told == text and re.search("@|://[^/]*:", text):
+        # Whatever it is, what stands behind the scheme may hold a password.
+        told = re.sub("(?s)[:/].*", f":{HIDDEN}", text)
     return Usage(
-        f"--store {hide_passwords(text)}: this is not the URL of a store. Write "
+        f"--store {told}: this is not the URL of a store. Write "
         "sqlite:///folder/bench.db or postgresql://user:password@host/database, with @ / : and % "
         "in a password written as %40 %2F %3A and %25."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from sqlalchemy.exc import ArgumentError
 
 from harness.errors import Infrastructure
 from harness.store.failures import ELSEWHERE, malformed, sentences, shown
-from harness.store.tables import VERSION_TABLE
+from harness.store.tables import VERSION_TABLE, store
 
 BUSY_SECONDS = 30
 _UPGRADE_LOCK = 0x62656E6368  # "bench"
@@ -48,8 +49,10 @@ def read_url(given: str) -> URL:
         url = make_url(given)
     except (ArgumentError, ValueError):
         raise malformed(given) from None
-    # An unescaped @ in a password ends up in the host, and from there in messages.
-    if url.drivername not in _DIALECTS or "@" in (url.host or ""):
+    # An unescaped @ in a password ends up in host or database, and from there in messages.
+    server = _DIALECTS.get(url.drivername, "sqlite") != "sqlite"
+    misread = f"{url.host}{url.database if server else ''}"
+    if url.drivername not in _DIALECTS or "@" in misread:
         raise malformed(given)
     url = url.set(drivername=_DIALECTS[url.drivername])
     if url.get_backend_name() == "sqlite":
@@ -66,8 +69,8 @@ def open_engine(url: URL, create: bool) -> Engine:
     """
     sqlite = url.get_backend_name() == "sqlite"
     if sqlite:
-        _check_file(Path(url.database or ""), create)
-    engine = _sqlite(url) if sqlite else _postgresql(url)
+        check_file(Path(url.database or ""), create)
+    engine = _sqlite(url) if sqlite else postgresql_engine(url)
     try:
         with sentences(url):
             _upgrade(engine, url, create)
@@ -77,7 +80,8 @@ def open_engine(url: URL, create: bool) -> Engine:
     return engine
 
 
-def _check_file(path: Path, create: bool) -> None:
+def check_file(path: Path, create: bool) -> None:
+    """Raise Infrastructure where there is no file of a store, or it cannot be made or written."""
     if path.is_dir():
         raise Infrastructure(f"The store {path} is a folder, not a file; {ELSEWHERE}.")
     if not create:
@@ -108,6 +112,8 @@ def _sqlite(url: URL) -> Engine:
         connection.isolation_level = None
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute("PRAGMA foreign_keys=ON")
+        # Kibibytes. Trials are recorded side by side and read one by one: each page many times.
+        connection.execute("PRAGMA cache_size=-65536")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -117,7 +123,8 @@ def _sqlite(url: URL) -> Engine:
     return engine
 
 
-def _postgresql(url: URL) -> Engine:
+def postgresql_engine(url: URL) -> Engine:
+    """Return an engine that gives up on a server that is gone; Infrastructure without psycopg."""
     try:
         return create_engine(
             url,
@@ -141,15 +148,11 @@ def _upgrade(engine: Engine, url: URL, create: bool) -> None:
     with engine.connect() as connection:
         tables = set(inspect(connection).get_table_names())
         revision = _revision(connection, tables)
+        known = {script.revision for script in scripts.walk_revisions()}
+        if revision is not None and revision not in known:
+            raise _too_new(url, revision, _needed(connection), head)
     if revision is None and not create:
         raise _no_store(shown(url))
-    known = {script.revision for script in scripts.walk_revisions()}
-    if revision is not None and revision not in known:
-        raise Infrastructure(
-            f"The store {shown(url)} has bench's tables at revision {revision}, newer than this "
-            f"version of bench, which knows them up to {head}: upgrade bench-harness, or "
-            f"{ELSEWHERE}."
-        )
     if url.get_backend_name() == "sqlite":
         _refuse_foreign(tables, url)
         _retry(lambda: _write_ahead(engine))
@@ -166,6 +169,23 @@ def _revision(connection: Connection, tables: set[str]) -> str | None:
     if VERSION_TABLE not in tables:
         return None
     return connection.scalar(select(table(VERSION_TABLE, column("version_num"))))
+
+
+def _needed(connection: Connection) -> str | None:
+    """Return the oldest version of bench that can use the tables, where they say so."""
+    columns = inspect(connection).get_columns(store.name)
+    if all(each["name"] != "needs" for each in columns):
+        return None
+    return connection.scalar(select(store.c.needs))
+
+
+def _too_new(url: URL, revision: str, needed: str | None, head: str | None) -> Infrastructure:
+    needs = f"They need bench {needed} or newer" if needed else "They need a newer bench"
+    return Infrastructure(
+        f"The store {shown(url)} has bench's tables at revision {revision}, newer than {head}, the "
+        f"newest that is known here. {needs}, and this is {version('bench-harness')}: upgrade "
+        f"bench-harness, or {ELSEWHERE}."
+    )
 
 
 def _refuse_foreign(tables: set[str], url: URL) -> None:

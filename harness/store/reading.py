@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import (
     URL,
@@ -33,14 +33,13 @@ from harness.records import (
     PlanRecord,
     TrialRecord,
 )
+from harness.store import links
 from harness.store import tables as t
 from harness.store.dead import DEAD_SECONDS, dead_comparisons
 from harness.store.failures import sentences, shown
-from harness.store.rows import comparison_of, fleet_of, measurement_of, trial_of
+from harness.store.measurements import add_measurements, measurement_query
+from harness.store.rows import comparison_of, fleet_of, trial_of
 from harness.store.statements import now
-
-# Ids in one statement: databases limit their number.
-_CHUNK = 10_000
 
 
 @dataclass(frozen=True)
@@ -128,23 +127,51 @@ class Reading:
     def comparison(self, id: str) -> ComparisonRecord:
         """Return the comparison with this id or unique beginning of an id; else Usage."""
         with self._read() as connection:
-            known = connection.scalars(
-                select(t.comparison.c.id).order_by(t.comparison.c.created.desc())
-            ).all()
-            found = [i for i in known if id and i.startswith(id.lower())]
+            newest, begun = t.comparison.c.created.desc(), id.lower()
+            alike = t.comparison.c.id.startswith(begun, autoescape=True)
+            query = select(t.comparison.c.id).order_by(newest)
+            found = connection.scalars(query.where(alike).limit(5)).all() if id else []
             if len(found) > 1:
-                raise Usage(f"{id!r} is the beginning of {', '.join(found[:5])}: write more of it.")
+                raise Usage(f"{id!r} is the beginning of {', '.join(found)}: write more of it.")
             if not found:
-                hint = _nearest(get_close_matches(id.lower(), known, n=3, cutoff=0.3) or known[:3])
+                known = connection.scalars(query).all()
+                hint = _nearest(get_close_matches(begun, known, n=3, cutoff=0.3) or known[:3])
                 raise Usage(f"There is no comparison {id!r} in {self.shown_url}{hint}")
-            query = _comparisons().where(t.comparison.c.id == found[0])
-            return _complete(connection, query)[0]
+            return _complete(connection, _comparisons().where(t.comparison.c.id == found[0]))[0]
 
-    def comparisons(self, limit: int | None = None) -> list[ComparisonRecord]:
-        """Return comparisons, the newest first."""
+    def comparisons(
+        self, limit: int | None = None, ids: Collection[str] | None = None
+    ) -> list[ComparisonRecord]:
+        """Return comparisons, of all or of those with `ids`, the newest first."""
         query = _comparisons().order_by(t.comparison.c.created.desc(), t.comparison.c.id)
+        if ids is not None:
+            query = query.where(t.comparison.c.id.in_(ids))
         with self._read() as connection:
             return _complete(connection, query.limit(limit))
+
+    def comparisons_of(self, trial_ids: Collection[int]) -> dict[int, list[str]]:
+        """Return by trial the ids of its comparisons, the one that ran it first, then by age."""
+        with self._read() as connection:
+            return links.comparisons_of(connection, trial_ids)
+
+    def methods_and_seeds(
+        self, comparison_ids: Collection[str]
+    ) -> dict[str, list[tuple[str, int]]]:
+        """Return by comparison the label and the seed of its trials, in the order of their ids."""
+        with self._read() as connection:
+            return links.methods_and_seeds(connection, comparison_ids)
+
+    def count(self, what: Literal["trials", "comparisons", "claims"]) -> int:
+        """Return how many of these there are."""
+        table = {"trials": t.trial, "comparisons": t.comparison, "claims": t.claim}[what]
+        with self._read() as connection:
+            return connection.scalars(select(func.count()).select_from(table)).one()
+
+    def is_running(self) -> bool:
+        """Say whether a comparison is recorded as running; its process may be dead."""
+        running = t.comparison.c.status == "running"
+        with self._read() as connection:
+            return connection.scalar(select(t.comparison.c.id).where(running).limit(1)) is not None
 
     def unfinished(self) -> list[ComparisonRecord]:
         """Return the comparisons with a plan that nobody runs and that are not done.
@@ -179,22 +206,16 @@ class Reading:
     def measurements(self, trial_ids: Collection[int]) -> dict[int, list[Measurement]]:
         """Return the measurements of every trial asked for, in order, NaN and all."""
         found: dict[int, list[Measurement]] = {i: [] for i in trial_ids}
-        ids = sorted(found)
-        table = t.measurement
+        query = measurement_query()
         with self._read() as connection:
-            for start in range(0, len(ids), _CHUNK):
-                query = (
-                    select(table)
-                    .where(table.c.trial_id.in_(ids[start : start + _CHUNK]))
-                    .order_by(table.c.trial_id, table.c.idx)
-                )
-                for row in connection.execute(query):
-                    found[row.trial_id].append(measurement_of(row))
+            for ids in links.chunks(found):
+                some = query.where(t.measurement.c.trial_id.in_(ids))
+                add_measurements(connection.execute(some), found)
         return found
 
-    def claims(self) -> list[ClaimRecord]:
+    def claims(self, limit: int | None = None) -> list[ClaimRecord]:
         """Return what was decided of claims, the newest first."""
-        query = select(t.claim).order_by(t.claim.c.created.desc(), t.claim.c.id)
+        query = select(t.claim).order_by(t.claim.c.created.desc(), t.claim.c.id).limit(limit)
         with self._read() as connection:
             rows = connection.execute(query).all()
         return [ClaimRecord(**{**row._asdict(), "body": json.loads(row.body)}) for row in rows]
@@ -206,6 +227,10 @@ class Reading:
         if body is None:
             raise Usage(f"There is no context {digest!r} in {self.shown_url}.")
         return json.loads(body)
+
+    def contexts(self, digests: Collection[str]) -> dict[str, dict[str, Any]]:
+        """Return the contexts with these digests."""
+        return {digest: self.context_of(digest) for digest in digests}
 
     def info_of(self, trial_id: int) -> dict[str, Any]:
         """Return who ran a trial, where and by which command line."""
@@ -221,14 +246,11 @@ class Reading:
         )
         ended = and_(t.trial.c.ended.is_not(None), t.trial.c.mlflow_ended.is_(False))
         query = _trials().where(or_(newer, ended)).order_by(t.trial.c.id)
-        linked = t.comparison_trial
         with self._read() as connection:
             rows = connection.execute(query).all()
-            links = defaultdict(list)
-            for row in connection.execute(select(linked).order_by(linked.c.reused)):
-                links[row.trial_id].append(row.comparison_id)
+            parts = links.comparisons_of(connection, [row.id for row in rows])
         return [
-            Unsynced(trial_of(r), tuple(links[r.id]), json.loads(r.info), r.mlflow_synced)
+            Unsynced(trial_of(r), tuple(parts[r.id]), json.loads(r.info), r.mlflow_synced)
             for r in rows
         ]
 
@@ -264,10 +286,8 @@ def _comparisons() -> Select[Any]:
 
 def _complete(connection: Connection, query: Select[Any]) -> list[ComparisonRecord]:
     rows = connection.execute(query).all()
-    ids = [row.id for row in rows]
     pairs, reused = defaultdict(list), defaultdict(list)
-    for start in range(0, len(ids), _CHUNK):
-        some = ids[start : start + _CHUNK]
+    for some in links.chunks([row.id for row in rows]):
         verdicts = select(t.verdict).where(t.verdict.c.comparison_id.in_(some))
         for row in connection.execute(verdicts.order_by(t.verdict.c.position)):
             pairs[row.comparison_id].append(json.loads(row.body))

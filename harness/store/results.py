@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from harness.store import tables as t
 from harness.store.failures import ELSEWHERE, sentences
 from harness.store.leasing import Leasing
 from harness.store.opening import open_engine, read_url
+from harness.texts import visible
 
 
 class Store(Leasing):
@@ -53,11 +55,17 @@ class Store(Leasing):
 
         It bears the trial's name in all stores, since several may keep their files in one place.
         """
-        return self.artifacts / "bench" / f"trial-{self.trial(trial_id).uuid}"
+        return self._folder(f"trial-{self.trial(trial_id).uuid}")
 
     def files_of_comparison(self, comparison_id: str) -> Path:
         """Return the folder of a comparison's report and pictures."""
-        return self.artifacts / "bench" / comparison_id
+        return self._folder(comparison_id)
+
+    def _folder(self, name: str) -> Path:
+        # The name comes from a row, which somebody else may have written.
+        if not re.fullmatch(r"[\w-]+", name):
+            raise Infrastructure(f"{visible(name)} is not a name that bench gives: no files of it.")
+        return self.artifacts / "bench" / name
 
     @property
     def _path(self) -> Path | None:

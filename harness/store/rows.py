@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Row
@@ -19,60 +19,56 @@ from harness.records import (
     TrialRecord,
 )
 from harness.spec import Protocol
+from harness.texts import storable
 
 CERTIFICATE = ("theta_digest", "method_source", "problem_source", "seed_plan", "command")
 VALUES = ("train_metric", "test_metric", "train_loss", "test_loss")
+LEDGER = tuple(field.name for field in fields(Ledger))
 _COUNTS = ("updates", "examples", "products", "cg_steps", "peak_memory")
-_DIAGNOSTIC = "diagnostics."
+_LEDGER = tuple((name, int if name in _COUNTS else float) for name in LEDGER)
+DIAGNOSTIC = "diagnostics."
+# Made once: json.dumps would make one for every text.
+_encode = json.JSONEncoder(allow_nan=False, sort_keys=True, ensure_ascii=False).encode
 
 
 def to_json(value: Any) -> str:
-    """Return JSON that every reader accepts: numbers that are not finite become null."""
-    return json.dumps(_finite(value), allow_nan=False, sort_keys=True, ensure_ascii=False)
+    """Return JSON that every reader accepts: numbers that are not finite become null.
+
+    In texts U+FFFD stands for what not every database can store.
+    """
+    return _encode(_finite(value))
 
 
 def ledger_columns(ledger: Ledger) -> dict[str, int | float]:
     """Return a ledger as columns."""
-    return {k: int(v) if k in _COUNTS else float(v) for k, v in asdict(ledger).items()}
+    return {name: number(getattr(ledger, name)) for name, number in _LEDGER}
 
 
 def value_columns(measurement: Measurement | None) -> dict[str, Any]:
     """Return the four values as columns, NULL and a note in `nonfinite` where not finite."""
     if measurement is None:
         return {**dict.fromkeys(VALUES), "nonfinite": None}
-    values = {name: float(getattr(measurement, name)) for name in VALUES}
-    return _split(values)
+    values = _values(measurement)
+    return _split(values, _strange(values))
 
 
 def measurement_row(trial_id: int, measurement: Measurement) -> dict[str, Any]:
     """Return one row of bench_measurement."""
     diagnostics = {k: float(v) for k, v in measurement.diagnostics.items()}
-    values = {name: float(getattr(measurement, name)) for name in VALUES}
-    columns = _split({**values, **{_DIAGNOSTIC + k: v for k, v in diagnostics.items()}})
+    values = _values(measurement)
+    strange = _strange(values) | _strange(diagnostics, DIAGNOSTIC)
     return {
         "trial_id": trial_id,
         "idx": measurement.index,
         **ledger_columns(measurement.ledger),
-        **{name: columns[name] for name in (*VALUES, "nonfinite")},
+        **_split(values, strange),
         "diagnostics": to_json(diagnostics),
     }
 
 
-def measurement_of(row: Row[Any]) -> Measurement:
-    """Return the measurement of a row, with NaN and infinities in their places."""
-    plain = row._asdict()
-    strange = json.loads(plain["nonfinite"] or "{}")
-    diagnostics = json.loads(plain["diagnostics"])
-    for name in strange:
-        if name.startswith(_DIAGNOSTIC):
-            diagnostics[name.removeprefix(_DIAGNOSTIC)] = float(strange[name])
-    values = {n: float(strange[n]) if n in strange else plain[n] for n in VALUES}
-    return Measurement(plain["idx"], ledger_of(plain), **values, diagnostics=diagnostics)
-
-
 def ledger_of(plain: Mapping[str, Any]) -> Ledger:
     """Return the ledger among a row's columns."""
-    return Ledger(**{name: plain[name] for name in Ledger.__dataclass_fields__})
+    return Ledger(**{name: plain[name] for name in LEDGER})
 
 
 def trial_of(row: Row[Any]) -> TrialRecord:
@@ -159,11 +155,21 @@ def fleet_of(row: Row[Any], trials: Sequence[int]) -> FleetRecord:
     )
 
 
-def _split(values: Mapping[str, float]) -> dict[str, Any]:
-    """Return finite values as they are, others as None, and `nonfinite` naming those."""
-    strange = {k: _name(v) for k, v in values.items() if not math.isfinite(v)}
+def _values(measurement: Measurement) -> dict[str, float]:
+    return {name: float(getattr(measurement, name)) for name in VALUES}
+
+
+def _strange(values: Mapping[str, float], prefix: str = "") -> dict[str, str]:
+    """Return which values are not finite, and what they are."""
+    return {prefix + k: _name(v) for k, v in values.items() if not math.isfinite(v)}
+
+
+def _split(values: Mapping[str, float], strange: Mapping[str, str]) -> dict[str, Any]:
+    """Return finite values as they are, others as None, and `nonfinite` naming what is strange."""
+    if not strange:
+        return {**values, "nonfinite": None}
     finite = {k: None if k in strange else v for k, v in values.items()}
-    return {**finite, "nonfinite": to_json(strange) if strange else None}
+    return {**finite, "nonfinite": to_json(strange)}
 
 
 def _name(value: float) -> str:
@@ -173,8 +179,10 @@ def _name(value: float) -> str:
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return storable(value)
     if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {storable(str(k)): _finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(v) for v in value]
     return value

@@ -6,14 +6,15 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from harness.records import Ledger, Measurement, Status
 from harness.store.results import Store
+from harness.store.rows import ledger_columns, measurement_row, value_columns
 
 _CHUNK = 1000
 
@@ -50,8 +51,11 @@ def deliver(store: Store, entries: Sequence[Entry]) -> None:
             store.end(entry.trial_id, entry.status, entry.reason, entry.ledger, entry.last)
 
 
-def replay(store: Store, folder: Path) -> int:
-    """Enter in the store what dead processes left in `folder` for it; return how many rows."""
+def replay(store: Store, folder: Path, say: Callable[[str], None]) -> int:
+    """Enter in the store what dead processes left in `folder` for it; return how many rows.
+
+    `say` is told of a file with lines that bench did not write; it is kept under another name.
+    """
     count = 0
     for path in sorted(folder.glob(f"{store.id}-*.jsonl")):
         try:
@@ -63,16 +67,16 @@ def replay(store: Store, folder: Path) -> int:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:  # Its process lives and will do it.
                 continue
-            count += _empty(store, path, file)
+            count += _empty(store, path, file, say)
     return count
 
 
 class Spool:
     """One process's file in a folder, named after the store that its rows belong to."""
 
-    def __init__(self, store: Store, folder: Path) -> None:
+    def __init__(self, store: Store, folder: Path, say: Callable[[str], None]) -> None:
         self.path = folder / f"{store.id}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
-        self._store = store
+        self._store, self._say = store, say
         self._file: FileIO | None = None
 
     def __bool__(self) -> bool:
@@ -97,7 +101,7 @@ class Spool:
     def deliver(self) -> None:
         """Enter the rows in the store and remove the file; Infrastructure keeps it."""
         if self._file is not None:
-            _empty(self._store, self.path, self._file)
+            _empty(self._store, self.path, self._file, self._say)
             self._file.close()
             self._file = None
 
@@ -117,26 +121,44 @@ class Spool:
         return file
 
 
-def _empty(store: Store, path: Path, file: FileIO) -> int:
+def _empty(store: Store, path: Path, file: FileIO, say: Callable[[str], None]) -> int:
     file.seek(0)
-    entries = [entry for line in file if (entry := _entry(line)) is not None]
+    # The last line may be one that its process died in.
+    lines = [line for line in file if line.endswith(b"\n")]
+    read = [_entry(line) for line in lines]
+    entries = [entry for entry in read if entry is not None]
     # A trial that was removed from the store needs its rows no more.
     known = store.known_trials({e.trial_id for e in entries})
     entries = [e for e in entries if e.trial_id in known]
     deliver(store, entries)
+    if strange := read.count(None):
+        kept = path.with_suffix(".unread")
+        path.rename(kept)
+        say(f"{strange} of {len(lines)} lines in {kept} are not as bench writes them: left out.")
     path.unlink(missing_ok=True)
     return len(entries)
 
 
 def _entry(line: bytes) -> Entry | None:
-    """Read one line back; None for a line that its process died in."""
-    if not line.endswith(b"\n"):
+    """Read one line back; None for a line that bench did not write."""
+    try:
+        ((kind, plain),) = json.loads(line).items()
+        if kind == Measured.__name__:
+            measured = Measured(plain["trial_id"], _measurement(plain["measurement"]))
+            measurement_row(measured.trial_id, measured.measurement)
+            return measured if _is_id(measured.trial_id) else None
+        last = plain["last"] and _measurement(plain["last"])
+        ended = Ended(**{**plain, "ledger": Ledger(**plain["ledger"]), "last": last})
+        ledger_columns(ended.ledger)
+        value_columns(ended.last)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    ((kind, plain),) = json.loads(line).items()
-    if kind == Measured.__name__:
-        return Measured(plain["trial_id"], _measurement(plain["measurement"]))
-    last = plain["last"] and _measurement(plain["last"])
-    return Ended(**{**plain, "ledger": Ledger(**plain["ledger"]), "last": last})
+    known = ended.status in get_args(Status) and isinstance(ended.reason, str | None)
+    return ended if known and _is_id(ended.trial_id) else None
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and 0 < value < 2**31
 
 
 def _measurement(plain: dict[str, Any]) -> Measurement:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import sqlalchemy
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -22,11 +23,12 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    Text,
     TypeDecorator,
     UniqueConstraint,
     false,
 )
+
+from harness.texts import storable
 
 VERSION_TABLE = "bench_alembic_version"
 
@@ -51,6 +53,16 @@ class Utc(TypeDecorator[datetime]):
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
         return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Text(TypeDecorator[str]):
+    """A text as every database can store it, whichever this is, so that stores can be moved."""
+
+    impl = sqlalchemy.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else storable(value)
 
 
 def _key(name: str, comment: str, of: Column[str] | None = None, **options: Any) -> Column[str]:

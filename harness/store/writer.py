@@ -14,13 +14,14 @@ from harness.records import Ledger, Measurement, Status
 from harness.store.owner import this_process
 from harness.store.results import Store
 from harness.store.spool import Ended, Entry, Measured, Spool, deliver, replay
+from harness.texts import visible
 
 FLUSH_SECONDS = 2.0
 HEARTBEAT_SECONDS = 10.0
 
 
 def _print(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
+    print(visible(sentence), file=sys.stderr, flush=True)
 
 
 class Recorder:
@@ -42,7 +43,7 @@ class Recorder:
     ) -> None:
         self._store = store
         self._folder = spool
-        self._spool = Spool(store, spool)
+        self._spool = Spool(store, spool, warn)
         self._warn = warn
         self._comparison_id = comparison_id
         self._owner = owner or this_process()
@@ -150,7 +151,7 @@ class Recorder:
 
     def _send(self, trials: set[int], fleets: set[int]) -> None:
         if self._leftovers:
-            count = replay(self._store, self._folder)
+            count = replay(self._store, self._folder, self._warn)
             self._leftovers = False
             if count:
                 self._warn(f"{count} rows that were kept in {self._folder} are in the store now.")

@@ -8,15 +8,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Table, delete, func, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, or_, select, update
 
 from harness.errors import Usage
+from harness.passwords import hide_passwords
 from harness.records import Certificate, Ledger, Measurement, Status
 from harness.spec import Protocol, TrialSpec, canonical, key_of
 from harness.store import tables as t
-from harness.store.failures import hide_passwords
 from harness.store.reading import Reading
 from harness.store.rows import (
+    LEDGER,
+    VALUES,
     certificate_columns,
     ledger_columns,
     measurement_row,
@@ -24,6 +26,19 @@ from harness.store.rows import (
     value_columns,
 )
 from harness.store.statements import ensure, insert_new, now
+
+IMPORT_LOCK = 0x6D65726765  # "merge"
+# Where a trial stands, unless it stands further or has ended.
+_STANDING = (
+    update(t.trial)
+    .where(
+        t.trial.c.id == bindparam("trial"),
+        # IN cannot be executed for many rows at once.
+        or_(t.trial.c.status == "running", t.trial.c.status == "interrupted"),
+        t.trial.c.updates <= bindparam("updates"),
+    )
+    .values({name: bindparam(name) for name in (*LEDGER, *VALUES, "nonfinite")})
+)
 
 
 class Writing(Reading):
@@ -177,6 +192,8 @@ class Writing(Reading):
         key, method, digest = spec.key, spec.method, key_of(context)
         with self._write() as connection:
             if connection.dialect.name == "postgresql":
+                # An import numbers attempts, too.
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({IMPORT_LOCK})")
                 # Held to the end of the transaction, so that two attempts get two numbers.
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({int(key[:15], 16)})")
             ensure(
@@ -237,16 +254,17 @@ class Writing(Reading):
                 insert_new(connection, t.measurement),
                 [measurement_row(i, m) for i, m in rows],
             )
-            for id, measurement in sorted(newest.items()):
-                connection.execute(
-                    update(t.trial)
-                    .where(
-                        t.trial.c.id == id,
-                        t.trial.c.status.in_(("running", "interrupted")),
-                        t.trial.c.updates <= measurement.ledger.updates,
-                    )
-                    .values(**ledger_columns(measurement.ledger), **value_columns(measurement))
-                )
+            connection.execute(
+                _STANDING,
+                [
+                    {
+                        "trial": id,
+                        **ledger_columns(measurement.ledger),
+                        **value_columns(measurement),
+                    }
+                    for id, measurement in sorted(newest.items())
+                ],
+            )
 
     def end(
         self,
@@ -266,7 +284,7 @@ class Writing(Reading):
                 )
                 .values(
                     status=status,
-                    reason=reason,
+                    reason=reason and hide_passwords(reason),
                     ended=now(connection),
                     # MLflow may have heard that it was interrupted.
                     mlflow_ended=False,

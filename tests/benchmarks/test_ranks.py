@@ -238,7 +238,7 @@ def test_a_store_is_measured_by_one_worker_and_by_more(monkeypatch: pytest.Monke
 
 
 def test_a_postgresql_server_gets_a_database_that_is_dropped(postgres_url: str) -> None:
-    with stores._postgresql() as url:
+    with stores.postgresql() as url:
         assert url is not None
         stores._filled(url)
     with pytest.raises(Exception, match="does not exist"):

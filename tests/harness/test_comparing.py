@@ -304,10 +304,18 @@ def test_one_trial(store, store_url, capsys):
     assert len(store.trials()) == 5
 
 
-@pytest.mark.parametrize("seed", [-1, TUNING_SEEDS_FROM])
-def test_a_seed_that_cannot_be_reported(store_url, seed):
-    with pytest.raises(Usage, match="allowed are whole numbers from 0 to 999999"):
+@pytest.mark.parametrize("seed", [-1, 2**53])
+def test_a_seed_that_is_none(store_url, seed):
+    with pytest.raises(Usage, match=r"allowed are whole numbers from 0 to 2\^53 - 1"):
         run_one(request(store_url), seed)
+
+
+@pytest.mark.parametrize("seed", [TUNING_SEEDS_FROM, 2**53 - 1])
+def test_a_seed_for_tuning_is_shown_and_not_reported(store, store_url, seed):
+    summary = run_one(request(store_url), seed)
+    assert [trial["seed"] for trial in summary["methods"][0]["trials"]] == [seed]
+    (trial,) = store.trials()
+    assert (trial.seed, trial.purpose) == (seed, "tuning")
 
 
 def test_a_run_is_of_one_method(store_url):

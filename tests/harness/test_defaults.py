@@ -39,7 +39,7 @@ def test_an_entry_can_be_used_and_says_where_it_is_from(problem, preset, method)
         assert method in optimizers
 
 
-@pytest.mark.parametrize(("problem", "preset"), {entry[:2] for entry in ENTRIES})
+@pytest.mark.parametrize(("problem", "preset"), sorted({entry[:2] for entry in ENTRIES}))
 def test_tuned_defaults_are_for_methods_tuned_together(problem, preset):
     entries = defaults._file()[problem][preset].values()
     commands = {e["command"] for e in entries if "command" in e}

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from harness.interrupt import InterruptedRun
 from harness.launch import Run
 from harness.planning import Trial
 from harness.progress import Bars
-from harness.records import TrialRecord
+from harness.records import Certificate, TrialRecord
 from harness.spec import Budget
 from harness.store import writer
 from harness.store.owner import process_name, this_process
@@ -126,12 +127,17 @@ def test_off_the_cpu_what_was_measured_after_the_state_is_taken_again(
     there = replace(run, machine=replace(run.machine, device=torch.device(device)))
     found = store.trial(trial.id)
     assert len(before) == 2
-    assert there._begin(fleet, 0, planned[0], {}, found, measured=2) == trial.id
+    begin = partial(there._begin, fleet, 0, planned[0], {}, _no_certificate)
+    assert begin(found, measured=2) == trial.id
     assert len(store.measurements([trial.id])[trial.id]) == kept
     # What has ended by itself is not trained again, so nothing of it is forgotten.
     store.end(trial.id, "diverged", "", found.ledger, None)
-    assert there._begin(fleet, 0, planned[0], {}, store.trial(trial.id), measured=0) == trial.id
+    assert begin(store.trial(trial.id), measured=0) == trial.id
     assert len(store.measurements([trial.id])[trial.id]) == kept
+
+
+def _no_certificate() -> Certificate:
+    raise AssertionError("A trial that is gone on with keeps the certificate of its start.")
 
 
 def test_a_trial_that_another_process_trains_is_left_to_it(runs: Runs, store: Store) -> None:

@@ -40,7 +40,7 @@ PROBLEM = make("quick")
 DATA = PROBLEM.data(DataSource(()))
 PROTOCOL = protocol_of(PROBLEM, DATA, Budget("updates", 100.0), "fp32")
 
-TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 MAYBE_TEXT = st.none() | TEXT
 REQUESTS = st.builds(
     Request,

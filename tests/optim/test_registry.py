@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from optim import registry
+from optim import plugins, registry
 from optim.hyperparameters import UsageError
 from optim.momentum import CM, NAG
 from optim.registry import find, make, names, resolve
@@ -76,6 +76,7 @@ def points(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
         return [p for p in installed if p.group == group and name in (None, p.name)]
 
     monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr(plugins, "entry_points", entry_points)
     return installed
 
 

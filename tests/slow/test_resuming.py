@@ -22,6 +22,7 @@ from tests.slow.test_pool_faults import SCRIPT
 from tests.slow.watching import (
     HF,
     NAG,
+    OWN,
     Case,
     Rows,
     Watched,
@@ -70,8 +71,8 @@ def run_straight(case: Case, folder: Path) -> Rows:
     )  # fmt: skip
     compare(asked)
     if asked.plan is not None:
-        work(url, exit_when_empty=True, data_dir=None)
-        resume(url, None, None, None, no_mlflow=True)
+        work(url, exit_when_empty=True, data_dir=None, plugins=OWN)
+        resume(url, None, None, None, no_mlflow=True, plugins=OWN)
     return rows_of(url)
 
 

@@ -20,6 +20,12 @@ from harness.store import tables as t
 from harness.store.results import Store
 from tests.slow.test_faults import ROOT, Bench, wait
 
+OWN = (
+    *("tests.harness.watched:small", "tests.harness.watched:add"),
+    *("tests.harness.small:make", "tests.harness.plugins:Sleepy"),
+)
+"""What workers may load, and who resumes the newest comparison."""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -80,6 +86,7 @@ class Watched(Bench):
     ) -> subprocess.Popen[str]:
         """Start a command that naps, by a script of one's own; its environment has `more`."""
         environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NAPS": naps, **more}
+        environment.setdefault("BENCH_PLUGIN", " ".join(OWN))
         return self.start(*arguments, env=os.environ | environment, script=script)
 
     def kill_in_the_middle(

@@ -20,8 +20,9 @@ def trial(id, method, seed, train, **changes):
     diverged = train is None
     ledger = Ledger(10 + seed, 1000, 100.0, 5, 4, 2.0, 1 << 20)
     record = TrialRecord(
-        id, f"key{id}", 1, PROTOCOL.key, method, method.split("[")[0], "torch", {"lr": 0.1}, method,
-        seed, "reported", "diverged" if diverged else "budget", None, ledger, "alone", train,
+        id, f"{id:032x}", f"key{id}", 1, PROTOCOL.key, method, method.split("[")[0], "torch",
+        {"lr": 0.1}, method, seed, "reported", "diverged" if diverged else "budget", None, ledger,
+        "alone", train,
         None if diverged else 2 * train, "source", "context", 1, None, None, f"run{id}",
     )  # fmt: skip
     return replace(record, **changes)
@@ -156,6 +157,9 @@ def test_seconds_are_ranked_only_in_one_context():
     trials = two_methods()
     assert summary([*trials[:-1], replace(trials[-1], seconds_are="shared")])["methods"][1][
         "ledger"]["seconds_are"] == "shared"  # fmt: skip
+    # Rows that were trained together were not alone, whatever they say.
+    together = summary([replace(t, fleet_rows=2) for t in trials])
+    assert {row["ledger"]["seconds_are"] for row in together["methods"]} == {"shared"}
     mixed = summary([*trials[:-1], replace(trials[-1], context_digest="other")])
     assert {row["ledger"]["seconds_are"] for row in mixed["methods"]} == {"shared"}
     assert any("different contexts" in note for note in mixed["notes"])

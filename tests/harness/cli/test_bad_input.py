@@ -158,7 +158,7 @@ def refused(said, told, workdir):
 def test_no_optimizers(bench):
     said = bench("compare")
     assert (said.code, said.out) == (2, "")
-    assert "Missing option '--optimizers'" in said.err
+    assert "Give --optimizers, as in --optimizers nag,hf, to run a comparison" in said.err
 
 
 def test_no_such_device(compare, workdir, monkeypatch):
@@ -199,7 +199,7 @@ def foreign(file):
         (Path.mkdir, "is a folder, not a file"),
         (lambda file: file.write_text("Dear diary, " * 99), "is not a SQLite database"),
         (foreign, "belongs to another program: it has the tables invoices. Nothing was changed"),
-        (newer, "at revision 9999, newer than this version of bench"),
+        (newer, "at revision 9999, newer than 0004"),
     ],
 )
 def test_a_store_that_is_none(compare, tmp_path, make, told):

@@ -130,9 +130,9 @@ def test_files_beside_the_store(done):
     report = (files / "report.txt").read_text()
     assert report.split()[:8] == done.out.split()[:8]
     assert "too few seeds for a verdict" in report
-    assert sorted(f.name for f in files.parent.iterdir() if f != files) == [
-        f"trial-{number}" for number in (1, 2, 3, 4)
-    ]
+    with Store.open(done.store, create=False) as store:
+        trials = sorted(f"trial-{trial.uuid}" for trial in store.trials())
+    assert sorted(f.name for f in files.parent.iterdir() if f != files) == trials
 
 
 def test_the_store_has_it_all(done):
@@ -212,4 +212,79 @@ def test_a_signal_before_anything_is_run(bench, workdir, monkeypatch, number):
     said = bench("compare", "--optimizers", "nag")
     assert (said.code, said.out, said.err) == (130, "", "bench: interrupted.\n")
     assert signal.getsignal(signal.SIGTERM) == before
+    assert list(workdir.iterdir()) == []
+
+
+# Recorded ones
+
+
+def recorded(bench, *flags, optimizers="nag[batch=20]"):
+    """Run a comparison under other flags, and return its id."""
+    said = bench(*COMPARE, "--optimizers", optimizers, "--json", "-", *flags)
+    assert said.code == 0, said.err
+    return strictly(said.out)["comparison"]
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_recorded_comparisons_are_judged_as_one(bench, workdir):
+    a, b = recorded(bench), recorded(bench, optimizers="cm[batch=20]")
+    more = recorded(bench, "--seeds", "1", "--budget", "updates=9", optimizers="sgd[batch=20]")
+    said = bench("compare", a, b[:6], "--no-mlflow", "--json", "result.json")
+    assert (said.code, said.err) == (0, "")
+    assert "nag and cm: too few seeds for a verdict" in said.out
+    for line in (f"bench compare {a} {b}", f"{a} was made by:", f"{b} was made by:"):
+        assert line in said.out
+    summary = strictly(Path("result.json").read_text())
+    shown = bench("show", summary["comparison"])
+    assert shown.code == 0 and shown.out.startswith(said.out)
+    assert summary["comparison"] in bench("list", "comparisons").out
+    # The command that it says is one that makes it again.
+    again = bench(*summary["reproduce"].split()[1:], "--no-mlflow", "--json", "-")
+    found = strictly(again.out)
+    assert found.pop("comparison") != summary.pop("comparison")
+    assert found == summary
+
+    with Store.open("sqlite:///mlruns/bench.db") as store:
+        before = len(store.comparisons())
+    refused = bench("compare", a, more, "--no-mlflow")
+    assert (refused.code, refused.out) == (3, "")
+    assert f"differ: budget (3000 gradients in {a}, 9 updates in {more}). --allow" in refused.err
+    with Store.open("sqlite:///mlruns/bench.db") as store:
+        assert len(store.comparisons()) == before
+    said = bench("compare", a, more, "--allow", "budget", "--no-mlflow", "--json", "-")
+    summary = strictly(said.out)
+    assert (said.code, [pair["allowed"] for pair in summary["pairs"]]) == (0, [["budget"]])
+    assert list(summary["allowed"]) == ["budget"]
+    assert summary["reproduce"] == f"bench compare {a} {more} --allow budget"
+    with Store.open("sqlite:///mlruns/bench.db") as store:
+        (pair,) = store.comparison(summary["comparison"]).pairs
+    assert pair["allowed"] == ["budget"]
+    third = summary["comparison"]
+    for ids, told in (
+        ((a,), f"{a}: give two or more comparisons"),
+        ((a, a), f"Comparison {a} is there twice"),
+        ((third, a), f"was itself put together with --allow: give {a} {more}."),
+        ((a, b, "--allow", "budgte"), "did you mean 'budget'?"),
+        ((a, b, "--allow", "direction"), "no field of a protocol that may differ"),
+    ):
+        refused = bench("compare", *ids, "--no-mlflow")
+        assert (refused.code, refused.out) == (2, "")
+        assert told in refused.err and len(refused.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("3f2a", "77aa", "--optimizers", "nag"), "--optimizers: 3f2a and 77aa are compared as"),
+        (("3f2a", "77aa", "--seeds", "3", "--fresh"), "--seeds, --fresh: 3f2a and 77aa are"),
+        (("--optimizers", "nag", "--allow", "budget"), "--allow is for recorded comparisons"),
+        ((), "Give --optimizers, as in --optimizers nag,hf"),
+        (("3f2a", "77aa"), "mlruns/bench.db"),
+    ],
+)
+def test_what_goes_with_recorded_comparisons(bench, workdir, given, told):
+    said = bench("compare", *given)
+    assert said.out == ""
+    assert told in said.err and len(said.err.splitlines()) == 1
+    assert said.code == (4 if given == ("3f2a", "77aa") else 2)
     assert list(workdir.iterdir()) == []

@@ -55,7 +55,7 @@ def test_a_store_that_is_there(bench, filled):
     assert said.code == 0, said.err
     state, detail = states(said)["store"]
     assert state == "ok"
-    assert detail.endswith("revision 0003, writable")
+    assert detail.endswith("revision 0004, writable")
 
 
 @pytest.mark.postgres
@@ -66,7 +66,7 @@ def test_a_store_on_a_server(bench, postgres_url):
     Store.open(postgres_url).close()
     state, detail = states(bench("doctor", "--store", postgres_url))["store"]
     assert state == "ok"
-    assert detail.endswith("revision 0003, writable")
+    assert detail.endswith("revision 0004, writable")
 
 
 def make_tables(file, *names):
@@ -202,7 +202,9 @@ def test_pictures_and_what_is_made_of_them(bench, workdir, monkeypatch):
     pictures = np.arange(400 * 64 * 64, dtype=np.uint8).reshape(400, 64, 64)
     np.savez("olivettifaces.npz", faces=pictures)
     state, detail = states(bench("doctor", "--data-dir", "."))["data: faces"]
-    assert (state, detail) == ("ok", f"1 file verified in {workdir}")
+    # A line may be cut at any place of a long path.
+    assert state == "ok"
+    assert detail.replace(" ", "") == f"1fileverifiedin{workdir}"
     monkeypatch.setattr("models.data.faces.PATCHES", 1)
     faces(2, 2, DataSource((workdir,), workdir / "cache"))
     state, detail = states(bench("doctor", "--data-dir", "."))["data: faces"]

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from optim.registry import BUILT_IN
 
@@ -31,25 +32,6 @@ def test_optimizers(bench):
             assert h.kind.__name__ in lines[h.name]
             assert h.meaning in lines[h.name]
             assert all(choice in lines[h.name] for choice in h.choices)
-
-
-def test_an_entry_point_that_fails_hides_no_other(bench, workdir, monkeypatch):
-    installed = workdir / "broken-1.dist-info"
-    installed.mkdir()
-    (installed / "METADATA").write_text("Name: broken\nVersion: 1\n")
-    (installed / "entry_points.txt").write_text(
-        "[bench.optimizers]\nlost = not_there:Lost\n[bench.problems]\ngone = not_there:Gone\n"
-    )
-    monkeypatch.syspath_prepend(str(workdir))
-    said = bench("list", "optimizers")
-    (line,) = (line for line in said.out.splitlines() if line.startswith("lost  cannot be used: "))
-    assert "No module named 'not_there'" in line
-    assert "nag  backends" in said.out
-    said = bench("list", "problems")
-    (line,) = (line for line in said.out.splitlines() if line.split()[:2] == ["gone", "quick"])
-    assert "cannot be used: " in line
-    assert "No module named 'not_there'" in line
-    assert any(line.split()[:2] == ["curves", "quick"] for line in said.out.splitlines())
 
 
 def test_comparisons(bench, filled):
@@ -102,6 +84,80 @@ def test_trials(bench, filled):
         *(str(one), first, second, "nag", "0", "budget"), *("2.40", "2.64", "600,000", "600")
     ]  # fmt: skip
     assert rows[1][:6] == [str(two), first, "sgd[lr=10]", "3", "diverged", "–"]
+
+
+@pytest.mark.parametrize("what", ["comparisons", "trials"])
+def test_the_newest_are_listed_and_how_many_more_there_are(bench, filled, what):
+    comparisons = [filled.comparison() for _ in range(4)]
+    trials = [str(filled.trial(comparisons[-1], seed=seed)) for seed in range(4)]
+    # Comparisons stand with the newest first, trials in their order.
+    newest = comparisons[:1:-1] if what == "comparisons" else trials[2:]
+    every = comparisons[::-1] if what == "comparisons" else trials
+
+    def ids(said):
+        assert said.code == 0, said.err
+        return [line.split()[0] for line in said.out.splitlines()[1:]]
+
+    said = bench("list", what, "--limit", "2")
+    assert ids(said) == newest
+    assert "These are the newest 2 of 4; --limit all lists every one." in said.err
+    for more in (["--limit", "all"], ["--limit", "0"], ["--limit", "4"], ["--limit", "9"], []):
+        said = bench("list", what, *more)
+        assert (ids(said), said.err) == (every, "")
+
+
+def test_fifty_are_listed_unless_more_are_asked_for(bench, filled):
+    comparison = filled.comparison()
+    trials = [filled.trial(comparison, seed=seed) for seed in range(51)]
+    said = bench("list", "trials")
+    assert [int(line.split()[0]) for line in said.out.splitlines()[1:]] == trials[1:]
+    assert "These are the newest 50 of 51;" in said.err
+
+
+def test_a_limit_that_is_no_number_of_rows(bench, filled):
+    for wrong in ("-1", "some", "1.5", "9" * 30):
+        said = bench("list", "trials", "--limit", wrong)
+        assert said.code == 2
+        assert f"'{wrong}' is not a number of rows: write a whole number, or all." in said.err
+
+
+def test_a_longer_list_takes_no_more_queries(bench, filled, monkeypatch):
+    asked = []
+    execute = Connection.execute
+
+    def count(self, *given, **named):
+        asked.append(given[0])
+        return execute(self, *given, **named)
+
+    monkeypatch.setattr(Connection, "execute", count)
+    counts = set()
+    for _ in range(3):
+        comparison = filled.comparison()
+        for seed in range(3):
+            filled.trial(comparison, seed=seed)
+        for what in ("comparisons", "trials"):
+            asked.clear()
+            bench("list", what)
+            counts.add((what, len(asked)))
+    assert len(counts) == 2
+
+
+def test_a_list_loads_neither_torch_nor_mlflow(filled):
+    filled.trial(filled.comparison())
+    script = (
+        "import sys\n"
+        "from harness.cli.main import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "finally:\n    print({'torch', 'mlflow', 'scipy', 'matplotlib'} & {*sys.modules})"
+    )
+    for what in ("comparisons", "trials", "claims"):
+        done = subprocess.run(
+            [sys.executable, "-c", script, "list", what],
+            cwd=Path(__file__).parents[3],
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout.splitlines()[-1] == "set()", done.stderr
 
 
 def test_ids_are_whole_on_a_narrow_terminal(bench, filled, monkeypatch):

@@ -28,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 def argv(monkeypatch):
     """A worker records trials under the command line that planned them."""
     monkeypatch.setattr(sys, "argv", ["bench"])
+    monkeypatch.setenv("BENCH_PLUGIN", PROBLEM)
 
 
 def store():
@@ -67,7 +68,7 @@ def test_planned_trained_by_a_worker_and_resumed_it_is_the_comparison(bench, tmp
         assert [fleet.status for fleet in opened.fleets(id)] == ["planned"] * 3
         assert opened.trials() == []
         url = opened.url
-    assert work(url, exit_when_empty=True, data_dir=None) == 0
+    assert work(url, exit_when_empty=True, data_dir=None, plugins=[PROBLEM]) == 0
     with store() as opened:
         before = opened.trials()
         assert [t.status for t in before] == ["budget"] * 4

@@ -67,7 +67,7 @@ def test_a_dry_run(bench, workdir):
         (("--optimizer", "nag,hf"), "runs one optimizer"),
         (("--optimizer", "nag[lr=0.1|0.2]"), "runs one method, not a grid"),
         (("--optimizer", "nag", "--seed", "-1"), "--seed -1: allowed are whole numbers"),
-        (("--optimizer", "nag", "--seed", "1000000"), "0 to 999999"),
+        (("--optimizer", "nag", "--seed", "9007199254740992"), "0 to 2^53 - 1"),
         (("--optimizer", "nag", "--seed", "first"), "'first' is not a valid integer"),
         (("--optimizer", "nga"), "did you mean 'nag'?"),
         ((), "'--optimizer'"),

@@ -1,6 +1,7 @@
 import math
 import re
 import shlex
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,8 @@ from harness.cli.output import show_result
 from harness.cli.sparkline import WIDTH, Axes
 from harness.records import Ledger, Measurement
 from harness.spec import Budget
+from harness.store.results import Store
+from tests.harness.small import PROBLEM as SMALL
 
 
 def words(said, start):
@@ -181,7 +184,7 @@ def test_two_trials_that_can_be_compared(bench, filled):
     assert words(said, ["status"]) == ["budget", "running"]
     assert said.out.endswith(
         "protocol: equal\nmethod: differs in method, lr\nsource: equal\n"
-        "context: differs in threads, versions torch\n"
+        "start: not recorded of both\ncontext: differs in threads, versions torch\n"
     )
 
 
@@ -194,7 +197,8 @@ def test_two_trials_that_cannot(bench, filled):
     assert words(said, ["≠", "preset"]) == ["quick", "paper"]
     assert said.err == (
         f"bench: Trials {a} and {b} cannot be compared, since their protocols differ: preset "
-        "(quick and paper); budget (600000 gradients and 750000 updates).\n"
+        "(quick and paper); budget (600000 gradients and 750000 updates). --allow preset --allow "
+        "budget compares them all the same, and says so.\n"
     )
 
 
@@ -261,3 +265,167 @@ def test_axes_of_next_to_nothing(curve):
     axes = Axes.around([curve], Budget("gradients", 10.0))
     assert len(axes.line(curve)) == WIDTH
     assert "log scale" in axes.legend("error")
+
+
+# The command that makes a trial again
+
+
+METHOD = """
+from tests.harness.plugins import Watcher
+
+
+class Mine(Watcher):
+    name = "mine"
+"""
+PROBLEM_OF_WIDTH = """
+from tests.harness.small import make as small
+
+
+def make(preset, width="2"):
+    problem = small(preset)
+    problem.name, problem.parameters = "wide", {"width": int(width)}
+    return problem
+"""
+USUAL = ("--preset", "quick", "--threads", "1", "--device", "cpu", "--precision", "fp64",
+         "--no-mlflow", "--budget", "updates=6")  # fmt: skip
+
+
+def made_again(bench, id, *flags):
+    """Show a trial, give its command to the command line, and return both trials."""
+    said = bench("show", id)
+    assert said.code == 0, said.err
+    words = shlex.split(said.out.splitlines()[-1])
+    assert words[:2] == ["bench", "run"]
+    with Store.open("sqlite:///mlruns/bench.db") as store:
+        before = len(store.trials())
+        again = bench(*words[1:], "--no-mlflow", "--fresh", *flags)
+        assert again.code == 0, again.err
+        assert len(store.trials()) == before + 1
+        first, second = store.trial(id), store.trials()[-1]
+    for field in ("key", "seed", "source_digest", "protocol_key", "method_key", "purpose"):
+        assert getattr(first, field) == getattr(second, field)
+    assert (second.attempt, second.id) == (first.attempt + 1, before + 1)
+    for metric in ("train_metric", "test_metric"):
+        assert getattr(second, metric) == pytest.approx(getattr(first, metric), rel=1e-12)
+    one, other = first.certificate, second.certificate
+    assert (one.theta, one.seeds) == (other.theta, other.seeds)
+    assert shlex.split(one.command) == words
+    return first, again, words
+
+
+def test_the_command_of_a_trial_makes_it_again(bench, workdir, no_pictures):
+    """Of a comparison with a grid: a trial that was tried, and one that was reported."""
+    grids = "nag[batch=20,lr=0.01|0.02],cm[batch=20,lr=0.1|0.2]"
+    compared = bench("compare", "--optimizers", grids, "--problem", SMALL, "--seeds", "2", *USUAL)
+    assert compared.code == 0, compared.err
+    with Store.open("sqlite:///mlruns/bench.db") as store:
+        trials = store.trials()
+    tried = next(t.id for t in trials if t.purpose == "tuning" and t.method_name == "cm")
+    trial, again, words = made_again(bench, tried)
+    assert trial.seed >= 1_000_000
+    assert words[words.index("--seed") + 1] == str(trial.seed)
+    assert f"seeds {trial.seed}" in again.out.replace(",", "")
+    reported = [t for t in trials if t.purpose == "reported"][-1]
+    trial, _, words = made_again(bench, reported.id)
+    assert trial.fleet_rows > 1
+    given = [word for word in USUAL if word != "--no-mlflow"]
+    for flag, value in zip(given[::2], given[1::2], strict=True):
+        assert words[words.index(flag) + 1] == value
+
+
+def test_files_of_ones_own_and_folders_with_blanks_and_quotes(bench, workdir, no_pictures):
+    (workdir / "my method's.py").write_text(METHOD)
+    (workdir / 'my "problem".py').write_text(PROBLEM_OF_WIDTH)
+    data = workdir / 'the data\'s "folder"'
+    data.mkdir()
+    compared = bench("compare", "--optimizers", "./my method's.py:Mine[lr=0.1],nag[batch=20]",
+                     "--problem", './my "problem".py:make[width=3]', "--seeds", "1",
+                     "--data-dir", data, *USUAL)  # fmt: skip
+    assert compared.code == 0, compared.err
+    _, _, words = made_again(bench, 1)
+    assert words[words.index("--problem") + 1] == './my "problem".py:make[width=3]'
+    assert words[words.index("--data-dir") + 1] == str(data)
+    assert words[words.index("--optimizer") + 1].startswith("./my method's.py:Mine@torch[")
+
+
+def test_a_trial_of_torchs_own_method(bench, workdir, no_pictures):
+    run = ("run", "--optimizer", "torch.optim.AdamW[lr=0.01,batch=20]", "--problem", SMALL, *USUAL)
+    said = bench(*run, "--seed", "4")
+    assert said.code == 0, said.err
+    made_again(bench, 1)
+
+
+# Two of them
+
+
+def test_two_comparisons_are_judged_as_one_and_nothing_is_recorded(bench, filled):
+    a, b = (finished(filled, label) for label in ("nag", "[red]hf[/red]"))
+    before = len(filled.store.comparisons())
+    said = bench("show", a, b)
+    assert said.code == 0, said.err
+    assert "nag and [red]hf[/red]: too few seeds for a verdict" in said.out
+    assert f"Repeat with:\nbench compare {a} {b}\n" in said.out
+    assert len(filled.store.comparisons()) == before
+
+
+def test_two_comparisons_that_cannot(bench, filled):
+    a, b = finished(filled, "nag"), finished(filled, "hf", evaluations=25)
+    before = len(filled.store.comparisons())
+    said = bench("show", a, b)
+    assert (said.code, said.out) == (3, "")
+    assert f"protocols differ: evaluations (24 in {a}, 25 in {b})." in said.err
+    said = bench("show", a, b, "--allow", "evaluations")
+    assert said.code == 0, said.err
+    out = " ".join(said.out.split())
+    assert "Under protocols that differ, as allowed, in evaluations." in out
+    assert f"--allow evaluations: it differs, and was allowed to (24 in {a}, 25 in {b})." in out
+    assert len(filled.store.comparisons()) == before
+
+
+def test_two_trials_with_fields_that_are_allowed(bench, filled):
+    other = {"budget": Budget("updates", 750_000), "preset": "paper"}
+    a, b = filled.trial(filled.comparison()), filled.trial(filled.comparison(**other), **other)
+    said = bench("show", a, b, "--allow", "preset")
+    assert said.code == 3
+    assert "differ: budget (600000 gradients and 750000 updates). --allow budget" in said.err
+    said = bench("show", a, b, "--allow", "preset", "--allow", "budget")
+    assert said.code == 0, said.err
+    assert said.out.endswith(
+        "--allow preset: it differs, and was allowed to: quick and paper\n"
+        "--allow budget: it differs, and was allowed to: 600000 gradients and 750000 updates\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "hint"), [("bugdet", "did you mean 'budget'?"), ("direction", "")]
+)
+def test_a_field_that_may_not_differ(bench, filled, field, hint):
+    comparison = filled.comparison()
+    ids = [filled.trial(comparison, seed=seed) for seed in (0, 1)]
+    for two in (ids, [finished(filled, "nag"), finished(filled, "hf")]):
+        said = bench("show", *two, "--allow", field)
+        assert (said.code, said.out) == (2, "")
+        assert f"--allow {field}: this is no field of a protocol that may differ" in said.err
+        assert hint in said.err
+
+
+def test_allow_is_for_two(bench, filled):
+    said = bench("show", filled.comparison(), "--allow", "budget")
+    assert (said.code, said.out) == (2, "")
+    assert "--allow is for two" in said.err
+
+
+def finished(filled, label, **fields):
+    """A comparison of one method that has a result."""
+    comparison = filled.comparison(command="bench compare", **fields)
+    trials = [filled.trial(comparison, label, seed, **fields) for seed in (0, 1)]
+    for trial in trials:
+        filled.end(trial)
+    summary = summarize(
+        comparison_id=comparison, protocol=replace(filled.protocol, **fields),
+        trials=filled.store.trials(comparison), measurements=filled.store.measurements(trials),
+        targets=(3.0,), margin=0.05, log_scale=True, published=lambda *_: None,
+        reproduce="bench compare",
+    )  # fmt: skip
+    filled.store.finish_comparison(comparison, "done", summary)
+    return comparison

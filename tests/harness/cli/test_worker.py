@@ -10,7 +10,7 @@ from harness.errors import LeaseLost
 from harness.launch import Run
 from harness.store.owner import process_name
 from tests.harness.cli.test_resume import COMPARE, NAG, STORE, planned, store
-from tests.harness.small import QUICK_HF
+from tests.harness.small import PROBLEM, QUICK_HF
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 def argv(monkeypatch):
     """A worker records trials under the command line that planned them."""
     monkeypatch.setattr(sys, "argv", ["bench"])
+    monkeypatch.setenv("BENCH_PLUGIN", PROBLEM)
 
 
 def test_a_worker_with_nothing_to_do_ends(bench):
@@ -98,7 +99,8 @@ def test_a_worker_leaves_out_what_cannot_be_trained_there(bench, workdir):
         several = len(opened.fleets(theirs))
     assert several > 1
     mine.unlink()
-    said = bench("worker", "--exit-when-empty")
+    plugins = ("--plugin", "./mine.py:Mine", "--plugin", PROBLEM)
+    said = bench("worker", "--exit-when-empty", *plugins)
     assert said.code == 4
     told = f"Comparison {theirs} cannot be trained here, and is left out: "
     assert said.err.count(told) == 1 and "./mine.py" in said.err
@@ -110,7 +112,7 @@ def test_a_worker_leaves_out_what_cannot_be_trained_there(bench, workdir):
         assert [fleet.status for fleet in opened.fleets(theirs)] == ["planned"] * several
     # Where it is, another worker trains it.
     mine.write_text(MINE)
-    assert bench("worker", "--exit-when-empty").code == 0
+    assert bench("worker", "--exit-when-empty", *plugins).code == 0
 
 
 MINE = """
@@ -134,8 +136,10 @@ def test_threads_are_those_of_the_plan_whatever_cores_a_worker_has(bench, monkey
 
 
 def test_a_worker_whose_trial_fails_says_so_and_others_go_on(bench):
-    id = planned(bench, optimizers=f"tests.harness.plugins:Failing,{NAG}")
-    codes = [bench("worker", "--exit-when-empty").code for _ in range(4)]
+    failing = "tests.harness.plugins:Failing"
+    id = planned(bench, optimizers=f"{failing},{NAG}")
+    plugins = ("--plugin", failing, "--plugin", PROBLEM)
+    codes = [bench("worker", "--exit-when-empty", *plugins).code for _ in range(4)]
     assert codes.count(4) == 2 and codes[-1] == 0
     with store() as opened:
         ends = sorted(fleet.status for fleet in opened.fleets(id))

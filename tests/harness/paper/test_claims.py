@@ -169,8 +169,8 @@ def test_mlflow_is_brought_up_to_date_however_it_ends(
 ) -> None:
     registered(RULE)
     heard: list[str] = []
-    monkeypatch.setattr(session, "_mirror", lambda _: heard.append("begun"))
-    monkeypatch.setattr(session, "_finish_mirror", lambda _: heard.append("completed"))
+    monkeypatch.setattr(session, "_mirror", lambda *_: heard.append("begun"))
+    monkeypatch.setattr(session, "_finish_mirror", lambda *_: heard.append("completed"))
     shared = request(store_url, budget=None, no_mlflow=False)
     decide_claims(rules("quick", [1]), shared)
     # Once, for all runs.

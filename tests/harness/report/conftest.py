@@ -49,7 +49,7 @@ def compared():
                 last = taken[-1]
                 trials.append(
                     TrialRecord(
-                        id, f"key{id}", 1, PROTOCOL.key, method, name, "torch",
+                        id, f"{id:032x}", f"key{id}", 1, PROTOCOL.key, method, name, "torch",
                         {"lr": 0.01, "mu_max": 0.99}, method, seed, "reported",
                         "diverged" if gone else "budget", None, last.ledger, "shared",
                         None if gone else last.train_metric, None if gone else last.test_metric,

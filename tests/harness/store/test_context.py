@@ -23,9 +23,32 @@ def test_the_context_tells_what_may_change_a_time() -> None:
     assert found["device"]["kind"] == "cpu" and found["device"]["name"]
     assert found["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert found["versions"]["torch"] == torch.__version__
+    assert found["device"]["capability"] and found["device"]["cores"]
+    assert {"torch", "numpy", "numba", "bench"} < found["versions"].keys()
+    assert (found["threads"], found["world_size"], found["fleet_rows"]) == (2, 1, 4)
     assert key_of(found) == key_of(context(*given))
     for i, other in ((1, 1), (2, "fp64"), (3, 2), (4, 1), (5, 1)):
         assert key_of(context(*given[:i], other, *given[i + 1 :])) != key_of(found)
+
+
+def test_the_settings_that_decide_how_numbers_are_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = torch.get_float32_matmul_precision()
+    found = []
+    try:
+        for precision, deterministic in (("highest", False), ("high", False), ("highest", True)):
+            torch.set_float32_matmul_precision(precision)
+            torch.use_deterministic_algorithms(deterministic)
+            found.append(context(torch.device("cpu"), 1, "fp32", 1, 1, 0))
+            assert found[-1]["flags"] == {
+                "float32_matmul_precision": precision,
+                "deterministic_algorithms": deterministic,
+            }
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.set_float32_matmul_precision(before)
+    assert len({key_of(each) for each in found}) == 3
 
 
 def test_info_has_no_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -139,14 +140,21 @@ def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
     Store.open(f"sqlite:///{tmp_path}/bench.db").close()
 
 
-def test_a_newer_revision_is_refused(url: str) -> None:
+def test_a_newer_revision_is_refused_with_the_version_needed(url: str) -> None:
     Store.open(url).close()
     engine = sqlalchemy.create_engine(url)
     with engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE {tables.VERSION_TABLE} SET version_num = '0042'")
-    engine.dispose()
-    with pytest.raises(Infrastructure, match="revision 0042, newer than this .* up to 0004"):
+        connection.exec_driver_sql("UPDATE bench_store SET needs = '0.9.0'")
+    here = version("bench-harness")
+    told = f"revision 0042, newer than 0004, .* need bench 0.9.0 or newer, and this is {here}:"
+    with pytest.raises(Infrastructure, match=told):
         Store.open(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE bench_store DROP COLUMN needs")
+    with pytest.raises(Infrastructure, match="need a newer bench, and this is"):
+        Store.open(url)
+    engine.dispose()
 
 
 @pytest.fixture
@@ -205,27 +213,17 @@ def test_a_full_disk(store_url: str, protocol: Protocol) -> None:
                 store.new_comparison(protocol, "run", "bench run " * 1000)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own.
-@pytest.mark.parametrize("mlflow_first", [True, False])
-def test_mlflow_and_bench_leave_each_other_alone(
-    url: str, protocol: Protocol, mlflow_first: bool
-) -> None:
+def test_a_database_that_mlflow_has_made_becomes_a_store(url: str, protocol: Protocol) -> None:
     from mlflow.store.db import utils
 
     engine = sqlalchemy.create_engine(url)
-    try:
-        if mlflow_first:
-            if engine.url.get_backend_name() == "sqlite":
-                Path(engine.url.database or "").parent.mkdir()
-            utils._initialize_tables(engine)
-        with Store.open(url) as store:
-            id = store.new_comparison(protocol, "run", "bench run")
-            if not mlflow_first:
-                utils._initialize_tables(engine)
-            utils._upgrade_db(engine)
-            utils._verify_schema(engine)
-            assert store.comparison(id).protocol == protocol
-        Store.open(url).close()
-        utils._verify_schema(engine)
-    finally:
-        engine.dispose()
+    if engine.url.get_backend_name() == "sqlite":
+        Path(engine.url.database or "").parent.mkdir()
+    utils._initialize_tables(engine)
+    with Store.open(url) as store:
+        id = store.new_comparison(protocol, "run", "bench run")
+        assert store.comparison(id).protocol == protocol
+    utils._verify_schema(engine)
+    engine.dispose()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from harness.store import opening, tables
 from harness.store.results import Store
 from harness.store.rows import measurement_row
 
+ROOT = Path(__file__).parents[3]
 THEN = datetime(2020, 2, 3, 4, 5, 6, 7, tzinfo=UTC)
 
 
@@ -107,44 +111,207 @@ CLAIM = {
 }
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002"])
-def test_a_store_of_an_earlier_revision_keeps_what_it_holds(
+FLEETS: list[tuple[Table, dict[str, Any]]] = [
+    (
+        tables.plan,
+        {
+            "comparison_id": "0000bbbb",
+            "digest": "p" * 64,
+            "body": '{"a":1}',
+            "shared": True,
+            "created": THEN,
+        },
+    ),
+    (
+        tables.fleet,
+        {
+            "comparison_id": "0000bbbb",
+            "number": 0,
+            "cost": 1.5,
+            "task": "{}",
+            "status": "running",
+            "lease_owner": "elsewhere:1",
+            "heartbeat": THEN,
+        },
+    ),
+    (tables.fleet_trial, {"fleet_id": 1, "position": 0, "trial_id": 1}),
+]
+REVISIONS = ("0001", "0002", "0003")
+
+
+@pytest.fixture
+def earlier(
     url: str,
-    protocol: Protocol,
     spec: TrialSpec,
     measured: Callable[..., Measurement],
     monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[str], dict[str, list[dict[str, Any]]]]:
+    """Make a store at a revision, with rows in all tables it has, and return these."""
+
+    def make(revision: str) -> dict[str, list[dict[str, Any]]]:
+        upgrade = opening.command.upgrade
+        with monkeypatch.context() as before:
+            before.setattr(opening.command, "upgrade", lambda config, _: upgrade(config, revision))
+            Store.open(url).close()
+        rows = held(spec, measured(3))
+        rows += [(tables.claim, CLAIM)] if revision >= "0002" else []
+        rows += FLEETS if revision >= "0003" else []
+        engine = sqlalchemy.create_engine(url)
+        with engine.begin() as connection:
+            for table, row in rows:
+                connection.execute(table.insert().values(row))
+        engine.dispose()
+        found = everything(url)
+        assert set(found) == {table.name for table, _ in rows} | {"bench_store"}
+        return found
+
+    return make
+
+
+def see_kept(
+    before: dict[str, list[dict[str, Any]]], after: dict[str, list[dict[str, Any]]]
+) -> None:
+    for name, old in before.items():
+        assert [{k: new[k] for k in old[0]} for new in after[name]] == old
+
+
+def schema(url: str) -> list[Any]:
+    """Return tables, columns, keys and indexes as the database describes them."""
+    engine = sqlalchemy.create_engine(url)
+    with engine.connect() as connection:
+        look = sqlalchemy.inspect(connection)
+        found = [
+            (
+                name,
+                [{**c, "type": str(c["type"])} for c in look.get_columns(name)],
+                look.get_pk_constraint(name),
+                sorted(look.get_foreign_keys(name), key=str),
+                sorted(look.get_indexes(name), key=str),
+                sorted(look.get_unique_constraints(name), key=str),
+            )
+            for name in sorted(look.get_table_names())
+        ]
+    engine.dispose()
+    return found
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_store_of_an_earlier_revision_keeps_what_it_holds(
+    url: str,
+    protocol: Protocol,
+    measured: Callable[..., Measurement],
+    earlier: Callable[[str], dict[str, list[dict[str, Any]]]],
     revision: str,
 ) -> None:
-    upgrade = opening.command.upgrade
-    with monkeypatch.context() as earlier:
-        earlier.setattr(opening.command, "upgrade", lambda config, _: upgrade(config, revision))
-        Store.open(url).close()
-    rows = held(spec, measured(3))
-    if revision == "0002":
-        rows.append((tables.claim, CLAIM))
-    engine = sqlalchemy.create_engine(url)
-    with engine.begin() as connection:
-        for table, row in rows:
-            connection.execute(table.insert().values(row))
-    engine.dispose()
-    before = everything(url)
-    assert set(before) == {table.name for table, _ in rows} | {"bench_store"}
+    before = earlier(revision)
     with Store.open(url) as store:
         after = everything(url)
-        for name, old in before.items():
-            kept = [{k: new[k] for k in old[0]} for new in after[name]]
-            assert kept == old
+        see_kept(before, after)
         assert set(after) == set(tables.metadata.tables)
         assert store.id == before["bench_store"][0]["id"]
         assert store.comparison("0000a").protocol == protocol
         assert [c.owner for c in store.comparisons()] == [None, None]
         assert store.measurements([1])[1] == [measured(3)]
-        assert [c.id for c in store.claims()] == ["0000cccc"] * (revision == "0002")
-        assert store.plan("0000aaaa") is None
-        assert store.fleets("0000aaaa") == [] == store.unfinished()
+        assert [c.id for c in store.claims()] == ["0000cccc"] * (revision >= "0002")
+        planned = store.plan("0000bbbb")
+        assert (planned is not None) == (revision >= "0003")
+        assert [f.trials for f in store.fleets("0000bbbb")] == [(1,)] * (revision >= "0003")
         # What was running then ends as it would have.
         (dead,) = store.end_dead()
         assert dead.reason == "its process died (no heartbeat since 2020-02-03 04:05:06 UTC)"
+        assert {f.status for f in store.fleets("0000bbbb")} <= {"planned"}
         assert store.comparison("0000b").status == "interrupted"
         assert store.take_over("0000b", "here:1").owner == "here:1"
+
+
+def test_trials_get_names_that_are_the_same_in_every_copy(
+    url: str, spec: TrialSpec, earlier: Callable[[str], dict[str, list[dict[str, Any]]]]
+) -> None:
+    before = earlier("0003")
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        more = {k: v for k, v in before["bench_trial"][0].items() if k != "id"}
+        names = ", ".join(more)
+        for attempt in range(2, 20):
+            values = ", ".join(str(attempt) if name == "attempt" else name for name in more)
+            connection.exec_driver_sql(
+                f"INSERT INTO bench_trial ({names}) SELECT {values} FROM bench_trial WHERE id = 1"
+            )
+    engine.dispose()
+    Store.open(url).close()
+    after = everything(url)
+    store, rows = after["bench_store"][0]["id"], after["bench_trial"]
+    assert {row["id"]: row["uuid"] for row in rows} == {
+        i: f"{store[:20]}{i:012x}" for i in range(1, 20)
+    }
+
+
+KILLED = """
+import sys, time
+from sqlalchemy import Engine, event
+from harness.store.results import Store
+
+@event.listens_for(Engine, "commit")
+def commit(connection):
+    print("all is changed, nothing is committed", flush=True)
+    time.sleep(600)
+
+Store.open(sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("revision", ["0001", "0003"])
+def test_an_upgrade_that_is_killed_leaves_the_old_version(
+    url: str, earlier: Callable[[str], dict[str, list[dict[str, Any]]]], revision: str
+) -> None:
+    before = earlier(revision)
+    old = schema(url)
+    command = [sys.executable, "-c", KILLED, url]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "nothing is committed" in process.stdout.readline()
+        process.kill()
+    assert schema(url) == old
+    assert everything(url) == before
+    assert version_of(url) == revision
+    with Store.open(url) as store:
+        see_kept(before, everything(url))
+        assert len(store.trials()) == 1
+    assert version_of(url) != revision
+
+
+def version_of(url: str) -> str:
+    engine = sqlalchemy.create_engine(url)
+    with engine.connect() as connection:
+        found = connection.exec_driver_sql(f"SELECT version_num FROM {tables.VERSION_TABLE}")
+        version: str = found.scalar_one()
+    engine.dispose()
+    return version
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own.
+def test_mlflow_s_upgrade_and_ours_change_nothing_of_each_other(
+    url: str, earlier: Callable[[str], dict[str, list[dict[str, Any]]]]
+) -> None:
+    from mlflow.store.db import utils
+    from mlflow.store.tracking.dbmodels.initial_models import Base
+
+    before = earlier("0001")
+    ours = schema(url)
+    engine = sqlalchemy.create_engine(url)
+    # The tables of MLflow 0.8, which its own upgrade brings to this version.
+    Base.metadata.create_all(engine)
+    utils._upgrade_db(engine)
+    assert everything(url) == before
+    assert [table for table in schema(url) if table[0].startswith("bench_")] == ours
+    theirs = [table for table in schema(url) if not table[0].startswith("bench_")]
+    assert len(theirs) > 30
+    Store.open(url).close()
+    assert [table for table in schema(url) if not table[0].startswith("bench_")] == theirs
+    utils._verify_schema(engine)
+    after, ours = everything(url), schema(url)
+    utils._upgrade_db(engine)
+    engine.dispose()
+    assert (everything(url), schema(url)) == (after, ours)

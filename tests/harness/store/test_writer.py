@@ -207,7 +207,7 @@ def test_what_a_dead_process_spooled_is_replayed(
     assert store.measurements([id])[id] == rows
     assert store.trial(id).status == "budget" and store.trial(id).train_metric == 0.5
     assert [p.name for p in tmp_path.glob("*.jsonl")] == [f"{'0' * 32}-1-ab.jsonl"]
-    assert replay(store, tmp_path) == 0
+    assert replay(store, tmp_path, print) == 0
 
 
 def test_the_spool_of_a_living_process_is_left_to_it(
@@ -218,14 +218,14 @@ def test_the_spool_of_a_living_process_is_left_to_it(
     tmp_path: Path,
 ) -> None:
     id = begin(comparison)
-    spool = Spool(store, tmp_path)
+    spool = Spool(store, tmp_path, print)
     spool.append([Measured(id, measured(0))])
-    assert replay(store, tmp_path) == 0
+    assert replay(store, tmp_path, print) == 0
     spool.append([Ended(id, "budget", None, Ledger(), None)])
     lines = spool.path.read_text().splitlines()
     assert [json.loads(line).popitem()[0] for line in lines] == ["Measured", "Ended"]
     spool.close()
-    assert replay(store, tmp_path) == 2 and not spool.path.exists()
+    assert replay(store, tmp_path, print) == 2 and not spool.path.exists()
 
 
 def test_a_full_disk_keeps_rows_in_memory(

@@ -1,0 +1,201 @@
+"""`bench list` of what is recorded: comparisons, trials, decisions on claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.options import store_option, store_url
+
+if TYPE_CHECKING:
+    from harness.records import ComparisonRecord
+    from harness.store.results import Store
+
+NEWEST = 50
+"""Rows that are shown unless more are asked for."""
+
+
+class _Rows(click.ParamType):
+    """How many rows; None for all of them."""
+
+    name = "N|all"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        text = str(value).strip().lower()
+        if text == "all" or (text.isdecimal() and int(text) == 0):
+            return None
+        if not text.isdecimal() or int(text) >= 2**31:
+            self.fail(f"{value!r} is not a number of rows: write a whole number, or all.")
+        return int(text)
+
+
+limit_option: Callable[..., Any] = click.option(
+    "--limit",
+    type=_Rows(),
+    default=str(NEWEST),
+    show_default=True,
+    help="Show so many, the newest; 0 or all: every one.",
+)
+
+
+@click.command("comparisons", epilog="Example: bench list comparisons --limit all | grep curves")
+@limit_option
+@store_option
+def comparisons_(limit: int | None, store: str | None) -> None:
+    """List what was compared, run or tuned, the newest first."""
+    from harness.cli.recorded import comparisons
+    from harness.store.results import Store
+
+    with Store.open(store_url(store), create=False) as opened:
+        found = comparisons(opened, limit)
+        unreported = [record.id for record in found if record.summary is None]
+        begun = opened.methods_and_seeds(unreported)
+        rows = [
+            (
+                record.id,
+                f"{record.created:%Y-%m-%d %H:%M}",
+                _problem_of(record),
+                *_planned(record, begun.get(record.id, ())),
+                record.status,
+                _verdicts(record),
+            )
+            for record in found
+        ]
+        _print(
+            *(opened, "comparisons", "comparison"),
+            ("id", "begun (UTC)", "problem", "methods", "seeds", "status", "verdicts"),
+            rows,
+            whole=("id", "status"),
+            right=("seeds",),
+        )
+
+
+@click.command("trials", epilog="Example: bench list trials --limit all | grep diverged")
+@limit_option
+@store_option
+def trials(limit: int | None, store: str | None) -> None:
+    """List trials in the order in which they were begun."""
+    from harness.cli.recorded import end_dead
+    from harness.report.table import number
+    from harness.store.results import Store
+
+    with Store.open(store_url(store), create=False) as opened:
+        end_dead(opened)
+        found = opened.trials(limit=limit)
+        parts = opened.comparisons_of([trial.id for trial in found])
+        rows = [
+            (
+                trial.id,
+                " ".join(parts[trial.id]),
+                trial.method,
+                trial.seed,
+                trial.status,
+                number(trial.train_metric),
+                number(trial.test_metric),
+                number(trial.ledger.gradients),
+                number(trial.ledger.seconds),
+            )
+            for trial in found
+        ]
+        figures = ("training", "test", "gradients", "seconds")
+        _print(
+            *(opened, "trials", "trial"),
+            ("id", "comparison", "method", "seed", "status", *figures),
+            rows,
+            whole=("id", "seed", "status", *figures),
+            right=("id", "seed", *figures),
+        )
+
+
+@click.command("claims", epilog="Example: bench list claims --store sqlite:///b.db")
+@limit_option
+@store_option
+def claims(limit: int | None, store: str | None) -> None:
+    """List what was decided of the paper's claims, the newest first."""
+    from harness.store.results import Store
+
+    with Store.open(store_url(store), create=False) as opened:
+        rows = [
+            (
+                record.id,
+                f"{record.created:%Y-%m-%d %H:%M}",
+                record.claim,
+                f"version {record.version}, SHA-256 {record.rule_digest[:12]}…",
+                record.preset,
+                record.decision,
+                " ".join(each["comparison"] for each in record.body["comparisons"].values()),
+            )
+            for record in opened.claims(limit)
+        ]
+        _print(
+            *(opened, "claims", "decision on a claim"),
+            ("id", "decided (UTC)", "claim", "rule", "preset", "decision", "comparisons"),
+            rows,
+            whole=("id", "decision"),
+            right=("claim",),
+        )
+
+
+def _print(
+    store: Store,
+    what: Any,
+    one: str,
+    heads: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    whole: tuple[str, ...],
+    right: tuple[str, ...],
+) -> None:
+    """Print rows on stdout; say on stderr that there is none, or that there are more."""
+    from harness.cli.console import UNFOLDED, console
+    from harness.cli.rows import shown
+
+    if not rows:
+        click.echo(f"There is no {one} in {store.shown_url} yet.", err=True)
+        return
+    out = console(UNFOLDED)
+    for part in shown(heads, rows, out.width, whole=whole, right=right):
+        out.print(part)
+    if (count := store.count(what)) > len(rows):
+        click.echo(
+            f"These are the newest {len(rows):,} of {count:,}; --limit all lists every one.",
+            err=True,
+        )
+
+
+def _problem_of(record: ComparisonRecord) -> str:
+    from harness.spec import with_parameters
+
+    protocol = record.protocol
+    name = f"{with_parameters(protocol.problem, protocol.parameters)}-{protocol.preset}"
+    return name if record.kind == "comparison" else f"{name} ({record.kind})"
+
+
+def _planned(record: ComparisonRecord, begun: Iterable[tuple[str, int]]) -> tuple[str, int]:
+    """Return the methods of a comparison and the number of its seeds.
+
+    Where it has no end they are those of the trials that were begun.
+    """
+    if record.summary is not None:
+        rows = record.summary["methods"]
+        begun = [(row["method"], trial["seed"]) for row in rows for trial in row["trials"]]
+        methods = [row["method"] for row in rows]
+    else:
+        begun = list(begun)
+        methods = list(dict.fromkeys(method for method, _ in begun))
+    return ", ".join(methods), len({seed for _, seed in begun})
+
+
+def _verdicts(record: ComparisonRecord) -> str:
+    words = {
+        "a better": "{a} better than {b}",
+        "b better": "{b} better than {a}",
+        "equivalent": "{a} and {b} equivalent",
+        "cannot tell": "{a}, {b}: cannot tell",
+        "too few seeds": "{a}, {b}: too few seeds",
+    }
+    return "; ".join(words[p["verdict"]].format(a=p["a"], b=p["b"]) for p in record.pairs)

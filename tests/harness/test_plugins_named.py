@@ -1,0 +1,148 @@
+"""Somebody's file or module is imported only where the person has named it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.resuming import not_named
+from harness.store.results import Store
+from tests.harness.cli.conftest import Said, bench  # noqa: F401
+from tests.harness.small import BUDGET, request
+
+Bench = Callable[..., Said]
+FILE = """
+from pathlib import Path
+from tests.harness.plugins import Watcher
+
+Path("imported").write_text("")
+
+class Mine(Watcher):
+    name = "mine"
+
+def harm(*given, **more):
+    Path("called").write_text("")
+    raise RuntimeError
+"""
+NAG = "nag[batch=20]"
+COMPARE = ("compare", "--budget", BUDGET, "--threads", "1", "--no-mlflow", "--seeds", "2")
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+
+@pytest.fixture
+def mine(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that leaves a trace where it is imported."""
+    monkeypatch.setattr(sys, "argv", ["bench"])
+    path = workdir / "mine.py"
+    path.write_text(FILE)
+    return path
+
+
+def forget() -> None:
+    for name in [name for name in sys.modules if name.startswith("bench_plugin_mine")]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def recorded(bench: Bench, mine: Path) -> str:  # noqa: F811
+    """A planned comparison whose rows name the file."""
+    problem = ("--problem", "tests.harness.small:make")
+    optimizers = ("--optimizers", f"./mine.py:Mine,{NAG}")
+    said = bench(*COMPARE, *problem, *optimizers, "--plan", "plan.json")
+    assert said.code == 0, said.err
+    Path("imported").unlink()
+    forget()
+    with Store.open("sqlite:///mlruns/bench.db") as store:
+        return store.comparisons()[0].id
+
+
+def test_looking_at_what_is_recorded_imports_nothing(bench: Bench, recorded: str) -> None:  # noqa: F811
+    assert bench("resume", recorded, "--no-mlflow").code == 0
+    assert Path("imported").exists()
+    Path("imported").unlink()
+    forget()
+    for words in (
+        ("show", recorded), ("show", "1"), ("show", "1", "2"), ("list", "comparisons"),
+        ("list", "trials"), ("list", "problems"), ("list", "optimizers"), ("db", "upgrade"),
+    ):  # fmt: skip
+        said = bench(*words)
+        assert said.code == 0, said.err
+    assert not Path("imported").exists()
+
+
+def test_a_worker_loads_what_its_user_has_named(bench: Bench, recorded: str) -> None:  # noqa: F811
+    said = bench("worker", "--exit-when-empty")
+    assert said.code == 4
+    sentence = (
+        f"Comparison {recorded} cannot be trained here, and is left out: it uses ./mine.py:Mine "
+        "and tests.harness.small:make, which a worker loads only when it is started with "
+        "--plugin ./mine.py:Mine --plugin tests.harness.small:make.\n"
+    )
+    assert said.err.count(sentence) == 1
+    # Half of it is not enough.
+    said = bench("worker", "--exit-when-empty", "--plugin", "tests.harness.small:make")
+    assert said.code == 4 and said.err.count("--plugin ./mine.py:Mine.\n") == 1
+    assert not Path("imported").exists()
+    with Store.open("sqlite:///mlruns/bench.db") as store:
+        assert {fleet.status for fleet in store.fleets(recorded)} == {"planned"}
+    both = ("--plugin", "./mine.py:Mine", "--plugin", "tests.harness.small:make")
+    assert bench("worker", "--exit-when-empty", *both).code == 0
+    assert Path("imported").exists()
+
+
+def test_the_newest_comparison_may_be_anybodys(bench: Bench, recorded: str) -> None:  # noqa: F811
+    said = bench("resume", "--no-mlflow")
+    assert said.code == 2
+    assert f"Comparison {recorded}, the newest that is unfinished, uses ./mine.py:Mine" in said.err
+    assert f"bench resume {recorded}" in said.err
+    assert not Path("imported").exists()
+    both = ("--plugin", "./mine.py:Mine", "--plugin", "tests.harness.small:make")
+    assert bench("resume", "--no-mlflow", *both).code == 0
+
+
+@pytest.mark.parametrize(
+    ("optimizers", "problem", "own"),
+    [
+        ("nag,hf[lam=1],torch.optim.AdamW[lr=1]", "curves", []),
+        ("nag,./mine.py:harm[a=1|2]", "curves", ["./mine.py:harm"]),
+        ("nag@numba,os:system", "./mine.py:harm[x=1]", ["os:system", "./mine.py:harm"]),
+        ("installed,torch.optim.x:y", "add[T=30]", ["installed", "torch.optim.x:y"]),
+        ("torch.optim../mine.py:Mine", "mine.so", ["torch.optim../mine.py:Mine", "mine.so"]),
+    ],
+)
+def test_names_that_are_not_built_in(optimizers: str, problem: str, own: list[str]) -> None:
+    asked = replace(request("sqlite:///b.db", optimizers), problem=problem)
+    assert not_named(asked, ()) == own
+    assert not_named(asked, own) == []
+
+
+@pytest.mark.parametrize("what", ["optimizers", "problems"])
+def test_entry_points_are_listed_unseen(
+    bench: Bench,  # noqa: F811
+    mine: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+) -> None:
+    installed = mine.parent / "theirs-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Name: theirs\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text(
+        f"[bench.{what}]\nnag = mine:Mine\ncurves = mine:Mine\nadded = mine:Mine\n"
+    )
+    monkeypatch.syspath_prepend(str(mine.parent))
+    said = bench("list", what)
+    assert said.code == 0, said.err
+    (line,) = (line for line in said.out.splitlines() if line.startswith("added"))
+    assert "of the package theirs; loaded when it is named" in line
+    # One that takes a built-in name is never loaded, and not shown.
+    own = {"optimizers": "nag", "problems": "curves"}[what]
+    assert not any(line.startswith(own) and "theirs" in line for line in said.out.splitlines())
+    assert not Path("imported").exists()
+    if what == "optimizers":
+        bench("check", "added")
+        assert Path("imported").exists()
