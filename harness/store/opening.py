@@ -28,6 +28,7 @@ from sqlalchemy.exc import ArgumentError
 
 from harness.errors import Infrastructure
 from harness.store.failures import ELSEWHERE, malformed, sentences, shown
+from harness.store.naming import NAMED_FROM, name_folders
 from harness.store.tables import VERSION_TABLE, store
 
 BUSY_SECONDS = 30
@@ -60,6 +61,13 @@ def read_url(given: str) -> URL:
             raise malformed(given)
         url = URL.create("sqlite", database=os.path.abspath(Path(url.database).expanduser()))
     return url
+
+
+def artifacts_of(url: URL) -> Path:
+    """Return the folder for pictures and reports: beside a SQLite file, else in ./mlruns."""
+    if url.get_backend_name() == "sqlite":
+        return Path(url.database or "").parent / "artifacts"
+    return Path("mlruns/artifacts").absolute()
 
 
 def open_engine(url: URL, create: bool) -> Engine:
@@ -163,6 +171,8 @@ def _upgrade(engine: Engine, url: URL, create: bool) -> None:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+    if revision is not None and revision < NAMED_FROM:
+        name_folders(engine, artifacts_of(url) / "bench")
 
 
 def _revision(connection: Connection, tables: set[str]) -> str | None:

@@ -15,7 +15,7 @@ from harness.errors import Infrastructure
 from harness.store import tables as t
 from harness.store.failures import ELSEWHERE, sentences
 from harness.store.leasing import Leasing
-from harness.store.opening import open_engine, read_url
+from harness.store.opening import artifacts_of, open_engine, read_url
 from harness.texts import visible
 
 
@@ -47,8 +47,7 @@ class Store(Leasing):
     @property
     def artifacts(self) -> Path:
         """The folder for pictures and reports: beside a SQLite file, else in ./mlruns."""
-        path = self._path
-        return path.parent / "artifacts" if path else Path("mlruns/artifacts").absolute()
+        return artifacts_of(self._url)
 
     def files_of_trial(self, trial_id: int) -> Path:
         """Return the folder of a trial's pictures, which MLflow's run of it holds as well.

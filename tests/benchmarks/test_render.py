@@ -33,6 +33,7 @@ def test_a_section_names_ratio_spread_goal_machine_and_command(tmp_path: Path) -
             figure("small", ("ours", [1.0, 2.0, 3.0]), ("theirs", [2.0, 2.0, 2.0]), goal=1.0),
             figure("small", ("ours", [4.0]), ("theirs", [2.0]), goal=1.0),
             figure("small", ("start", [0.4]), ("python", [0.1]), goal_seconds=0.3),
+            figure("small", ("read", [0.4]), ("peer", [9]), goal=0.05, goal_seconds=0.3),
             rates("large", ("ours", [0.5], 1_234), ("theirs", [1.0], 100), "GB/s", goal=20.0),
             rates("large", ("ours", [0.5], 1_234), ("theirs", [1.0], 100), "GB/s", goal=25.0),
         ],
@@ -45,10 +46,11 @@ def test_a_section_names_ratio_spread_goal_machine_and_command(tmp_path: Path) -
     assert "## Speed" in lines and "* As it was." in lines
     assert "Again: `python -m benchmarks.run update`" in lines
     assert any(f"no-such-package {NOT_INSTALLED}" in line for line in lines)
-    first, second, third, fourth, fifth = lines[-7:-2]
+    first, second, third, both, fourth, fifth = lines[-8:-2]
     assert "| **1** | 0.75 – 1.25 | 0.5 – 1.5 | 3 | 2 s | 2 s | ≤ 1: yes |" in first
     assert "| **2** |" in second and second.endswith("≤ 1: no |")
     assert third.endswith("| 400 ms | 100 ms | < 300 ms: no |")
+    assert both.endswith("| ≤ 0.05: yes; < 300 ms: no |")
     assert "| **24.7** |" in fourth
     assert fourth.endswith("| 2,468 GB/s | 100 GB/s | ≥ 20: yes |")
     assert fifth.endswith("≥ 25: no |")

@@ -148,6 +148,37 @@ def test_only_equal_source_and_context_are_reused(
     assert store.comparison(comparison).reused == frozenset()
 
 
+def test_many_are_asked_for_at_once(
+    store: Store, protocol: Protocol, spec: TrialSpec, comparison: str, begin: Callable[..., int]
+) -> None:
+    first = begin(comparison)
+    store.finish_comparison(comparison, "done", None)
+    assert not store.is_running()
+    second = store.new_comparison(protocol, "comparison", "bench compare")
+    assert store.is_running()
+    # Taken over before anything is begun in it, and by a third comparison too.
+    store.adopt(second, first)
+    others = [
+        begin(second, dataclasses.replace(spec, seed=seed), label=f"hf {seed}") for seed in (2, 1)
+    ]
+    third = store.new_comparison(protocol, "comparison", "bench compare")
+    store.adopt(third, first)
+    assert store.comparisons_of([first, others[0], 99]) == {
+        first: [comparison, second, third],
+        others[0]: [second],
+        99: [],
+    }
+    assert store.methods_and_seeds([second, third, comparison]) == {
+        second: [("nag", 0), ("hf 2", 2), ("hf 1", 1)],
+        third: [("nag", 0)],
+        comparison: [("nag", 0)],
+    }
+    assert store.methods_and_seeds([]) == {} == store.comparisons_of([])
+    assert [c.id for c in store.comparisons(ids=[comparison, third])] == [third, comparison]
+    assert store.comparisons(ids=[]) == []
+    assert [store.count(what) for what in ("trials", "comparisons", "claims")] == [3, 3, 0]
+
+
 def test_the_dead_are_ended_and_the_living_are_not(
     store: Store,
     protocol: Protocol,

@@ -16,6 +16,7 @@ from sqlalchemy import Table
 from harness.records import Measurement
 from harness.spec import Protocol, TrialSpec, canonical
 from harness.store import opening, tables
+from harness.store.opening import artifacts_of
 from harness.store.results import Store
 from harness.store.rows import measurement_row
 
@@ -225,9 +226,16 @@ def test_a_store_of_an_earlier_revision_keeps_what_it_holds(
 
 
 def test_trials_get_names_that_are_the_same_in_every_copy(
-    url: str, spec: TrialSpec, earlier: Callable[[str], dict[str, list[dict[str, Any]]]]
+    url: str,
+    workdir: Path,
+    spec: TrialSpec,
+    earlier: Callable[[str], dict[str, list[dict[str, Any]]]],
 ) -> None:
     before = earlier("0003")
+    folder = artifacts_of(sqlalchemy.make_url(url)) / "bench"
+    for name in ("trial-1", "trial-77", "trial-x", "0000aaaa"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "picture.png").write_text(name)
     engine = sqlalchemy.create_engine(url)
     with engine.begin() as connection:
         more = {k: v for k, v in before["bench_trial"][0].items() if k != "id"}
@@ -244,11 +252,17 @@ def test_trials_get_names_that_are_the_same_in_every_copy(
     assert {row["id"]: row["uuid"] for row in rows} == {
         i: f"{store[:20]}{i:012x}" for i in range(1, 20)
     }
+    # Their pictures go by the name now; what is not this store's stays.
+    assert {path.name: (path / "picture.png").read_text() for path in folder.iterdir()} == {
+        f"trial-{store[:20]}{1:012x}": "trial-1",
+        **{name: name for name in ("trial-77", "trial-x", "0000aaaa")},
+    }
 
 
 KILLED = """
 import sys, time
 from sqlalchemy import Engine, event
+from harness.store.opening import artifacts_of
 from harness.store.results import Store
 
 @event.listens_for(Engine, "commit")
