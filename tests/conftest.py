@@ -18,7 +18,7 @@ NEEDS = {"data_dir": "data", "postgres_url": "postgres", "chromium": "browser"}
 """Fixtures that a machine may be unable to provide, and the marker of tests that use them."""
 
 PLACES: dict[str, Callable[[], object]] = {
-    "data": lambda: os.environ.get("BENCH_DATA_DIR"),
+    "data": lambda: os.environ.get("BENCH_DATA_DIR", "files of their own"),
     "postgres": lambda: _without_password(os.environ["BENCH_TEST_POSTGRES_URL"]),
     "browser": lambda: shutil.which("chromium"),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from harness.errors import Usage
 from harness.records import ComparisonRecord, TrialRecord
@@ -29,15 +29,6 @@ def parts_of(store: Store, trial_ids: Collection[int]) -> dict[int, list[Compari
     ids = store.comparisons_of(trial_ids)
     records = {r.id: r for r in store.comparisons(ids={id for some in ids.values() for id in some})}
     return {trial: [records[id] for id in some] for trial, some in ids.items()}
-
-
-def memberships(
-    store: Store, records: Sequence[ComparisonRecord]
-) -> dict[int, list[ComparisonRecord]]:
-    """Return the comparisons among `records` that each trial is part of, as `parts_of` does."""
-    known = {record.id: record for record in records}
-    ids = store.comparisons_of([trial.id for trial in store.trials()])
-    return {trial: [known[id] for id in some if id in known] for trial, some in ids.items()}
 
 
 def find(store: Store, text: str) -> ComparisonRecord | TrialRecord:

@@ -27,17 +27,17 @@ def command(id: str, id2: str | None, allow: tuple[str, ...], store: str | None)
     A decision on a claim is shown by its ID in `bench list claims`. With ID2, two trials are shown
     side by side with what tells them apart, and two comparisons judged as one.
     """
-    from harness.cli.recorded import comparisons
+    from harness.cli.recorded import end_dead
     from harness.cli.show_trial import show_trial
     from harness.records import ClaimRecord, ComparisonRecord
     from harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
         # Those whose process died are ended by this, so that nothing dead is shown as running.
-        known = comparisons(opened)
+        end_dead(opened)
         found = _find(opened, id)
         if id2 is not None:
-            _show_two(opened, found, _find(opened, id2), allow, known)
+            _show_two(opened, found, _find(opened, id2), allow)
         elif allow:
             raise Usage("--allow is for two: give the ID that it is to be compared with.")
         elif isinstance(found, ClaimRecord):
@@ -45,25 +45,21 @@ def command(id: str, id2: str | None, allow: tuple[str, ...], store: str | None)
         elif isinstance(found, ComparisonRecord):
             _show_comparison(opened, found)
         else:
-            show_trial(opened, found, known)
+            show_trial(opened, found)
 
 
-def _show_two(
-    store: Store,
-    a: Found,
-    b: Found,
-    allow: tuple[str, ...],
-    known: list[ComparisonRecord],
-) -> None:
+def _show_two(store: Store, a: Found, b: Found, allow: tuple[str, ...]) -> None:
     from harness.cli.console import PAGE, console
     from harness.cli.show_trial import show_two_trials
-    from harness.joining import join
     from harness.records import ComparisonRecord, TrialRecord
     from harness.report.table import render
 
     if isinstance(a, TrialRecord) and isinstance(b, TrialRecord):
-        show_two_trials(store, a, b, known, allow)
+        show_two_trials(store, a, b, allow)
     elif isinstance(a, ComparisonRecord) and isinstance(b, ComparisonRecord):
+        # It takes a while to import.
+        from harness.joining import join
+
         console(PAGE).print(render(join(store, [a, b], allow).summary))
     else:
         kinds = {TrialRecord: "a trial", ComparisonRecord: "a comparison"}

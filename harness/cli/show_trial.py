@@ -11,11 +11,11 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from harness.allowing import check_allowed, in_words, plain, way_on
 from harness.cli.console import PAGE, add, console, figure, table
-from harness.cli.recorded import memberships
+from harness.cli.recorded import parts_of
 from harness.cli.sparkline import Axes
 from harness.errors import Incomparable
-from harness.joining import check_allowed, in_words, plain, way_on
 from harness.records import ComparisonRecord, Measurement, TrialRecord
 from harness.report.table import number
 from harness.spec import MethodSpec, Protocol, with_parameters
@@ -45,9 +45,9 @@ _TELL_APART = ("protocol", "method", "source", "start", "context")
 _OF_CERTIFICATE = ("source", "start")
 
 
-def show_trial(store: Store, trial: TrialRecord, known: Sequence[ComparisonRecord]) -> None:
+def show_trial(store: Store, trial: TrialRecord) -> None:
     """Print one trial, with the command that makes it again."""
-    parts = memberships(store, known)[trial.id]
+    parts = parts_of(store, [trial.id]).get(trial.id, [])
     out = console(PAGE)
     out.print(_grid([_sections(store, trial, parts)]))
     out.print()
@@ -56,30 +56,27 @@ def show_trial(store: Store, trial: TrialRecord, known: Sequence[ComparisonRecor
     if any("lambda" in m.diagnostics for m in taken):
         out.print()
         out.print(_steps(taken))
-    out.print("\nRepeat with:", style="dim")
     made = trial.certificate
-    command = _command(trial, parts[0]) if made is None else made.command
-    out.print(Text(command), style="cyan", soft_wrap=True)
+    if made is not None or parts:
+        command = _command(trial, parts[0]) if made is None else made.command
+        out.print("\nRepeat with:", style="dim")
+        out.print(Text(command), style="cyan", soft_wrap=True)
 
 
 def show_two_trials(
-    store: Store,
-    a: TrialRecord,
-    b: TrialRecord,
-    known: Sequence[ComparisonRecord],
-    allowed: Sequence[str] = (),
+    store: Store, a: TrialRecord, b: TrialRecord, allowed: Sequence[str] = ()
 ) -> None:
     """Print two trials side by side; Incomparable where their protocols differ.
 
     Fields that are `allowed` may differ, which is said. Usage for one that may not.
     """
     check_allowed(allowed)
-    parts = memberships(store, known)
-    both = [_sections(store, trial, parts[trial.id]) for trial in (a, b)]
+    parts = parts_of(store, [a.id, b.id])
+    both = [_sections(store, trial, parts.get(trial.id, [])) for trial in (a, b)]
     out = console(PAGE)
     out.print(_grid(both))
     out.print()
-    protocols = [parts[trial.id][0].protocol for trial in (a, b)]
+    protocols = [store.protocol(trial.protocol_key) for trial in (a, b)]
     fields = protocols[0].differences(protocols[1])
     refused = [field for field in fields if field not in allowed]
     if not refused:
@@ -135,7 +132,7 @@ def _sections(
             "seconds are": trial.seconds_are,
             **times,
         },
-        "protocol": _plain_fields(parts[0].protocol),
+        "protocol": _plain_fields(store.protocol(trial.protocol_key)),
         "method": {
             "method": spec.text,
             "name": spec.name,

@@ -33,6 +33,7 @@ from harness.records import (
     PlanRecord,
     TrialRecord,
 )
+from harness.spec import Protocol
 from harness.store import links
 from harness.store import tables as t
 from harness.store.dead import DEAD_SECONDS, dead_comparisons
@@ -219,6 +220,15 @@ class Reading:
         with self._read() as connection:
             rows = connection.execute(query).all()
         return [ClaimRecord(**{**row._asdict(), "body": json.loads(row.body)}) for row in rows]
+
+    def protocol(self, key: str) -> Protocol:
+        """Return the protocol with this key; Usage where there is none."""
+        with self._read() as connection:
+            query = select(t.protocol.c.body).where(t.protocol.c.key == key)
+            body = connection.scalar(query)
+        if body is None:
+            raise Usage(f"There is no protocol {key!r} in {self.shown_url}.")
+        return Protocol.from_dict(json.loads(body))
 
     def context_of(self, digest: str) -> dict[str, Any]:
         """Return the context with this digest; Usage where there is none."""

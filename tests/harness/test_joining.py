@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from harness.allowing import FIELDS, check_allowed
 from harness.comparing import compare, run_one
 from harness.errors import Incomparable, Infrastructure, Usage
-from harness.joining import FIELDS, check_allowed, compare_recorded, join
+from harness.joining import compare_recorded, join
 from harness.records import Ledger, Measurement
 from harness.spec import Budget, MethodSpec, Protocol, TrialSpec
 from harness.store.results import Store
