@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.errors import Incomparable, Usage
 from harness.records import ComparisonRecord
-from harness.spec import Protocol, canonical
+from harness.spec import Protocol, canonical, exact
 from optim.hyperparameters import nearest
 
 FIELDS = tuple(Protocol.__dataclass_fields__)
@@ -57,7 +57,7 @@ def check_allowed(fields: Sequence[str]) -> Sequence[str]:
 def in_words(field: str, value: Any) -> str:
     """Return the value that a protocol's field has in its plain values as text for a person."""
     if field == "budget":
-        return f"{value['amount']:.12g} {value['currency']}"
+        return f"{exact(value['amount'])} {value['currency']}"
     if field == "parameters":
         return ", ".join(f"{name}={plain(each)}" for name, each in value.items()) or "none"
     return str(value)

@@ -55,7 +55,12 @@ def join(
         published=(lambda *_: None) if apart else published_value,
         reproduce=command(records, allowed),
         contexts=store.contexts({trial.context_digest for trial in trials}),
+        tuning=_efforts(records, trials),
     )
+    efforts = {row["method"]: row["tuning"]["trials"] for row in summary["methods"]}
+    if len(set(efforts.values())) > 1:
+        told = ", ".join(f"{method} by {count}" for method, count in efforts.items())
+        summary["notes"].append(f"Not all were chosen by equally many tuning trials: {told}.")
     summary["joined"] = [{"comparison": r.id, "reproduce": r.command} for r in records]
     for name in ("targets", "margin", "scale"):
         if len({canonical((record.summary or {})[name]) for record in records}) > 1:
@@ -131,6 +136,19 @@ def _reported(store: Store, record: ComparisonRecord) -> list[TrialRecord]:
     if all(trial.purpose == "tuning" for trial in found):
         raise Usage(f"{record.id} ran on a seed for tuning, which is never reported.")
     return found
+
+
+def _efforts(
+    records: Sequence[ComparisonRecord], trials: Sequence[TrialRecord]
+) -> dict[str, Mapping[str, Any]]:
+    """Return what tuning took, for each method by its label here."""
+    efforts = {
+        (told["key"], told["attempt"]): row["tuning"]
+        for record in records
+        for row in (record.summary or {})["methods"]
+        for told in row["trials"]
+    }
+    return {trial.method: efforts[trial.key, trial.attempt] for trial in trials}
 
 
 def _labelled(parts: Mapping[str, Sequence[TrialRecord]]) -> list[TrialRecord]:

@@ -292,9 +292,9 @@ class Run:
                 "results would change on the way. Resume it with as many ranks, or run the "
                 "command that began it with --fresh."
             )
-        # Who runs beside it changes neither.
-        names = [name for name in context if name != "fleets_beside"]
-        changed = [name for name in names if key_of(theirs.get(name)) != key_of(context[name])]
+        # Who runs beside it changes neither; what an earlier version did not record says nothing.
+        names = [name for name in context if name in theirs and name != "fleets_beside"]
+        changed = [name for name in names if key_of(theirs[name]) != key_of(context[name])]
         if changed and not _ended_by_itself(trial):
             self.say(
                 f"Trial {trial.id} was begun with another {', '.join(changed)}, so it begins anew, "

@@ -12,8 +12,13 @@ HIDDEN = "***"
 
 # The names of parameters of a URL, whatever stands before or behind, that are nobody's business.
 _SECRET = re.compile(r"(?i)passw|pwd|secret|token|api_?key")
-_PARAMETER = re.compile(r"(?<=[?&;])([^=&;#\s]+)=([^&;#\s'\"]+)")
-_ASSIGNED = re.compile(r"(?i)(\b\w*(?:password|passwd|pwd|secret|token)=)[^\s&;'\"]+")
+# What follows a ; or # belongs to the value: so databases read it.
+_PARAMETER = re.compile(r"(?<=[?&;])([^=&;#\s]+)=([^&\s'\"]+)")
+_OF_A_URL = re.compile(r"(?<=[?&;])([^=&;#]+)=([^&]+)")
+# The same, and also each that others would read within the value of another.
+_EVERY = re.compile(r"(?<=[?&;])([^=&;#]+)=(?=([^&]+))")
+# These names alone: a hyperparameter may well be called n_token.
+_ASSIGNED = re.compile(r"(?i)(\b(?:ssl)?passw(?:or)?d=)[^\s&;'\"]+")
 
 
 def is_secret(parameter: str) -> bool:
@@ -49,11 +54,7 @@ def secrets_of(text: str) -> set[str]:
     """Return the passwords in a URL, as they are written there and as they are meant."""
     found = {match[1] for match in re.finditer(r"(?s)\w://[^:/]*:(.*)@", text)}
     found |= {match[1] for match in re.finditer(r"(?i)\bhttps?://([^\s:/@]+)@", text)}
-    found |= {
-        value
-        for key, value in re.findall(r"(?<=[?&;])([^=&;#]+)=([^&;#]+)", text)
-        if _SECRET.search(unquote_plus(key))
-    }
+    found |= {value for key, value in _EVERY.findall(text) if _SECRET.search(unquote_plus(key))}
     every = {form for each in found for form in (each, unquote(each), unquote_plus(each))}
     every |= {form for each in every for form in (quote(each, safe=""), quote_plus(each))}
     # Shorter ones would be found in every other word.
@@ -71,9 +72,12 @@ def _of_a_word(word: str) -> str:
     word = re.sub(r"(?s)(\w://[^:/]*):.*@", rf"\1:{HIDDEN}@", word)
     if "://" not in word:
         return word
-    return re.sub(r"(?<=[?&;])([^=&;#]+)=([^&;#]+)", _parameter, word)
+    return _OF_A_URL.sub(_parameter, word)
 
 
 def _parameter(match: re.Match[str]) -> str:
     name, value = match.groups()
-    return f"{name}={HIDDEN if _SECRET.search(unquote_plus(name)) else value}"
+    # Others read a ; as the end of a value, and what follows as the next.
+    named = [name, *(part.partition("=")[0] for part in re.split("[;#]", value)[1:])]
+    is_shown = not any(_SECRET.search(unquote_plus(each)) for each in named)
+    return f"{name}={value if is_shown else HIDDEN}"

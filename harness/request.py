@@ -188,8 +188,10 @@ def reproduce_trial(prepared: Prepared, trial: Trial) -> str:
         for entry, points in zip(prepared.written, prepared.points, strict=True)
         if any(point is method for point in points)
     )
-    # Ranks and workers are how it was carried out, and not what it is.
-    alone = replace(request, nproc_per_node=None, mode="trials", plan=None)
+    # Who trained it does not matter, but how many ranks took part in each of its updates does.
+    nproc = request.nproc_per_node if request.mode == "data" else None
+    mode: Mode = "trials" if nproc is None else "data"
+    alone = replace(request, nproc_per_node=nproc, mode=mode, plan=None)
     text, seed = _text(trial.candidate, written), str(trial.spec.seed)
     return _command(alone, prepared, ["run", "--optimizer", text, "--seed", seed])
 
@@ -211,7 +213,7 @@ def _command(request: Request, prepared: Prepared, what: Sequence[str]) -> str:
         request.preset,
         *what[3:],
         "--budget",
-        f"{budget.currency}={budget.amount:.12g}",
+        budget.text,
         "--precision",
         request.precision,
         *(["--timed"] if request.timed else []),

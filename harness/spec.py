@@ -51,6 +51,20 @@ class Budget:
     currency: Currency
     amount: float
 
+    @property
+    def text(self) -> str:
+        """The budget as it is written on the command line, to the last digit.
+
+        >>> Budget("gradients", 600000.0).text
+        'gradients=600000'
+        """
+        return f"{self.currency}={exact(self.amount)}"
+
+
+def exact(amount: float) -> str:
+    """Return the shortest text that reads back as this very number."""
+    return str(int(amount)) if amount == int(amount) else repr(float(amount))
+
 
 def with_parameters(problem: str, parameters: Mapping[str, Any]) -> str:
     """Return a problem's name with what its brackets set.

@@ -87,7 +87,8 @@ def _contexts(by_method: ByMethod, contexts: Contexts) -> list[str]:
         return []
     known = [contexts[digest] for digest in digests if digest in contexts]
     names = dict.fromkeys(name for context in known for name in context)
-    apart = [n for n in names if len({canonical(context.get(n)) for context in known}) > 1]
+    # What an earlier version of bench did not record says nothing.
+    apart = [n for n in names if len({canonical(of[n]) for of in known if n in of}) > 1]
     which = f" ({', '.join(name.replace('_', ' ') for name in apart)})" if apart else ""
     return [f"The trials ran in different contexts{which}: seconds are not ranked."]
 

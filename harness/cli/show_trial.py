@@ -222,7 +222,7 @@ def _command(trial: TrialRecord, part: ComparisonRecord) -> str:
         "--optimizer",
         MethodSpec(trial.method_name, trial.backend, trial.hyperparameters).text,
         *("--seed", str(trial.seed)),
-        *("--budget", f"{protocol.budget.currency}={protocol.budget.amount:.12g}"),
+        *("--budget", protocol.budget.text),
         *("--precision", protocol.precision),
     ]
     return shlex.join(words)
@@ -230,7 +230,10 @@ def _command(trial: TrialRecord, part: ComparisonRecord) -> str:
 
 def _problem(part: ComparisonRecord) -> str:
     """Return the problem as it was written: one of somebody's own has its file's name there."""
-    words = shlex.split(part.command)
+    try:
+        words = shlex.split(part.command)
+    except ValueError:  # Not a command that bench has made.
+        words = []
     if "--problem" in words[:-1]:
         return words[words.index("--problem") + 1]
     return with_parameters(part.protocol.problem, part.protocol.parameters)

@@ -120,15 +120,9 @@ def _file(thing: Any) -> Path:
 
 
 def _device(device: torch.device) -> dict[str, Any]:
-    import torch
-
     if device.type != "cuda":
-        return {
-            "kind": device.type,
-            "name": _processor(),
-            "capability": torch.backends.cpu.get_cpu_capability(),
-            "cores": _cores(),
-        }
+        return {"kind": device.type, "name": _processor(), "cores": _cores()}
+    import torch
 
     properties = torch.cuda.get_device_properties(device)
     return {
@@ -152,6 +146,8 @@ def _flags(device: torch.device) -> dict[str, Any]:
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
     }
+    if device.type == "cpu":
+        flags["vector_instructions"] = torch.backends.cpu.get_cpu_capability()
     if device.type == "cuda":
         flags |= {
             "cudnn_benchmark": torch.backends.cudnn.benchmark,

@@ -146,6 +146,8 @@ def _spooled(connection: Connection, store: Store, held: ExitStack) -> list[Path
     They are held until the end, so that nobody else brings them in meanwhile.
     """
     found = []
+    # A later one may be of the store that this is a copy of: both have one name.
+    newest = connection.scalar(select(func.max(t.trial.c.id))) or 0
     for path, named in _matching(store.artifacts.parent / "spool", _SPOOLED):
         if named[1] != store.id:
             continue
@@ -155,7 +157,7 @@ def _spooled(connection: Connection, store: Store, held: ExitStack) -> list[Path
         except OSError:  # Its process lives, or somebody else has just brought it in.
             continue
         ids = _trials_in(file)
-        if ids is not None and not _kept(connection, ids):
+        if ids and max(ids) <= newest and not _kept(connection, ids):
             found.append(path)
     return found
 

@@ -66,6 +66,8 @@ class Merge:
         """By comparison, as it is called here, and number."""
         self._attempts: dict[tuple[str, int], int] = {}
         """Key and attempt in the import → attempt here, where that is another."""
+        self._emptied: set[int] = set()
+        """Trials whose measurements here were removed for those of the import."""
         self._to_mirror: set[int] = set()
         """Trials of which MLflow does not have everything any more."""
 
@@ -257,16 +259,14 @@ class Merge:
 
     def _take_measurements(self, part: Part, rows: list[Row]) -> None:
         standings = self._standings
-        rows = [row for row in rows if standings[row["trial_id"]] != "running"]
-        # A trial that went on elsewhere may have been measured anew there.
-        again = [row for row in rows if standings[row["trial_id"]] == "further"]
-        table = part.table
-        known = self._known(part, again)
-        old = [{"a": i, "b": n} for i, n in known & {(r["trial_id"], r["idx"]) for r in again}]
-        if old:
-            which = (table.c.trial_id == bindparam("a"), table.c.idx == bindparam("b"))
-            self._connection.execute(delete(table).where(*which), old)
-            self.added[part.name] -= len(old)
+        # What ended here, or went on, has all of its measurements.
+        rows = [row for row in rows if standings[row["trial_id"]] not in ("running", "behind")]
+        # A trial that went on elsewhere may have been measured anew there, and differently.
+        again = {r["trial_id"] for r in rows if standings[r["trial_id"]] == "further"}
+        for ids in _chunks(sorted(again - self._emptied)):
+            gone = delete(part.table).where(part.table.c.trial_id.in_(ids))
+            self.added[part.name] -= self._connection.execute(gone).rowcount
+        self._emptied |= again
         added = self._insert(part, rows)
         self._to_mirror |= {row["trial_id"] for row in added if standings[row["trial_id"]] != "new"}
 

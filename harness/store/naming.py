@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import Engine, select
@@ -24,4 +25,6 @@ def name_folders(engine: Engine, folder: Path) -> None:
         for row in connection.execute(query).all():
             named = folder / f"trial-{row.uuid}"
             if not named.exists():
-                numbered[row.id].rename(named)
+                # The store is there all the same; a trial is not worse for want of a picture.
+                with suppress(OSError):
+                    numbered[row.id].rename(named)

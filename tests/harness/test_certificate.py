@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,10 @@ from harness.fresh import BLOCK, Fresh
 from harness.launch import Run
 from harness.order import Order
 from harness.plan import source_of_method, source_of_problem
+from harness.planning import labelled, trials
 from harness.problems import resolve
 from harness.records import Certificate, TrialRecord
-from harness.request import prepare
+from harness.request import prepare, reproduce_trial
 from harness.seeds import generator, seed_plan
 from harness.store.results import Store
 from models.layout import Layout
@@ -275,3 +277,32 @@ def test_a_command_holds_no_password(store: Store) -> None:
     run, planned = prepared(runs, "nag[batch=20]", seeds=1, command_of=lambda trial: written)
     (trial,) = go(run, planned)
     assert made(trial).command == written.replace("secret", "***")
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        ("gradients=1234.0000000001234", "gradients=1234.0000000001235"),
+        ("updates=9007199254740991", "updates=9007199254740991"),
+        ("gradients=6e5", "gradients=600000"),
+    ],
+)
+def test_a_command_has_the_budget_to_the_last_digit(
+    store_url: str, budget: str, words: str
+) -> None:
+    ready = prepare(request(store_url, budget=budget))
+    trial = trials(labelled(ready.methods), ready.protocol, [0], "reported")[0]
+    said = shlex.split(reproduce_trial(ready, trial))
+    assert said[said.index("--budget") + 1] == words
+    assert prepare(request(store_url, budget=words)).protocol == ready.protocol
+
+
+def test_a_command_says_over_how_many_ranks_each_update_was_spread(store_url: str) -> None:
+    for mode, expected in (("data", ["--nproc-per-node", "2", "--mode", "data"]), ("trials", [])):
+        ready = prepare(request(store_url, mode=mode, nproc_per_node=2))
+        trial = trials(labelled(ready.methods), ready.protocol, [0], "reported")[0]
+        said = shlex.split(reproduce_trial(ready, trial))
+        assert said[said.index("--precision") + 2 :] == [
+            *("--device", "cpu", "--threads", "1"),
+            *expected,
+        ]

@@ -34,6 +34,8 @@ WORDS = [
     "http://me:gehe1m@host:5000",
     "https://gehe1m@host/",
     "https://host/?access_token=gehe1m",
+    "https://host/?a=1;access_token=gehe1m",
+    "postgresql://h/db?user=me&password=x;gehe1m#gehe1m",
 ]
 
 
@@ -64,6 +66,7 @@ def test_what_is_no_url_is_not_repeated(word: str) -> None:
         "http://127.0.0.1:5000/#/experiments/1 nag@torch",
         "postgresql://me@host:5432/db --optimizers nag@torch",
         "sqlite:////folder/bench.db",
+        "bench run --optimizer my.py:Opt[n_token=512,secret=2,lr=0.1] --seed 0",
     ],
 )
 def test_what_holds_no_password_stays_as_it_is(text: str) -> None:

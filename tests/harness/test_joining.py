@@ -75,6 +75,7 @@ class Recorded:
         methods: dict[str, float],
         seeds: int = 6,
         reuse: dict[str, str] | None = None,
+        tuned: dict[str, int] | None = None,
         **fields: Any,
     ) -> str:
         """A comparison of methods by their level; `reuse` are methods with whose trials it has."""
@@ -95,6 +96,7 @@ class Recorded:
             comparison_id=id, protocol=protocol, trials=trials,
             measurements=self.store.measurements(list(labels)), targets=(3.0, 1.0), margin=0.05,
             log_scale=True, published=lambda *_: None, reproduce=f"bench compare of {len(methods)}",
+            tuning={m: {"trials": n, "chosen": {"lr": 0.1}} for m, n in (tuned or {}).items()},
         )  # fmt: skip
         self.store.save_verdicts(id, summary["pairs"])
         self.store.finish_comparison(id, "done", summary)
@@ -202,6 +204,20 @@ def test_a_method_that_both_have_run_is_told_apart_by_id(recorded: Recorded, sto
     assert [row["final"]["values"][0] for row in summary["methods"]] == [1.0, 2.0, 1.1, 3.0]
     attempts = {row["method"]: {t["attempt"] for t in row["trials"]} for row in summary["methods"]}
     assert attempts == {f"nag ({a})": {1}, "sgd": {1}, f"nag ({b})": {2}, "cm": {1}}
+
+
+def test_what_tuning_took_is_said(recorded: Recorded, store: Store) -> None:
+    a = recorded.done({"nag": 1.0, "sgd": 2.0}, tuned={"nag": 16, "sgd": 16})
+    b = recorded.done({"nag": 1.1, "cm": 3.0})
+    summary = joined(store, a, b)
+    efforts = {row["method"]: row["tuning"]["trials"] for row in summary["methods"]}
+    assert efforts == {f"nag ({a})": 16, "sgd": 16, f"nag ({b})": 0, "cm": 0}
+    assert [note for note in summary["notes"] if "tuning trials" in note] == [
+        "Not all were chosen by equally many tuning trials: "
+        f"nag ({a}) by 16, sgd by 16, nag ({b}) by 0, cm by 0."
+    ]
+    same = recorded.done({"cm": 3.0}, tuned={"cm": 16})
+    assert not [note for note in joined(store, a, same)["notes"] if "tuning" in note]
 
 
 def test_a_method_under_two_labels_is_told_apart_too(recorded: Recorded, store: Store) -> None:

@@ -200,6 +200,31 @@ def test_what_runs_is_interrupted_where_it_is_imported_and_left_alone_where_it_r
     assert import_folder(tmp_path / "old", lambda: Store.open(source.url)).nothing
 
 
+def test_a_trial_that_was_trained_anew_elsewhere_keeps_nothing_of_the_run_before(
+    opened: Callable[[str], Store], protocol: Protocol, moved: Callable[..., Imported]
+) -> None:
+    source, target = opened("a"), opened("b")
+    id = source.new_comparison(protocol, "comparison", "bench", owner=USUAL["owner"])
+    trial = source.begin(id, spec_of(protocol), **USUAL)
+    source.record([(trial, measurement(i, 9.0)) for i in range(6)])
+    source.end(trial, "interrupted", None, Ledger(updates=50), measurement(5, 9.0))
+    source.finish_comparison(id, "interrupted", None)
+    moved(source, target)
+    here = target.trials()[0].id
+    assert target.reopen(here, "me:1", {})
+    target.forget(here, 0)
+    anew = [measurement(i, math.nan if i == 3 else 1.0) for i in range(4)]
+    target.record([(here, each) for each in anew])
+    target.end(here, "diverged", None, Ledger(updates=30), anew[-1])
+    old = source.measurements([trial])[trial]
+    # What is behind brings nothing, what is further replaces all.
+    assert moved(source, target).nothing
+    assert [m.index for m in target.measurements([here])[here]] == [0, 1, 2, 3]
+    moved(target, source)
+    assert repr(source.measurements([trial])[trial]) == repr(target.measurements([here])[here])
+    assert len(old) == 6
+
+
 def test_an_attempt_that_is_taken_gets_the_next_number_also_in_the_report(
     opened: Callable[[str], Store], protocol: Protocol, moved: Callable[..., Imported]
 ) -> None:

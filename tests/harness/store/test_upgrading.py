@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -249,12 +250,17 @@ def test_trials_get_names_that_are_the_same_in_every_copy(
     Store.open(url).close()
     after = everything(url)
     store, rows = after["bench_store"][0]["id"], after["bench_trial"]
-    assert {row["id"]: row["uuid"] for row in rows} == {
-        i: f"{store[:20]}{i:012x}" for i in range(1, 20)
+    # From what a trial is and when it was begun: two copies that went on apart differ in what came.
+    told = {
+        row["id"]: f"{store}/{row['id']}/{row['key']}/{row['attempt']}/{THEN:%Y-%m-%dT%H:%M:%S.%f}"
+        for row in rows
     }
+    names = {id: hashlib.sha256(text.encode()).hexdigest()[:32] for id, text in told.items()}
+    assert {row["id"]: row["uuid"] for row in rows} == names
+    assert len(names) == len(set(names.values())) == 19
     # Their pictures go by the name now; what is not this store's stays.
     assert {path.name: (path / "picture.png").read_text() for path in folder.iterdir()} == {
-        f"trial-{store[:20]}{1:012x}": "trial-1",
+        f"trial-{names[1]}": "trial-1",
         **{name: name for name in ("trial-77", "trial-x", "0000aaaa")},
     }
 

@@ -3,6 +3,9 @@
 Revision 0004, after 0003.
 """
 
+import hashlib
+from datetime import datetime
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -48,12 +51,32 @@ def upgrade() -> None:
         op.add_column("bench_trial", sa.Column(name, sa.String(length=64), comment=comment))
     for name, comment in TEXTS.items():
         op.add_column("bench_trial", sa.Column(name, sa.Text(), comment=comment))
-    # From the store's name and the trial's number, so that copies of one store that are upgraded
-    # each by itself agree.
-    postgresql = op.get_bind().dialect.name == "postgresql"
-    number = "lpad(to_hex(id), 12, '0')" if postgresql else "printf('%012x', id)"
-    op.execute(
-        "UPDATE bench_trial SET uuid = "
-        f"(SELECT substr(bench_store.id, 1, 20) FROM bench_store) || {number}"
-    )
+    _name_trials(op.get_bind())
     op.create_index(op.f("ix_bench_trial_uuid"), "bench_trial", ["uuid"], unique=True)
+
+
+def _name_trials(connection: sa.Connection) -> None:
+    """Name every trial by what it is and when it was begun.
+
+    Copies of one store that are upgraded each by itself then agree on what they have in common,
+    and on nothing that was begun in one of them since.
+    """
+    trial = sa.table(
+        "bench_trial",
+        *(sa.column(name) for name in ("id", "uuid", "key", "attempt")),
+        sa.column("created", sa.DateTime),
+    )
+    store = connection.scalar(sa.text("SELECT id FROM bench_store"))
+    query = sa.select(trial.c.id, trial.c.key, trial.c.attempt, trial.c.created)
+    names = [
+        {"number": row.id, "name": _name(store, row.id, row.key, row.attempt, row.created)}
+        for row in connection.execute(query)
+    ]
+    if names:
+        named = trial.update().where(trial.c.id == sa.bindparam("number"))
+        connection.execute(named.values(uuid=sa.bindparam("name")), names)
+
+
+def _name(store: str, number: int, key: str, attempt: int, created: datetime) -> str:
+    text = f"{store}/{number}/{key}/{attempt}/{created.isoformat()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
