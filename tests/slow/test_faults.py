@@ -32,6 +32,9 @@ OPTIMIZERS = "nag[batch=20],tests.harness.plugins:Sleepy"
 class Bench:
     """Starts `bench` as a process, and looks into its store meanwhile."""
 
+    plugins: tuple[str, ...] = ()
+    """What workers may load, and who resumes the newest comparison."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.url = f"sqlite:///{folder / 'mlruns' / 'bench.db'}"
@@ -41,6 +44,8 @@ class Bench:
         self, *arguments: str, naps: float = 0, script: Path | None = None, **options: object
     ) -> subprocess.Popen[str]:
         environment = {"PYTHONPATH": str(ROOT), "SLEEPY_SECONDS": str(naps), "OMP_NUM_THREADS": "1"}
+        if self.plugins:
+            environment["BENCH_PLUGIN"] = " ".join(self.plugins)
         process = subprocess.Popen(
             [
                 sys.executable,

@@ -24,7 +24,7 @@ OWN = (
     *("tests.harness.watched:small", "tests.harness.watched:add"),
     *("tests.harness.small:make", "tests.harness.plugins:Sleepy"),
 )
-"""What workers may load, and who resumes the newest comparison."""
+"""The problems and methods of these tests."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,14 @@ Rows = dict[tuple[str, int, str, int], tuple[dict[str, Any], list[dict[str, Any]
 class Watched(Bench):
     """Starts commands on these problems, and reads all that they leave in the store."""
 
+    plugins = OWN
+
     def begin(
         self, *arguments: str, naps: str, script: Path | None = None, **more: str
     ) -> subprocess.Popen[str]:
         """Start a command that naps, by a script of one's own; its environment has `more`."""
         environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NAPS": naps, **more}
-        environment.setdefault("BENCH_PLUGIN", " ".join(OWN))
+        environment.setdefault("BENCH_PLUGIN", " ".join(self.plugins))
         return self.start(*arguments, env=os.environ | environment, script=script)
 
     def kill_in_the_middle(
