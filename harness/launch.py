@@ -9,9 +9,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxtyping import Float
-from torch import Tensor
-
 from harness.binding import DeviceData
 from harness.certificate import certify
 from harness.checkpoint import Checkpoints
@@ -182,7 +179,7 @@ class Run:
             for row, trial in enumerate(group):
                 found = before[row] if again and row < len(before) else None
                 measured = int(state["measured"]) if state else 0
-                certificate = partial(self._certificate, trial, fleet.theta[row])
+                certificate = partial(self._certificate, trial, fleet, row)
                 begun.append(self._begin(leased, row, trial, context, certificate, found, measured))
                 recorder.open(begun[-1])
             observer.repeat(saved["measurements"] if saved else [])
@@ -274,8 +271,9 @@ class Run:
             certificate=certificate(),
         )
 
-    def _certificate(self, trial: Trial, start: Float[Tensor, " P"]) -> Certificate:
-        return certify(self.problem, trial, start, self.command_of(trial))
+    def _certificate(self, trial: Trial, fleet: Fleet, row: int) -> Certificate:
+        """Certify a trial that begins; one that goes on may have lost its row by now."""
+        return certify(self.problem, trial, fleet.theta[row], self.command_of(trial))
 
     def _goes_on(self, trial: TrialRecord, context: dict[str, object]) -> bool:
         """Say whether a trial may be gone on with here: its bits and its seconds are the same.

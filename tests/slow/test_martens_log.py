@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
 
@@ -44,7 +42,6 @@ class Descent:
 def test_leaves_the_plateau_like_martens() -> None:
     """Within a factor 2 of his CG steps at training errors 15.11 and 12.21."""
     lines = [line for line in MARTENS_LOG if line.iteration in ITERATIONS]
-    torch.set_num_threads(os.cpu_count() or 1)
     problem = PROBLEMS["curves"]("paper")
     data = problem.data(data_source(None))
     tensors = DeviceData.put(data, torch.device("cpu"), torch.float32)

@@ -67,8 +67,8 @@ NAG = Case("nag[batch=20]")
 HF = Case("hf[lam=1,chunks=2,cg_max=20]", gradients=20_000, naps="16:3600", kept=2, index=3)
 
 OF_THE_RUN = {
-    "id", "info", "created", "started", "ended", "lease_owner", "heartbeat", "seconds",
-    "peak_memory", "mlflow_run_id", "mlflow_synced", "mlflow_ended", "trial_id",
+    "id", "uuid", "command", "info", "created", "started", "ended", "lease_owner", "heartbeat",
+    "seconds", "peak_memory", "mlflow_run_id", "mlflow_synced", "mlflow_ended", "trial_id",
 }  # fmt: skip
 """Columns that may differ between two runs of one trial."""
 OF_THE_PLACE = {"resumed", "path", "argv", "commit"}
