@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.stores import PROTOCOL
+from benchmarks.stores import PROTOCOL, begin
 from harness.records import Ledger, Measurement
 from harness.spec import MethodSpec, TrialSpec
 from harness.store.results import Store
@@ -20,22 +20,6 @@ def fill(url: str, trials: int, comparisons: int) -> None:
         for number in range(comparisons):
             first, last = (trials * each // comparisons for each in (number, number + 1))
             _compare(store, range(first, last))
-
-
-def begin(store: Store, comparison: str, spec: TrialSpec) -> int:
-    """Enter a trial as running, and return its id."""
-    return store.begin(
-        comparison,
-        spec,
-        label=spec.method.name,
-        purpose="reported",
-        source_digest="",
-        context={},
-        info={},
-        fleet_rows=1,
-        seconds_are="shared",
-        owner="benchmark",
-    )
 
 
 def _compare(store: Store, seeds: range) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from benchmarks.figures import Figure, Part, figure
-from benchmarks.full_store import begin, fill
+from benchmarks.full_store import fill
 from benchmarks.ratios import Timed, interleaved
 from benchmarks.start import COMMANDS, HELP, PYTHON, run_python
-from benchmarks.stores import PLACES, PROTOCOL, sqlite
+from benchmarks.stores import PLACES, PROTOCOL, begin, sqlite
 from harness.records import Ledger, Measurement
 from harness.spec import MethodSpec, TrialSpec
 from harness.store.mlflow_mirror import initialise

@@ -156,6 +156,22 @@ def _filled(url: str) -> str:
     return id
 
 
+def begin(store: Store, comparison: str, spec: TrialSpec, owner: str = "benchmark") -> int:
+    """Enter a trial as running, and return its id."""
+    return store.begin(
+        comparison,
+        spec,
+        label=spec.method.name,
+        purpose="reported",
+        source_digest="",
+        context={},
+        info={},
+        fleet_rows=1,
+        seconds_are="shared",
+        owner=owner,
+    )
+
+
 class Worker:
     """Does to a store what a rank does."""
 
@@ -165,18 +181,7 @@ class Worker:
         self._index = 0
         # A seed of its own is a trial of its own.
         spec = TrialSpec(PROTOCOL, MethodSpec("nag", "torch", {}), os.getpid())
-        self._trial = store.begin(
-            comparison,
-            spec,
-            label="nag",
-            purpose="reported",
-            source_digest="",
-            context={},
-            info={},
-            fleet_rows=1,
-            seconds_are="shared",
-            owner=self._name,
-        )
+        self._trial = begin(store, comparison, spec, self._name)
 
     def lease(self) -> None:
         """Lease the longest fleet that waits, and give it back."""

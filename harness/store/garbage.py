@@ -22,6 +22,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, func, select
 from harness.errors import Infrastructure
 from harness.store import tables as t
 from harness.store.results import Store
+from harness.store.writing import IMPORT_LOCK
 
 _UUID = re.compile(r"[0-9a-f]{32}")
 _CHECKPOINT = re.compile(r"([0-9a-f]{8})-(\d{4,})\.(?:\d{6,}\.ckpt|new)")
@@ -87,7 +88,8 @@ def collect(
     with ExitStack() as held:
         connection = held.enter_context(store._read() if dry_run else store._write())
         if not dry_run and connection.dialect.name == "postgresql":
-            # On SQLite one transaction writes at a time.
+            # On SQLite one transaction writes at a time; an import takes tables in another order.
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({IMPORT_LOCK})")
             connection.exec_driver_sql(f"LOCK TABLE {_LOCKED} IN SHARE ROW EXCLUSIVE MODE")
         files = (
             ("folders of pictures", _pictures(connection, store), "of these trials"),

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, select, update
 
 from harness.errors import Infrastructure
 from harness.store import tables as t
+from harness.store.links import chunks
 from harness.store.moved import PARTS, Part, Row
 from harness.store.renaming import another_id, rewritten
 from harness.store.statements import insert_new
@@ -28,7 +29,6 @@ _RANKS = {
     "comparison": {"planned": 0, "interrupted": 1, "failed": 1, "done": 2},
     "fleet": {"planned": 0, "failed": 1, "ended": 2},
 }
-_CHUNK = 10_000
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,14 @@ class Merge:
 
     def finish(self) -> None:
         """Make reports name attempts as they are numbered here, and have MLflow told."""
-        for ids in _chunks(sorted(self._to_mirror)):
+        for ids in chunks(self._to_mirror):
             stale = update(t.trial).where(t.trial.c.id.in_(ids))
             self._connection.execute(stale.values(mlflow_synced=-1, mlflow_ended=False))
         if self._attempts:
             table = t.comparison
             taken = [i for i, s in self._comparisons.items() if s in ("new", "further")]
-            for ids in _chunks(taken):
-                query = select(table.c.id, table.c.summary).where(table.c.id.in_(ids))
+            for some in chunks(taken):
+                query = select(table.c.id, table.c.summary).where(table.c.id.in_(some))
                 for id, summary in self._connection.execute(query).all():
                     told = rewritten(summary, {}, self._attempts)
                     if told != summary:
@@ -263,7 +263,7 @@ class Merge:
         rows = [row for row in rows if standings[row["trial_id"]] not in ("running", "behind")]
         # A trial that went on elsewhere may have been measured anew there, and differently.
         again = {r["trial_id"] for r in rows if standings[r["trial_id"]] == "further"}
-        for ids in _chunks(sorted(again - self._emptied)):
+        for ids in chunks(again - self._emptied):
             gone = delete(part.table).where(part.table.c.trial_id.in_(ids))
             self.added[part.name] -= self._connection.execute(gone).rowcount
         self._emptied |= again
@@ -326,7 +326,3 @@ def _free(key: str, attempt: int, used: set[Any]) -> int:
     while (key, attempt) in used:
         attempt += 1
     return attempt
-
-
-def _chunks(items: Sequence[Any]) -> list[Sequence[Any]]:
-    return [items[at : at + _CHUNK] for at in range(0, len(items), _CHUNK)]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.records import Ledger, Measurement
 from harness.spec import Budget, MethodSpec, Protocol, TrialSpec
+from harness.store.mlflow_mirror import initialise
 from harness.store.results import Store
+from tests.harness.store import mirrored
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
@@ -83,3 +88,32 @@ def measured() -> Callable[..., Measurement]:
         return Measurement(index, ledger, train_metric, 2.0, 3.0, 4.0, diagnostics)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two methods × two seeds that have ended, beside MLflow's tables, which are empty."""
+    file = tmp_path_factory.mktemp("template") / "bench.db"
+    with Store.open(f"sqlite:///{file}") as store:
+        comparison = store.new_comparison(mirrored.PROTOCOL, "comparison", "bench compare")
+        for method in (mirrored.NAG, mirrored.HF):
+            for seed in (0, 1):
+                mirrored.train(store, mirrored.begin(store, comparison, method, seed), 4)
+        pair = {"a": "nag", "b": "hf", "p": 0.03, "difference": -0.2, "verdict": "a better"}
+        store.save_verdicts(comparison, [pair])
+        final = {"mean": 0.25, "low": 0.2, "high": None, "values": [0.25, 0.25]}
+        store.finish_comparison(
+            comparison, "done", {"methods": [{"method": "nag", "final": final}], "pairs": [pair]}
+        )
+        initialise(store.url)
+    return file
+
+
+@pytest.fixture
+def recorded(template: Path, tmp_path: Path) -> Iterator[Store]:
+    """A store with all of that, for one test."""
+    file = tmp_path / "bench.db"
+    with closing(sqlite3.connect(template)) as source, closing(sqlite3.connect(file)) as target:
+        source.backup(target)
+    with Store.open(f"sqlite:///{file}") as opened:
+        yield opened

@@ -7,7 +7,6 @@ import math
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from click.testing import CliRunner
 from harness.cli.db import command
 from harness.errors import Infrastructure
 from harness.records import Certificate, Ledger, Measurement
-from harness.spec import Budget, MethodSpec, Protocol, TrialSpec
+from harness.spec import MethodSpec, TrialSpec
 from harness.store import mlflow_colors as colors
 from harness.store import mlflow_entries as entries
 from harness.store.mlflow_live import start_mirror
@@ -32,80 +31,20 @@ from harness.store.mlflow_mirror import (
     sync,
 )
 from harness.store.results import Store
-
-PROTOCOL = Protocol(
-    problem="curves",
-    parameters={},
-    preset="quick",
-    data="curves (generated)",
-    data_digest="d" * 64,
-    initialization="sparse",
-    objective="cross-entropy",
-    metric="squared_error",
-    direction="lower",
-    budget=Budget("gradients", 1000.0),
-    precision="fp32",
-    evaluations=4,
+from tests.harness.store.mirrored import (
+    CONTEXT,
+    NAG,
+    PROTOCOL,
+    begin,
+    measured,
+    train,
+    wait_until,
 )
-NAG = MethodSpec("nag", "torch", {"lr": 0.01, "mu_max": 0.99})
-HF = MethodSpec("hf", "torch", {"batch": 1000})
-CONTEXT = {"device": "cpu", "threads": 1, "versions": {"torch": "2.13.0"}}
-METRICS = ("squared_error", "test_squared_error")
-
-
-def measured(index: int, value: float = 1.0) -> Measurement:
-    ledger = Ledger(updates=10 * index, gradients=200.0 * index, seconds=0.5 * index)
-    return Measurement(index, ledger, value, value, value, value, {"lam": 0.5})
-
-
-def begin(store: Store, comparison: str, method: MethodSpec, seed: int, **changed: Any) -> int:
-    values = {
-        "label": method.name,
-        "purpose": "reported",
-        "source_digest": "5" * 64,
-        "context": CONTEXT,
-        "info": {"user": "somebody"},
-        "fleet_rows": 1,
-        "seconds_are": "alone",
-        "owner": "test",
-        **changed,
-    }
-    return store.begin(comparison, TrialSpec(PROTOCOL, method, seed), **values)
-
-
-def train(store: Store, trial: int, upto: int, start: int = 0, end: bool = True) -> None:
-    rows = [measured(index, 1 / (1 + index)) for index in range(start, upto)]
-    store.record([(trial, row) for row in rows])
-    if end:
-        store.end(trial, "budget", None, rows[-1].ledger, rows[-1])
-
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two methods × two seeds that have ended, beside MLflow's tables, which are empty."""
-    file = tmp_path_factory.mktemp("template") / "bench.db"
-    with Store.open(f"sqlite:///{file}") as store:
-        comparison = store.new_comparison(PROTOCOL, "comparison", "bench compare")
-        for method in (NAG, HF):
-            for seed in (0, 1):
-                train(store, begin(store, comparison, method, seed), 4)
-        pair = {"a": "nag", "b": "hf", "p": 0.03, "difference": -0.2, "verdict": "a better"}
-        store.save_verdicts(comparison, [pair])
-        final = {"mean": 0.25, "low": 0.2, "high": None, "values": [0.25, 0.25]}
-        store.finish_comparison(
-            comparison, "done", {"methods": [{"method": "nag", "final": final}], "pairs": [pair]}
-        )
-        initialise(store.url)
-    return file
 
 
 @pytest.fixture
-def store(template: Path, tmp_path: Path) -> Iterator[Store]:
-    file = tmp_path / "bench.db"
-    with closing(sqlite3.connect(template)) as source, closing(sqlite3.connect(file)) as target:
-        source.backup(target)
-    with Store.open(f"sqlite:///{file}") as opened:
-        yield opened
+def store(recorded: Store) -> Store:
+    return recorded
 
 
 def rows(store: Store, query: str, *values: Any) -> list[tuple[Any, ...]]:
@@ -453,15 +392,6 @@ def is_alive(process: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
-
-
-def wait_until(done: Callable[[], bool], seconds: float = 60) -> None:
-    import time
-
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_mlflows_tables_may_come_first(tmp_path: Path, template: Path) -> None:

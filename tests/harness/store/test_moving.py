@@ -92,7 +92,8 @@ def test_export_and_import_are_inverse(
     assert [repr(c) for c in record] == [repr(c) for c in first.comparisons()]
     ids = [trial.id for trial in first.trials()]
     assert repr(third.measurements(ids)) == repr(first.measurements(ids))
-    assert third.plan(record[0].id).shared is False  # type: ignore[union-attr]
+    planned = third.plan(record[0].id)
+    assert planned is not None and not planned.shared
 
 
 def _values(field: Field) -> st.SearchStrategy[Any]:
@@ -177,7 +178,8 @@ def test_what_runs_is_interrupted_where_it_is_imported_and_left_alone_where_it_r
     assert [(f.status, f.owner) for f in target.fleets(id)] == [("planned", None)]
     # No worker takes it up unasked, but whoever names it may.
     assert target.lease("me:1") is None
-    assert target.lease("me:1", id).trials == (found.id,)  # type: ignore[union-attr]
+    leased = target.lease("me:1", id)
+    assert leased is not None and leased.trials == (found.id,)
     assert target.reopen(found.id, "me:1", {})
 
     # It is gone on with there, and comes back.
@@ -266,7 +268,8 @@ def test_another_comparison_with_the_same_id_gets_another(
     came = moved(source, target)
     new = came.renamed["00000001"]
     assert len(came.renamed) == 3 and came.added["comparison"] == 3 and came.added["claim"] == 1
-    assert target.comparison(new).summary["comparison"] == new  # type: ignore[index]
+    summary = target.comparison(new).summary
+    assert summary is not None and summary["comparison"] == new
     assert {c.body["comparisons"]["run"]["comparison"] for c in target.claims()} == {
         "00000001",
         new,

@@ -23,15 +23,7 @@ from harness.store.mlflow_live import Heard, start_mirror
 from harness.store.mlflow_mirror import MlflowAway, Synced, sync
 from harness.store.results import Store
 from tests.harness.small import request
-from tests.harness.store.test_mlflow_mirror import (  # noqa: F401
-    NAG,
-    PROTOCOL,
-    begin,
-    template,
-    train,
-    wait_until,
-)
-from tests.harness.store.test_mlflow_mirror import store as recorded  # noqa: F401
+from tests.harness.store.mirrored import NAG, PROTOCOL, begin, train, wait_until
 from tests.harness.test_plan import STORE, plan
 
 ROOT = Path(__file__).parents[3]
@@ -88,7 +80,7 @@ def faulty(kind: str) -> Iterator[str]:
     ],
 )
 def test_a_server_that_does_not_work_is_a_sentence(
-    recorded: Store,  # noqa: F811
+    recorded: Store,
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
     told: str,
@@ -104,7 +96,7 @@ def test_a_server_that_does_not_work_is_a_sentence(
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["is away", "hangs", "fails"])
 def test_a_run_ends_well_and_soon_and_is_brought_in_later(
-    recorded: Store,  # noqa: F811
+    recorded: Store,
     kind: str,
 ) -> None:
     with faulty(kind) as uri:
@@ -185,7 +177,7 @@ def tracking_server(folder: Path, port: int) -> Iterator[str]:
 
 @pytest.mark.slow
 def test_a_server_that_comes_back_gets_everything_once(
-    recorded: Store,  # noqa: F811
+    recorded: Store,
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:

@@ -16,10 +16,10 @@ from sqlalchemy import create_engine, inspect, make_url
 
 from harness.passwords import hidden, hide_passwords, secrets_of, without
 from harness.store.failures import malformed
-from tests.harness.cli.conftest import Said, bench  # noqa: F401
+from tests.harness.cli.conftest import Said
 
 Bench = Callable[..., Said]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 WORDS = [
     "postgresql://me:gehe1m@h/db",
@@ -91,7 +91,7 @@ AWAY = "postgresql://me:gehe1m%2Fx%40@127.0.0.1:1/db?sslpassword=gehe1m"
 @pytest.mark.parametrize("debug", [(), ("--debug",)])
 @pytest.mark.parametrize("asked", ASKED)
 def test_a_server_that_is_away(
-    bench: Bench,  # noqa: F811
+    bench: Bench,
     asked: tuple[str, ...],
     debug: tuple[str, ...],
 ) -> None:
@@ -113,13 +113,13 @@ def test_a_server_that_is_away(
     ],
 )
 @pytest.mark.parametrize("debug", [(), ("--debug",)])
-def test_a_url_that_cannot_be_used(bench: Bench, url: str, debug: tuple[str, ...]) -> None:  # noqa: F811
+def test_a_url_that_cannot_be_used(bench: Bench, url: str, debug: tuple[str, ...]) -> None:
     said = bench("list", "trials", *debug, "--store", url)
     assert said.code in (2, 4)
     silent(said)
 
 
-def test_other_words_on_the_command_line(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_other_words_on_the_command_line(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     said = bench("list", "trials", "postgresql://me:gehe1m@h/db")
     assert said.code == 2 and "unexpected extra argument" in said.err
     silent(said)

@@ -11,7 +11,7 @@ import pytest
 
 from harness.resuming import not_named
 from harness.store.results import Store
-from tests.harness.cli.conftest import Said, bench  # noqa: F401
+from tests.harness.cli.conftest import Said
 from tests.harness.small import BUDGET, request
 
 Bench = Callable[..., Said]
@@ -49,7 +49,7 @@ def forget() -> None:
 
 
 @pytest.fixture
-def recorded(bench: Bench, mine: Path) -> str:  # noqa: F811
+def recorded(bench: Bench, mine: Path) -> str:
     """A planned comparison whose rows name the file."""
     problem = ("--problem", "tests.harness.small:make")
     optimizers = ("--optimizers", f"./mine.py:Mine,{NAG}")
@@ -61,7 +61,7 @@ def recorded(bench: Bench, mine: Path) -> str:  # noqa: F811
         return store.comparisons()[0].id
 
 
-def test_looking_at_what_is_recorded_imports_nothing(bench: Bench, recorded: str) -> None:  # noqa: F811
+def test_looking_at_what_is_recorded_imports_nothing(bench: Bench, recorded: str) -> None:
     assert bench("resume", recorded, "--no-mlflow").code == 0
     assert Path("imported").exists()
     Path("imported").unlink()
@@ -75,7 +75,7 @@ def test_looking_at_what_is_recorded_imports_nothing(bench: Bench, recorded: str
     assert not Path("imported").exists()
 
 
-def test_a_worker_loads_what_its_user_has_named(bench: Bench, recorded: str) -> None:  # noqa: F811
+def test_a_worker_loads_what_its_user_has_named(bench: Bench, recorded: str) -> None:
     said = bench("worker", "--exit-when-empty")
     assert said.code == 4
     sentence = (
@@ -95,7 +95,7 @@ def test_a_worker_loads_what_its_user_has_named(bench: Bench, recorded: str) -> 
     assert Path("imported").exists()
 
 
-def test_the_newest_comparison_may_be_anybodys(bench: Bench, recorded: str) -> None:  # noqa: F811
+def test_the_newest_comparison_may_be_anybodys(bench: Bench, recorded: str) -> None:
     said = bench("resume", "--no-mlflow")
     assert said.code == 2
     assert f"Comparison {recorded}, the newest that is unfinished, uses ./mine.py:Mine" in said.err
@@ -123,7 +123,7 @@ def test_names_that_are_not_built_in(optimizers: str, problem: str, own: list[st
 
 @pytest.mark.parametrize("what", ["optimizers", "problems"])
 def test_entry_points_are_listed_unseen(
-    bench: Bench,  # noqa: F811
+    bench: Bench,
     mine: Path,
     monkeypatch: pytest.MonkeyPatch,
     what: str,

@@ -18,7 +18,7 @@ from harness.spec import canonical, key_of
 from harness.store import mlflow_entries as entries
 from harness.store.results import Store
 from harness.texts import storable, visible
-from tests.harness.cli.conftest import Filled, Said, bench  # noqa: F401
+from tests.harness.cli.conftest import Filled, Said
 from tests.harness.small import BUDGET
 
 Bench = Callable[..., Said]
@@ -161,7 +161,7 @@ def outside(folder: Path, inside: set[str]) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_methods_may_be_called_anything(bench: Bench, workdir: Path) -> None:  # noqa: F811
+def test_methods_may_be_called_anything(bench: Bench, workdir: Path) -> None:
     optimizers = write_own(list(NASTY.values()))
     said = bench(
         *("compare", "--optimizers", optimizers, "--problem", "tests.harness.small:make"),
@@ -199,7 +199,7 @@ def test_methods_may_be_called_anything(bench: Bench, workdir: Path) -> None:  #
 
 
 @pytest.mark.parametrize("name", UNSTORABLE)
-def test_a_name_that_no_database_can_store_is_refused(bench: Bench, name: str) -> None:  # noqa: F811
+def test_a_name_that_no_database_can_store_is_refused(bench: Bench, name: str) -> None:
     Path("mine.py").write_text(OWN.format(CLASS.format(0, UNSTORABLE[name], "x")))
     said = bench("compare", "--optimizers", "./mine.py:Mine0,nag", "--budget", BUDGET)
     assert said.code == 2 and len(said.err.splitlines()) == 1
@@ -207,7 +207,7 @@ def test_a_name_that_no_database_can_store_is_refused(bench: Bench, name: str) -
     assert not Path("mlruns").exists()
 
 
-def test_a_plan_may_have_an_id_that_is_a_path(bench: Bench, filled: Filled) -> None:  # noqa: F811
+def test_a_plan_may_have_an_id_that_is_a_path(bench: Bench, filled: Filled) -> None:
     with pytest.raises(Exception, match="is not a name that bench gives"):
         filled.store.files_of_comparison("../../x")
 
@@ -215,7 +215,7 @@ def test_a_plan_may_have_an_id_that_is_a_path(bench: Bench, filled: Filled) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def test_mlflow_has_them_as_texts(
-    bench: Bench,  # noqa: F811
+    bench: Bench,
     workdir: Path,
     kind: str,
     request: pytest.FixtureRequest,
