@@ -11,6 +11,9 @@ from harness.spec import Protocol
 
 Status = Literal["planned", "running", "budget", "diverged", "failed", "interrupted"]
 FleetStatus = Literal["planned", "running", "ended", "failed"]
+NightStatus = Literal["running", "clean", "changed", "failed"]
+MetricKind = Literal["digest", "quality", "time"]
+MetricState = Literal["same", "worse", "better", "changed", "new", "not judged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,5 +161,86 @@ class ClaimRecord:
     preset: str
     rule_digest: str
     decision: str
+    body: Mapping[str, Any]
+    created: datetime
+
+
+@dataclass(frozen=True)
+class BaselineRecord:
+    """An accepted comparison, as it stands in the store."""
+
+    name: str
+    accepted: datetime
+    comparison_id: str
+    note: str | None
+
+
+@dataclass(frozen=True)
+class NightMetric:
+    """One thing that a night has held against its baseline, and what was found."""
+
+    kind: MetricKind
+    protocol_key: str
+    """Of the comparison that it is part of."""
+    problem: str
+    """Problem and preset, for people: "curves / quick"."""
+    method: str
+    """The method's label."""
+    metric: str
+    """What was measured: "train_squared_error", "theta after 20 updates", "update / kernel"."""
+    direction: Literal["lower", "higher", "equal"]
+    """Which side is better; "equal" of a digest."""
+    scale: Literal["log", "plain"]
+    """Whether value, reference, threshold and sd are natural logarithms."""
+    context_digest: str
+    state: MetricState
+    value: float | None = None
+    """What was measured, on its scale; None: a digest, or a trial diverged."""
+    reference: float | None = None
+    threshold: float | None = None
+    """The largest |value − reference| that is no finding."""
+    sd: float | None = None
+    """Standard deviation of a night's value where nothing changes, by `bench noise`."""
+    digest: str | None = None
+    n: int | None = None
+    """Seeds, or repetitions of a time."""
+    comparison_id: str | None = None
+    """The comparison that the night ran."""
+    reason: str = ""
+
+    @property
+    def series(self) -> tuple[str, str, str, str]:
+        """What it has in common with the same thing in other nights, context apart."""
+        return self.kind, self.protocol_key, self.method, self.metric
+
+    @property
+    def is_finding(self) -> bool:
+        """Whether it ends a night with exit code 1."""
+        return self.state in ("worse", "better", "changed")
+
+
+@dataclass(frozen=True)
+class NightRecord:
+    """A run of a suite that was held against a baseline, as it stands in the store."""
+
+    uuid: str
+    suite: str
+    suite_digest: str
+    baseline: str
+    status: NightStatus
+    reason: str | None
+    commit: str | None
+    info: Mapping[str, Any]
+    created: datetime
+    ended: datetime | None
+    metrics: tuple[NightMetric, ...] = ()
+
+
+@dataclass(frozen=True)
+class NoiseRecord:
+    """How much a suite's metrics scatter where nothing changes, as it stands in the store."""
+
+    uuid: str
+    suite: str
     body: Mapping[str, Any]
     created: datetime

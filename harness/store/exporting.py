@@ -141,6 +141,8 @@ class _Export:
             return {**row, "status": "planned", "lease_owner": None}
         if part.name == "comparison":
             return {**row, "status": "interrupted", "ended": time}
+        if part.name == "night":
+            return {**row, "status": "failed", "ended": time, "reason": INTERRUPTED}
         self._running += 1
         return {**row, "status": "interrupted", "ended": time, "reason": INTERRUPTED}
 
@@ -178,7 +180,6 @@ def _conditions(ids: Collection[str]) -> dict[str, ColumnElement[bool]]:
         "protocol": t.protocol.c.key.in_(protocols),
         "method": t.method.c.key.in_(select(trial.method_key).where(is_chosen)),
         "context": t.context.c.digest.in_(select(trial.context_digest).where(is_chosen)),
-        # A decision and an accepted comparison hold for the store that they were entered in.
-        "claim": false(),
-        "baseline": false(),
+        # These hold for the store that they were entered in.
+        **dict.fromkeys(("claim", "baseline", "night", "night_metric", "noise"), false()),
     }

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.selectable import FromClause
 
 from harness.errors import Usage
-from harness.records import FleetStatus, Status
+from harness.records import FleetStatus, MetricKind, MetricState, NightStatus, Status
 from harness.spec import MethodSpec, Protocol, key_of
 from harness.store import tables as t
 from harness.texts import is_storable, storable
@@ -55,8 +55,10 @@ JSON = (
 _COMPARISON, _KEY, _UUID = "[0-9a-f]{8}", "[0-9a-f]{64}", "[0-9a-f]{32}"
 _PATTERNS = {
     **dict.fromkeys(("id", "comparison_id"), _COMPARISON),
-    **dict.fromkeys(("uuid", "trial"), _UUID),
-    **dict.fromkeys(("key", "digest", "protocol_key", "method_key", "context_digest"), _KEY),
+    **dict.fromkeys(("uuid", "trial", "night"), _UUID),
+    **dict.fromkeys(
+        ("key", "digest", "suite_digest", "protocol_key", "method_key", "context_digest"), _KEY
+    ),
 }
 _WORDS = {
     ("comparison", "kind"): ("comparison", "run", "tuning"),
@@ -65,6 +67,11 @@ _WORDS = {
     ("trial", "purpose"): ("reported", "tuning"),
     ("trial", "seconds_are"): ("alone", "shared"),
     ("fleet", "status"): tuple(s for s in get_args(FleetStatus) if s != "running"),
+    ("night", "status"): tuple(s for s in get_args(NightStatus) if s != "running"),
+    ("night_metric", "kind"): get_args(MetricKind),
+    ("night_metric", "state"): get_args(MetricState),
+    ("night_metric", "direction"): ("lower", "higher", "equal"),
+    ("night_metric", "scale"): ("log", "plain"),
 }
 """What a column may say; nothing that is moved is running."""
 

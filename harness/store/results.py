@@ -14,12 +14,12 @@ from sqlalchemy import URL, Connection, Engine, select
 from harness.errors import Infrastructure
 from harness.store import tables as t
 from harness.store.failures import ELSEWHERE, sentences
-from harness.store.leasing import Leasing
+from harness.store.nights import Nights
 from harness.store.opening import artifacts_of, open_engine, read_url
 from harness.texts import visible
 
 
-class Store(Leasing):
+class Store(Nights):
     """The results database behind one URL; safe to use from several threads and processes.
 
     Every method raises `harness.errors.Infrastructure`, a sentence without

@@ -76,6 +76,11 @@ def _digest(name: str, comment: str) -> Column[str]:
     return Column(name, String(64), comment=comment)
 
 
+def _uuid(comment: str, **options: Any) -> Column[str]:
+    """Return a column for 32 random hexadecimal digits."""
+    return Column("uuid", String(32), nullable=False, comment=comment, **options)
+
+
 def _ledger() -> list[Column[Any]]:
     """Return the columns of what a trial has spent."""
     count: dict[str, Any] = {"nullable": False, "server_default": "0"}
@@ -392,4 +397,66 @@ baseline = Table(
     ),
     Column("note", Text, comment="Why it was accepted"),
     comment="An accepted comparison that later ones are held against",
+)
+
+night = Table(
+    "bench_night",
+    metadata,
+    _uuid("Name of the night in every store that it is copied to", primary_key=True),
+    Column("suite", Text, nullable=False, comment="Name of the suite that was run"),
+    _key("suite_digest", "SHA-256 of what the suite asks for"),
+    Column("baseline", Text, nullable=False, comment="Name of the baseline it was held against"),
+    Column("status", String(16), nullable=False, comment="running, clean, changed or failed"),
+    Column("reason", Text, comment="Why it failed"),
+    Column("commit", Text, comment="Git commit of the folder that it ran in"),
+    Column("info", Text, nullable=False, comment="JSON: user, host, path and command line"),
+    Column("created", Utc, nullable=False, index=True, comment="When it began"),
+    Column("ended", Utc, comment="When it ended"),
+    comment="A run of a suite that was held against a baseline",
+)
+
+night_metric = Table(
+    "bench_night_metric",
+    metadata,
+    Column(
+        "night",
+        String(32),
+        ForeignKey(night.c.uuid),
+        primary_key=True,
+        comment="The night that found it",
+    ),
+    Column("position", Integer, primary_key=True, comment="0 is the first line of the report"),
+    Column("kind", String(16), nullable=False, comment="digest, quality or time"),
+    _key("protocol_key", "The protocol of the comparison that it is part of"),
+    Column("problem", Text, nullable=False, comment="Problem and preset, for people"),
+    Column("method", Text, nullable=False, comment="Label of the method"),
+    Column("metric", Text, nullable=False, comment="What was measured"),
+    Column("direction", String(16), nullable=False, comment="lower, higher or equal"),
+    Column("scale", String(16), nullable=False, comment="log: values are natural logarithms"),
+    _key("context_digest", "The context that it was measured in"),
+    Column("state", String(16), nullable=False, comment="What was found, against the reference"),
+    Column("value", Float(53), comment="What was measured, on its scale"),
+    Column("reference", Float(53), comment="What it was held against, on its scale"),
+    Column("threshold", Float(53), comment="The largest difference that is no finding"),
+    Column("sd", Float(53), comment="Standard deviation of a night's value where nothing changes"),
+    Column("digest", String(64), comment="SHA-256, where that is what was measured"),
+    Column("n", Integer, comment="Seeds or repetitions"),
+    Column(
+        "comparison_id",
+        String(8),
+        ForeignKey(comparison.c.id),
+        comment="The comparison that the night ran",
+    ),
+    Column("reason", Text, nullable=False, comment="What there is to say of it"),
+    comment="One thing that a night has held against its baseline",
+)
+
+noise = Table(
+    "bench_noise",
+    metadata,
+    _uuid("Name of the row in every store that it is copied to", primary_key=True),
+    Column("suite", Text, nullable=False, comment="Name of the suite that was run"),
+    Column("body", Text, nullable=False, comment="JSON: standard deviations by metric"),
+    Column("created", Utc, nullable=False, index=True, comment="When it was measured"),
+    comment="How much a suite's metrics scatter on a machine where nothing changes",
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from harness.records import Certificate, Ledger, Measurement
+from harness.records import Certificate, Ledger, Measurement, NightMetric
 from harness.spec import MethodSpec, Protocol, TrialSpec
 from harness.store import tables as t
 from harness.store.moved import PARTS
@@ -90,6 +90,12 @@ def fill(store: Store, protocol: Protocol) -> list[str]:
     with store._write() as connection:
         accepted = {"name": STRANGE, "accepted": store.comparisons()[0].created, "note": None}
         connection.execute(insert(t.baseline).values(comparison_id=done, **accepted))
+    night = store.begin_night("nightly", "5" * 64, "main", "c0ffee", {"host": STRANGE})
+    found = NightMetric(
+        "quality", protocol.key, STRANGE, "nag", "error", "lower", "log", "6" * 64, "worse"
+    )
+    store.end_night(night, "changed", None, [dataclasses.replace(found, value=-1.5, comparison_id=done)])
+    store.save_noise("nightly", {"sd": 0.5, "what": STRANGE})
     for folder in (store.files_of_trial(trials[0]), store.files_of_comparison(done)):
         (folder / "deep").mkdir(parents=True)
         (folder / "deep" / "picture 😀.png").write_bytes(bytes(range(256)))

@@ -1,0 +1,152 @@
+"""Baselines, nightly runs and noise: what is kept of them, and read back."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import select, update
+
+from harness.passwords import hide_passwords
+from harness.records import BaselineRecord, NightMetric, NightRecord, NoiseRecord
+from harness.store import tables as t
+from harness.store.leasing import Leasing
+from harness.store.links import chunks
+from harness.store.rows import to_json
+from harness.store.statements import now
+
+_METRIC = tuple(field.name for field in fields(NightMetric))
+
+
+class Nights(Leasing):
+    """What nightly runs leave behind; each change is one transaction."""
+
+    def accept(self, name: str, comparison_id: str, note: str | None) -> datetime:
+        """Make a comparison what later nights are held against, under its protocol."""
+        with self._write() as connection:
+            newest = connection.scalar(
+                select(t.baseline.c.accepted)
+                .where(t.baseline.c.name == name)
+                .order_by(t.baseline.c.accepted.desc())
+                .limit(1)
+            )
+            time = now(connection)
+            if newest is not None:
+                # Two of one moment could not be told apart.
+                time = max(time, newest + timedelta(microseconds=1))
+            connection.execute(
+                t.baseline.insert().values(
+                    name=name, accepted=time, comparison_id=comparison_id, note=note
+                )
+            )
+        return time
+
+    def baselines(self, name: str | None = None) -> list[BaselineRecord]:
+        """Return all that was accepted, under this name or any, the newest first."""
+        query = select(t.baseline).order_by(t.baseline.c.accepted.desc(), t.baseline.c.name)
+        if name is not None:
+            query = query.where(t.baseline.c.name == name)
+        with self._read() as connection:
+            return [BaselineRecord(**row._asdict()) for row in connection.execute(query)]
+
+    def begin_night(
+        self,
+        suite: str,
+        suite_digest: str,
+        baseline: str,
+        commit: str | None,
+        info: Mapping[str, Any],
+    ) -> str:
+        """Enter a night as running and return its uuid."""
+        uuid = secrets.token_hex(16)
+        with self._write() as connection:
+            connection.execute(
+                t.night.insert().values(
+                    uuid=uuid,
+                    suite=suite,
+                    suite_digest=suite_digest,
+                    baseline=baseline,
+                    status="running",
+                    commit=commit,
+                    info=to_json(info),
+                    created=now(connection),
+                )
+            )
+        return uuid
+
+    def end_night(
+        self,
+        uuid: str,
+        status: Literal["clean", "changed", "failed"],
+        reason: str | None,
+        metrics: Sequence[NightMetric],
+    ) -> None:
+        """End a night with all that it has found."""
+        rows = [
+            {"night": uuid, "position": position, **asdict(metric)}
+            for position, metric in enumerate(metrics)
+        ]
+        with self._write() as connection:
+            connection.execute(
+                update(t.night)
+                .where(t.night.c.uuid == uuid)
+                .values(
+                    status=status,
+                    reason=reason and hide_passwords(reason),
+                    ended=now(connection),
+                )
+            )
+            if rows:
+                connection.execute(t.night_metric.insert(), rows)
+
+    def nights(
+        self,
+        suite: str | None = None,
+        baseline: str | None = None,
+        limit: int | None = None,
+    ) -> list[NightRecord]:
+        """Return nights with what they found, the newest first."""
+        query = select(t.night).order_by(t.night.c.created.desc(), t.night.c.uuid).limit(limit)
+        if suite is not None:
+            query = query.where(t.night.c.suite == suite)
+        if baseline is not None:
+            query = query.where(t.night.c.baseline == baseline)
+        with self._read() as connection:
+            rows = [row._asdict() for row in connection.execute(query)]
+            metrics = defaultdict(list)
+            of = t.night_metric.c
+            for some in chunks([row["uuid"] for row in rows]):
+                found = select(t.night_metric).where(of.night.in_(some)).order_by(of.position)
+                for row in connection.execute(found).mappings():
+                    metrics[row["night"]].append(NightMetric(**{k: row[k] for k in _METRIC}))
+        return [
+            NightRecord(
+                **{**row, "info": json.loads(row["info"]), "metrics": tuple(metrics[row["uuid"]])}
+            )
+            for row in rows
+        ]
+
+    def save_noise(self, suite: str, body: Mapping[str, Any]) -> str:
+        """Put down how much a suite's metrics scatter; return the row's uuid."""
+        uuid = secrets.token_hex(16)
+        with self._write() as connection:
+            connection.execute(
+                t.noise.insert().values(
+                    uuid=uuid, suite=suite, body=to_json(body), created=now(connection)
+                )
+            )
+        return uuid
+
+    def noises(self, suite: str | None = None) -> list[NoiseRecord]:
+        """Return what was measured of noise, the newest first."""
+        query = select(t.noise).order_by(t.noise.c.created.desc(), t.noise.c.uuid)
+        if suite is not None:
+            query = query.where(t.noise.c.suite == suite)
+        with self._read() as connection:
+            rows = connection.execute(query).all()
+        return [NoiseRecord(**{**row._asdict(), "body": json.loads(row.body)}) for row in rows]
