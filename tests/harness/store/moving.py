@@ -94,7 +94,8 @@ def fill(store: Store, protocol: Protocol) -> list[str]:
     found = NightMetric(
         "quality", protocol.key, STRANGE, "nag", "error", "lower", "log", "6" * 64, "worse"
     )
-    store.end_night(night, "changed", None, [dataclasses.replace(found, value=-1.5, comparison_id=done)])
+    found = dataclasses.replace(found, value=-1.5, comparison_id=done)
+    store.end_night(night, "changed", None, [found])
     store.save_noise("nightly", {"sd": 0.5, "what": STRANGE})
     for folder in (store.files_of_trial(trials[0]), store.files_of_comparison(done)):
         (folder / "deep").mkdir(parents=True)
