@@ -12,11 +12,12 @@ import numpy as np
 
 from harness.analysis import statistics
 from harness.analysis.differences import differences
-from harness.analysis.targets import TimeToTarget, time_to_target
-from harness.analysis.verdict import Pair, verdicts
+from harness.analysis.profiles import profile, refined
+from harness.analysis.targets import Course, TimeToTarget, horizons, time_to_target
+from harness.analysis.verdict import Direction, Pair, verdicts
 from harness.paper.published import NOTE
 from harness.records import Measurement, TrialRecord
-from harness.spec import Protocol
+from harness.spec import CURRENCIES, Protocol
 
 SCHEMA_VERSION = 1
 ALPHA = 0.05
@@ -68,9 +69,18 @@ def summarize(
     pairs = verdicts(
         results, direction=protocol.direction, log_scale=log_scale, margin=margin, alpha=ALPHA
     )
+    courses = {
+        method: [Course.of(t, measurements.get(t.id, ())) for t in mine if t.status in ENDED]
+        for method, mine in by_method.items()
+    }
+    horizon = horizons([course for mine in courses.values() for course in mine])
+    times = {
+        method: [time_to_target(mine, target, protocol.direction, horizon) for target in targets]
+        for method, mine in courses.items()
+    }
     one_context = len({t.context_digest for t in latest.values() if t.status in ENDED}) <= 1
     rows = [
-        _method(mine, protocol, measurements, targets, log_scale, published, one_context)
+        _method(mine, protocol, measurements, times[method], log_scale, published, one_context)
         | {"tuning": dict((tuning or {}).get(method, {"trials": 0, "chosen": None}))}
         for method, mine in by_method.items()
     ]
@@ -85,6 +95,7 @@ def summarize(
         "margin": margin,
         "scale": "log" if log_scale else "plain",
         "targets": [float(target) for target in targets],
+        "profiles": _profiles(courses, targets, protocol.direction),
         "published_note": NOTE if any(r["published"] is not None for r in rows) else None,
         "notes": _notes(by_method, contexts or {}),
         "reproduce": reproduce,
@@ -95,16 +106,15 @@ def _method(
     trials: Sequence[TrialRecord],
     protocol: Protocol,
     measurements: Mapping[int, Sequence[Measurement]],
-    targets: Sequence[float],
+    times: Sequence[TimeToTarget],
     log_scale: bool,
     published: Published,
     one_context: bool,
 ) -> dict[str, Any]:
     ended = [t for t in trials if t.status in ENDED]
     first = trials[0]
-    curves = [measurements.get(t.id, ()) for t in ended]
-    times = [time_to_target(curves, target, protocol.direction) for target in targets]
-    times = times or [TimeToTarget(math.nan, 0, len(ended), None, None)]
+    nothing = dict.fromkeys(CURRENCIES)
+    no_target = TimeToTarget(math.nan, 0, len(ended), nothing, nothing, nothing)
     alone = one_context and all(t.seconds_are == "alone" and t.fleet_rows == 1 for t in ended)
     train = [_outcome(t, t.train_metric) for t in ended]
     test = [_outcome(t, t.test_metric) for t in ended]
@@ -116,8 +126,8 @@ def _method(
         "n": len(ended),
         "final": _final(train, log_scale) | {"test": _final(test, log_scale)},
         "ledger": _ledger(ended) | {"seconds_are": "alone" if alone else "shared"},
-        "time_to_target": _time(times[0]),
-        "times_to_targets": [_time(time) for time in times if math.isfinite(time.target)],
+        "time_to_target": _time(times[0] if times else no_target),
+        "times_to_targets": [_time(time) for time in times],
         # With brackets it is another problem than the published one.
         "published": None
         if protocol.parameters
@@ -177,8 +187,23 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _time(time: TimeToTarget) -> dict[str, Any]:
-    plain = asdict(time)
-    return plain | {"target": _number(time.target)}
+    return {
+        "target": _number(time.target),
+        "reached": time.reached,
+        "of": time.of,
+        **time.median,
+        "restricted_mean": dict(time.restricted_mean),
+        "horizon": dict(time.horizon),
+    }
+
+
+def _profiles(
+    courses: Mapping[str, Sequence[Course]], targets: Sequence[float], direction: Direction
+) -> dict[str, Any]:
+    """Return the profile of every method that has an outcome, and the targets it is over."""
+    reached = refined(targets)
+    of = {m: profile(mine, reached, direction) for m, mine in courses.items() if mine and reached}
+    return {"targets": reached, "methods": of}
 
 
 def _notes(

@@ -39,6 +39,8 @@ class Pair:
     unit: Literal["ratio", "difference"]
     smallest_detectable: float | None
     """In the unit of `difference`; None where n seeds can show nothing, or a trial diverged."""
+    seeds_to_decide: int | None
+    """None where the pair is decided, a trial diverged, n is 1, or 1,000 seeds are too few."""
     reason: str
 
 
@@ -79,10 +81,11 @@ def verdicts(
 
     The test is the exact paired permutation test of the mean difference, on natural
     logarithms where `log_scale`; where a trial diverged, of the signed ranks, a diverged
-    trial below every finite one. "equivalent" (the 1 − 2·alpha interval inside ±margin)
-    goes before "better": within the margin a difference does not matter, however sure.
-    `margin` is in the unit of the differences. Where a value is not positive its pairs
-    are compared on plain differences, for which only equal results count as equivalent.
+    trial below every finite one. "equivalent" (the 1 − 2·alpha interval inside ±margin and
+    not at its ends, or equal results under every seed) goes before "better": within the
+    margin a difference does not matter, however sure. `margin` is in the unit of the
+    differences. Where a value is not positive its pairs are compared on plain differences,
+    for which only equal results count as equivalent.
     """
     pairs = [_pair(a, b, results, direction, log_scale) for a, b in combinations(results, 2)]
     adjusted = statistics.holm([pair.p for pair in pairs])
@@ -122,18 +125,19 @@ def _pair(a: str, b: str, results: Results, direction: Direction, log_scale: boo
 def _judge(
     pair: _Paired, p: float, direction: Direction, margin: float, pairs: int, alpha: float
 ) -> Pair:
-    n, needed = len(pair.differences), statistics.seeds_needed(pairs, alpha)
+    d = pair.differences
+    n, needed = len(d), statistics.seeds_needed(pairs, alpha)
     remarks = list(pair.remarks)
     difference = low = high = detectable = kind = None
     equivalent = False
     if pair.finite:
-        d = pair.differences
         found = statistics.interval(d, alpha)
         inner = statistics.interval(d, 2 * alpha)
         difference, kind = float(d.mean()), found.kind
         low = found.low if math.isfinite(found.low) else None
         high = found.high if math.isfinite(found.high) else None
-        equivalent = -margin <= inner.low and inner.high <= margin
+        # The test does not reject the ends of its interval.
+        equivalent = -margin < inner.low and inner.high < margin or not d.any()
         if n >= needed:
             # Holm's first and strictest step.
             detectable = statistics.smallest_detectable(d, alpha / pairs)
@@ -160,6 +164,13 @@ def _judge(
     elif p <= alpha:
         a_lower = float(np.sum(pair.scores)) < 0
         verdict = "a better" if a_lower == (direction == "lower") else "b better"
+    seeds = None
+    if pair.finite and n > 1 and verdict in ("cannot tell", "too few seeds"):
+        seeds = statistics.seeds_to_decide(d, margin, pairs, alpha)
+        if seeds is None:
+            remarks.append(
+                f"If mean and spread are as seen, {statistics.MOST_SEEDS:,} seeds are too few."
+            )
     return Pair(
         pair.a,
         pair.b,
@@ -172,6 +183,7 @@ def _judge(
         kind,
         "ratio" if pair.logarithmic else "difference",
         detectable,
+        seeds,
         " ".join(remarks),
     )
 

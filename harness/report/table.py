@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich import box
@@ -14,6 +13,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from harness.analysis.grids import Edge
+from harness.report.commands import Command
 from harness.spec import with_parameters
 from harness.texts import all_visible
 
@@ -27,7 +28,6 @@ _CURRENCY = {
     "seconds": "seconds",
 }
 _STYLE = {"a better": "green", "b better": "green", "equivalent": "cyan"}
-_INTERVAL = {"permutation": "permutation interval", "t": "t interval", "bca": "BCa interval"}
 
 
 def render(summary: Plain, width: int | None = None) -> RenderableType:
@@ -38,32 +38,44 @@ def render(summary: Plain, width: int | None = None) -> RenderableType:
     # Names are anybody's, and reports are read in terminals.
     summary = all_visible(summary)
     parts: list[RenderableType] = [_header(summary), Text(), _Results(summary), _legend(summary)]
+    parts += _restricted_means(summary)
     parts += [Text(), *_hyperparameters(summary)]
     if summary["pairs"]:
         parts += [Text(), _bullets("•", [_verdict(pair, summary) for pair in summary["pairs"]])]
-    if notes := _notes(summary):
-        parts += [Text(), _bullets("note:", notes)]
-    parts += [Text(), Text("Repeat with:", style="dim"), _Command(summary["reproduce"])]
+    if noted := notes(summary):
+        parts += [Text(), _bullets("note:", [Text(note, style="dim") for note in noted])]
+    parts += [Text(), Text("Repeat with:", style="dim"), Command(summary["reproduce"])]
     for part in summary.get("joined", ()):
         made = Text(f"{part['comparison']} was made by:", style="dim")
-        parts += [Text(), made, _Command(part["reproduce"])]
+        parts += [Text(), made, Command(part["reproduce"])]
     body = Group(*parts)
     return body if width is None else Constrain(body, width)
 
 
 def _header(summary: Plain) -> Text:
     protocol = summary["protocol"]
+    text = Text.assemble((title(protocol), "bold"))
+    line = " · ".join(facts(summary))
+    return text.append(f"  data: {protocol['data']}\n{line}", style="not bold")
+
+
+def title(protocol: Plain) -> str:
+    """Name the problem with its parameters, and the preset."""
+    problem = with_parameters(protocol["problem"], protocol["parameters"])
+    return f"{problem} / {protocol['preset']}"
+
+
+def facts(summary: Plain) -> list[str]:
+    """Say what was measured, within which budget, under which seeds and in which precision."""
+    protocol = summary["protocol"]
     budget = protocol["budget"]
     seeds = sorted({trial["seed"] for row in summary["methods"] for trial in row["trials"]})
-    parts = [
+    return [
         f"{_words(protocol['metric'])}, {protocol['direction']} is better",
         f"{number(budget['amount'])} {_CURRENCY[budget['currency']]} a trial",
         f"seeds {_ranges(seeds)}",
         protocol["precision"],
     ]
-    problem = with_parameters(protocol["problem"], protocol["parameters"])
-    text = Text.assemble((f"{problem} / {protocol['preset']}", "bold"))
-    return text.append(f"  data: {protocol['data']}\n{' · '.join(parts)}", style="not bold")
 
 
 class _Results:
@@ -129,9 +141,26 @@ def _legend(summary: Plain) -> Text:
     )
 
 
+def _restricted_means(summary: Plain) -> list[Text]:
+    """Say what trials spent until the first target, those that never got there as well."""
+    times = [(row["method"], row["time_to_target"]) for row in summary["methods"]]
+    # Comparisons that an earlier version of bench recorded have no restricted mean.
+    known = [(method, time) for method, time in times if time.get("horizon", {}).get("gradients")]
+    if not any(time["reached"] for _, time in known):
+        return []
+    within = number(known[0][1]["horizon"]["gradients"])
+    means = [f"{method} {number(time['restricted_mean']['gradients'])}" for method, time in known]
+    line = f"restricted mean to {_target(summary)}, in gradient-equivalents up to {within}: "
+    return [Text(line + ", ".join(means), style="dim")]
+
+
 def _target_head(summary: Plain) -> str:
+    return f"time to\n{_target(summary)}" if summary["targets"] else "time to"
+
+
+def _target(summary: Plain) -> str:
     sign = "≤" if summary["protocol"]["direction"] == "lower" else "≥"
-    return f"time to\n{sign} {number(summary['targets'][0])}" if summary["targets"] else "time to"
+    return f"{sign} {number(summary['targets'][0])}"
 
 
 def _with_interval(final: Plain) -> str:
@@ -159,32 +188,58 @@ def _hyperparameters(summary: Plain) -> list[Text]:
         tail = f"; chosen by {tuning['trials']} tuning trials" if tuning["trials"] else ""
         name = Text(row["method"], style="bold")
         lines.append(name.append(f" ({row['backend']}) {values}{tail}", style="not bold dim"))
+        lines += [Text(f"    {line}", style="dim") for line in _tuned(tuning)]
     return lines
 
 
+def _tuned(tuning: Plain) -> Iterator[str]:
+    """Say what fewer tuning tries would have found, and which value is at an edge."""
+    if curve := tuning.get("expected_best"):
+        counts = [*(1 << i for i in range((len(curve) - 1).bit_length())), len(curve)]
+        values = ", ".join(number(curve[k - 1]) for k in counts)
+        yield f"expected best of {', '.join(map(str, counts))} tries: {values}"
+    for edge in tuning.get("edges", ()):
+        yield f"{Edge(**edge).sentence}; more may be gained beyond it"
+
+
 def _verdict(pair: Plain, summary: Plain) -> Text:
-    a, b, verdict = pair["a"], pair["b"], pair["verdict"]
-    claim = {
+    style = _STYLE.get(pair["verdict"], "yellow")
+    return Text.assemble((claim(pair, summary), style), f": {evidence(pair, summary)}")
+
+
+def claim(pair: Plain, summary: Plain) -> str:
+    """Say a pair's verdict in words."""
+    a, b = pair["a"], pair["b"]
+    return {
         "a better": f"{a} is better than {b}",
         "b better": f"{b} is better than {a}",
         "equivalent": f"{a} and {b} are equivalent{_margin(pair, summary)}",
         "cannot tell": f"{a} and {b}: cannot tell which is better",
         "too few seeds": f"{a} and {b}: too few seeds for a verdict",
-    }[verdict]
+    }[pair["verdict"]]
+
+
+def evidence(pair: Plain, summary: Plain) -> str:
+    """Say what a pair's verdict rests on: difference, interval, p, n, and what limits it."""
     figures = [f"p={pair['p']:.2g} (Holm)", f"n={pair['n']}"]
     if pair["difference"] is not None:
         figures.insert(0, _figure(pair))
-    text = Text.assemble((claim, _STYLE.get(verdict, "yellow")), f": {', '.join(figures)}.")
+    sentences = [f"{', '.join(figures)}."]
     if pair["reason"]:
-        text.append(f" {pair['reason']}")
+        sentences.append(pair["reason"])
     if allowed := pair.get("allowed"):
-        text.append(f" Under protocols that differ, as allowed, in {', '.join(allowed)}.")
-    if verdict == "cannot tell" and pair["smallest_detectable"] is not None:
-        text.append(
-            f" The smallest difference that {pair['n']} such seeds show with power 0.8 is "
+        sentences.append(f"Under protocols that differ, as allowed, in {', '.join(allowed)}.")
+    if pair["verdict"] == "cannot tell" and pair["smallest_detectable"] is not None:
+        sentences.append(
+            f"The smallest difference that {pair['n']} such seeds show with power 0.8 is "
             f"{_amount(pair['smallest_detectable'], pair['unit'])} (paired t approximation)."
         )
-    return text
+    # Comparisons that an earlier version of bench recorded do not have it.
+    if seeds := pair.get("seeds_to_decide"):
+        sentences.append(
+            f"If mean and spread are as seen, {number(seeds)} seeds decide with power 0.8."
+        )
+    return " ".join(sentences)
 
 
 def _figure(pair: Plain) -> str:
@@ -196,7 +251,7 @@ def _figure(pair: Plain) -> str:
         what = f"{pair['a']} − {pair['b']} = {number(pair['difference'])}"
     if low is None or high is None:
         return what
-    return f"{what} (95 % {_INTERVAL[pair['interval_kind']]} {number(low)} to {number(high)})"
+    return f"{what} (95 % {pair['interval_kind']} interval {number(low)} to {number(high)})"
 
 
 def _margin(pair: Plain, summary: Plain) -> str:
@@ -212,20 +267,21 @@ def _amount(value: float, unit: str) -> str:
     return f"a factor of {number(math.exp(value))}" if value < 700 else "more than any factor"
 
 
-def _notes(summary: Plain) -> list[Text]:
-    notes = list(summary["notes"])
+def notes(summary: Plain) -> list[str]:
+    """Return what is to be known beside the figures, a sentence each."""
+    noted = list(summary["notes"])
     if any(row["ledger"]["seconds_are"] == "shared" for row in summary["methods"]):
-        notes.append(
+        noted.append(
             "Seconds marked shared were measured beside other trials; they are not ranked."
         )
     if summary["published_note"]:
-        notes.append(summary["published_note"])
+        noted.append(summary["published_note"])
     if rule := summary.get("claim"):
-        notes.append(
+        noted.append(
             f"Run for claim {rule['claim']} of the paper, rule version {rule['version']}, SHA-256 "
             f"{rule['rule_digest']}."
         )
-    return [Text(note, style="dim") for note in notes]
+    return noted
 
 
 def _bullets(bullet: str, lines: Iterable[Text]) -> Table:
@@ -233,41 +289,6 @@ def _bullets(bullet: str, lines: Iterable[Text]) -> Table:
     for line in lines:
         grid.add_row(Text(bullet, style="dim"), line)
     return grid
-
-
-class _Command:
-    """A shell command on as many lines as it takes, which still runs when it is copied."""
-
-    def __init__(self, command: str) -> None:
-        self.command = command
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in _shell_lines(self.command, options.max_width):
-            yield Text(line, style="cyan", no_wrap=True, overflow="ignore")
-
-
-def _shell_lines(command: str, width: int) -> list[str]:
-    """Break a command between its words, and long words in single quotes at their commas."""
-    room = width - len("    ") - len(" \\")
-    lines = [""]
-    for word in re.findall(r"(?:'[^']*'|[^\s'])+", command):
-        if not lines[-1] or len(lines[-1]) + 1 + len(word) <= room:
-            lines[-1] += f" {word}" if lines[-1] else word
-            continue
-        lines[-1] += " \\"
-        if len(word) <= room or not re.fullmatch(r"'[^']*'", word):
-            lines.append(f"    {word}")
-            continue
-        # Quoted pieces that touch, with no space between, are one word to the shell.
-        pieces = [""]
-        for part in re.findall(r"[^,]*,|[^,]+", word[1:-1]):
-            if pieces[-1] and len(pieces[-1]) + len(part) > room - len("''"):
-                pieces.append("")
-            pieces[-1] += part
-        lines.append("    ")
-        lines[-1] += "'\\\n'".join(pieces).join("''")
-        lines[-1:] = lines[-1].split("\n")
-    return lines
 
 
 def number(value: float | None) -> str:

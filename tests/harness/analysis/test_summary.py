@@ -75,7 +75,7 @@ def test_keys_of_version_1():
         assert {
             "updates", "examples", "gradients", "products", "seconds", "seconds_are",
         } <= row["ledger"].keys()  # fmt: skip
-        assert {"target", "reached", "of", "seconds", "gradients"} == row["time_to_target"].keys()
+        assert {"target", "reached", "of", "seconds", "gradients"} <= row["time_to_target"].keys()
         assert {"trials", "chosen"} <= row["tuning"].keys()
         for t in row["trials"]:
             assert {"key", "attempt", "seed", "status", "mlflow_run_id"} <= t.keys()
@@ -98,7 +98,11 @@ def test_figures():
     assert final["test"]["mean"] == pytest.approx(2 * final["mean"])
     assert nag["ledger"]["updates"] == 12.5 and nag["ledger"]["seconds_are"] == "alone"
     assert nag["time_to_target"] == {
-        "target": 1.0, "reached": 6, "of": 6, "seconds": 1.0, "gradients": 10.0,
+        "target": 1.0, "reached": 6, "of": 6,
+        "gradients": 10.0, "updates": 0.0, "examples": 0.0, "seconds": 1.0,
+        "restricted_mean": {"gradients": 10.0, "updates": 0.0, "examples": 0.0, "seconds": 1.0},
+        # Under seed 0 a trial made 10 updates, and more under the others.
+        "horizon": {"gradients": 100.0, "updates": 10.0, "examples": 1000.0, "seconds": 2.0},
     }  # fmt: skip
     assert [t["target"] for t in nag["times_to_targets"]] == [1.0, 0.3]
     (pair,) = plain["pairs"]
@@ -116,9 +120,43 @@ def test_diverged_trials_leave_no_mean():
     assert nag["status"] == {"budget": 5, "diverged": 1} and nag["n"] == 6
     final = nag["final"]
     assert (final["mean"], final["low"], final["high"], final["values"][2]) == (None,) * 4
-    assert nag["time_to_target"]["reached"] == 5
+    # It counts as never there, up to the horizon that the other trials have.
+    time = nag["time_to_target"]
+    assert (time["reached"], time["horizon"]["gradients"]) == (5, 100.0)
+    assert time["restricted_mean"]["gradients"] == pytest.approx((5 * 10 + 100) / 6)
+    assert plain["profiles"]["methods"]["nag"]["gradients"][-1] == [100.0, 5 / 6]
     assert plain["pairs"][0]["difference"] is None
     assert any("1 of 6 trials diverged" in note for note in plain["notes"])
+
+
+def test_profiles():
+    plain = summary(two_methods(), targets=(16.0, 0.5))
+    found = plain["profiles"]
+    assert found["targets"] == pytest.approx([16, 8, 4, 2, 1, 0.5])
+    assert plain["targets"] == [16.0, 0.5]
+    # They begin at 9, which the first target is above; hf ends above the last one.
+    nag, hf = found["methods"]["nag"], found["methods"]["hf"]
+    assert nag["gradients"] == [[0.0, pytest.approx(1 / 6)], [10.0, 1.0], [100.0, 1.0]]
+    below = np.mean(
+        [np.array(found["targets"]) >= v for v in plain["methods"][1]["final"]["values"]]
+    )
+    assert hf["seconds"] == [[0.0, pytest.approx(1 / 6)], [1.0, below], [2.0, below]]
+    assert nag.keys() == {"gradients", "updates", "examples", "seconds"}
+
+
+def test_methods_without_an_outcome_have_no_profile_and_shorten_no_horizon():
+    trials = two_methods()
+    gone = [replace(t, status="failed") if t.method == "nag" else t for t in trials]
+    plain = summary(gone)
+    assert plain["profiles"]["methods"].keys() == {"hf"}
+    nag, hf = (row["time_to_target"] for row in plain["methods"])
+    assert nag["of"] == 0 and set(nag["restricted_mean"].values()) == {None}
+    assert nag["horizon"] == hf["horizon"]
+    # One horizon for all methods: that of the shortest trial which spent its budget.
+    short = [*trials[:-1], replace(trials[-1], ledger=Ledger(gradients=7.0))]
+    assert {r["time_to_target"]["horizon"]["gradients"] for r in summary(short)["methods"]} == {7.0}
+    stopped = [*trials[:-1], replace(short[-1], reason="The gradient is zero.")]
+    assert summary(stopped)["methods"][0]["time_to_target"]["horizon"]["gradients"] == 100.0
 
 
 def test_trials_that_stopped_of_themselves_count_and_are_said():
@@ -191,6 +229,8 @@ def test_one_seed_one_method_no_targets_and_plain_scale():
     json.dumps(plain, allow_nan=False)
     row = plain["methods"][0]
     assert plain["pairs"] == [] and row["time_to_target"]["target"] is None
+    assert set(row["time_to_target"]["restricted_mean"].values()) == {None}
+    assert plain["profiles"] == {"targets": [], "methods": {}} and row["times_to_targets"] == []
     assert row["final"]["mean"] == 0.0 and row["final"]["scale"] == "plain"
     assert row["final"]["low"] is None
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.statistics import permutation_interval, sign_flip_p
+from harness.analysis.statistics import permutation_interval, seeds_to_decide, sign_flip_p
 from harness.analysis.verdict import verdicts
 
 ERRORS = st.lists(
@@ -89,6 +89,34 @@ def test_too_few_seeds_says_how_many():
     assert all(pair.smallest_detectable is None for pair in pairs)
 
 
+def test_seeds_to_decide_where_it_is_undecided():
+    a, b = noisy(1, spread=0.5), noisy(1.2, seed=1, spread=0.5)
+    (pair,) = judge(results(a=a, b=b), margin=0.1)
+    d = np.log(a) - np.log(b)
+    assert pair.verdict == "cannot tell" and pair.seeds_to_decide == seeds_to_decide(d, 0.1)
+    # The family is larger, and so is the number.
+    three = judge(results(a=a, b=b, c=noisy(1, seed=2)), margin=0.1)
+    assert three[0].seeds_to_decide == seeds_to_decide(d, 0.1, 3) > pair.seeds_to_decide
+    few = judge(results(a=a[:4], b=b[:4]), margin=0.1)[0]
+    assert few.verdict == "too few seeds" and few.seeds_to_decide >= 6
+    # On plain differences the margin, of logarithms, says nothing.
+    (plain,) = judge(results(a=[*a, 0.0], b=[*b, 1.0]), margin=9.0)
+    assert plain.seeds_to_decide == seeds_to_decide(np.subtract([*a, 0.0], [*b, 1.0]), 0.0)
+
+
+def test_no_seeds_to_decide_where_it_is_decided_or_cannot_be_said():
+    (better,) = judge(results(a=noisy(1), b=noisy(2, seed=1)))
+    (equal,) = judge(results(a=noisy(1), b=noisy(1)))
+    (gone,) = judge(results(a=[None, *noisy(1, 7)], b=noisy(1, seed=1)))
+    (one,) = judge(results(a=[1.0], b=[2.0]))
+    assert gone.verdict == "cannot tell"
+    assert {pair.seeds_to_decide for pair in (better, equal, gone, one)} == {None}
+    assert not any("too few" in pair.reason for pair in (better, equal, gone, one))
+    (far,) = judge(results(a=[1.0, 2.0] * 4, b=[2.0, 1.0] * 4))
+    assert far.seeds_to_decide is None
+    assert far.reason == "If mean and spread are as seen, 1,000 seeds are too few."
+
+
 def test_few_seeds_have_a_t_interval_and_one_seed_none():
     (three,) = judge(results(a=noisy(1, 3), b=noisy(2, 3)))
     assert three.interval_kind == "t" and three.low < three.difference < three.high
@@ -116,6 +144,15 @@ def test_equivalent_within_the_margin_even_where_a_difference_is_sure():
     assert pair.verdict == "equivalent" and pair.p <= 0.05
     assert "within the margin" in pair.reason
     assert judge(results(a=a, b=a * 1.001), margin=0.0005)[0].verdict == "a better"
+
+
+def test_a_difference_of_the_margin_is_not_within_it():
+    b = np.arange(1.0, 9.0)
+    same = {"direction": "lower", "log_scale": False}
+    for shift, verdict in ((0.5, "b better"), (-0.5, "a better")):
+        (pair,) = judge(results(a=b + shift, b=b), margin=0.5, **same)
+        assert (pair.verdict, abs(pair.low), abs(pair.high)) == (verdict, 0.5, 0.5)
+        assert judge(results(a=b + shift, b=b), margin=0.50001, **same)[0].verdict == "equivalent"
 
 
 def test_cannot_tell():

@@ -68,6 +68,44 @@ def test_too_few_seeds_says_how_many(compared):
     assert "95 % t interval" in words
 
 
+def test_seeds_that_would_decide(compared):
+    close, _, _ = compared("nag", "nag[lr=0.02]")
+    (pair,) = close["pairs"]
+    words = " ".join(printed(close, 100).split())
+    said = f"If mean and spread are as seen, {pair['seeds_to_decide']} seeds decide with power 0.8."
+    assert pair["seeds_to_decide"] > 6 and said in words
+    # Where no number is given, as in what earlier versions of bench recorded, nothing is said.
+    pair["seeds_to_decide"] = None
+    assert "seeds decide" not in printed(close, 100)
+    del pair["seeds_to_decide"]
+    assert "seeds decide" not in printed(close, 100)
+    clear, _, _ = compared("nag", "sgd")
+    assert "seeds decide" not in printed(clear, 100)
+
+
+def test_restricted_means(compared):
+    summary, _, _ = compared("nag", "hf", diverged={("hf", 1)})
+    nag, hf = (row["time_to_target"] for row in summary["methods"])
+    means = [number(time["restricted_mean"]["gradients"]) for time in (nag, hf)]
+    words = " ".join(printed(summary, 80).split())
+    within = "restricted mean to ≤ 1, in gradient-equivalents up to 750,000:"
+    assert f"{within} nag {means[0]}, hf {means[1]}" in words
+    # Without a trial that got there it says nothing; earlier versions of bench did not record it.
+    nag["reached"] = hf["reached"] = 0
+    assert "restricted mean" not in printed(summary, 80)
+    del nag["horizon"]
+    hf["reached"] = 5
+    assert f"{within} hf {means[1]}" in " ".join(printed(summary, 80).split())
+    del hf["horizon"]
+    assert "restricted mean" not in printed(summary, 80)
+
+
+def test_an_interval_that_an_earlier_version_recorded_keeps_its_name(compared):
+    summary, _, _ = compared("nag", "hf")
+    summary["pairs"][0]["interval_kind"] = "bca"
+    assert "95 % bca interval" in " ".join(printed(summary, 100).split())
+
+
 def test_one_method_and_one_seed(compared):
     summary, _, _ = compared("nag", seeds=1)
     assert "seeds 0 ·" in printed(summary, 100)
@@ -89,3 +127,20 @@ def test_plain_differences_and_equivalence(compared):
 )
 def test_numbers(value, text):
     assert number(value) == text
+
+
+def test_what_tuning_took_and_where_it_ended(compared):
+    summary, _, _ = compared("nag", "hf")
+    assert "tries" not in printed(summary, 100)
+    summary["methods"][0]["tuning"] = {
+        "trials": 10,
+        "chosen": {"lr": 0.05},
+        "expected_best": [None, 3.0, 2.0, 1.5, 1.25],
+        "edges": [{"name": "lr", "value": 0.05, "side": "largest", "tried": [0.01, 0.02, 0.05]}],
+    }
+    words = " ".join(printed(summary, 100).split())
+    assert "mu_max=0.99; chosen by 10 tuning trials expected best of 1, 2, 4, 5 tries:" in words
+    assert "5 tries: –, 3, 1.50, 1.25 lr=0.05 is at the upper end of what was tried" in words
+    assert "3 values from 0.01 to 0.05; more may be gained beyond it" in words
+    summary["methods"][0]["tuning"]["expected_best"] = [4.0, 3.0]
+    assert "expected best of 1, 2 tries: 4, 3 " in " ".join(printed(summary, 100).split())
