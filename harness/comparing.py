@@ -6,22 +6,32 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from harness import tuning
-from harness.analysis.selection import best, expected_best, worst
 from harness.analysis.summary import summarize
+from harness.choosing import Tried
 from harness.errors import Infrastructure, Usage
+from harness.extending import MOST_ROUNDS, Added, next_round
 from harness.launch import Run
 from harness.paper.published import published_value
 from harness.passwords import hidden
 from harness.pictures import SHOWN, shown_cases
 from harness.plan import Plan, see_unchanged, versions
 from harness.planning import Candidate, Purpose, Trial, labelled, trials
-from harness.records import TrialRecord
+from harness.refusing import check_ranks
 from harness.report.files import write_files
-from harness.request import Prepared, Request, announce, check_ranks, prepare, reproduce, say
+from harness.request import (
+    Prepared,
+    Request,
+    announce,
+    grown,
+    prepare,
+    reproduce,
+    say,
+)
 from harness.seeds import TUNING_SEEDS_FROM
 from harness.session import Runs, recording
 from harness.torchrun import entered, write_for
@@ -45,7 +55,7 @@ def compare(request: Request) -> dict[str, Any] | None:
         return None
     with recording(request, prepared) as runs:
         if len(prepared.points[0]) > 1:
-            return _finish(runs, *_tune(runs, prepared))
+            return _finish(*_tune(runs, *_begin_tuning(runs)))
         return _compare(runs)
 
 
@@ -83,7 +93,7 @@ def resume(plan: Plan, comparison_id: str) -> dict[str, Any] | None:
     with recording(request, prepared) as runs:
         run = runs.again(comparison_id)
         if plan.kind == "tuning":
-            return _finish(runs, *_tune(runs, prepared, run))
+            return _finish(*_tune(runs, run, plan))
         return _finish(runs, run, plan)
 
 
@@ -161,6 +171,7 @@ def _finish(runs: Runs, run: Run, plan: Plan) -> dict[str, Any]:
             for trial_id, trial in zip(ids, planned, strict=True)
         ]
         measurements = run.store.measurements(ids)
+        contexts = run.store.contexts({trial.context_digest for trial in recorded})
         summary |= summarize(
             comparison_id=run.comparison_id,
             protocol=prepared.protocol,
@@ -172,14 +183,16 @@ def _finish(runs: Runs, run: Run, plan: Plan) -> dict[str, Any]:
             published=published_value,
             tuning=efforts,
             reproduce=plan.command,
-            contexts=run.store.contexts({trial.context_digest for trial in recorded}),
+            contexts=contexts,
         )
         if runs.request.claim is not None:
             summary["claim"] = dict(runs.request.claim)
         folder = run.store.files_of_comparison(run.comparison_id)
         originals = shown_cases(prepared.data)
         try:
-            write_files(folder, summary, recorded, measurements, originals, SHOWN, folder.parent)
+            write_files(
+                folder, summary, recorded, measurements, originals, SHOWN, folder.parent, contexts
+            )
         except OSError as error:
             unwritten = error
     if unwritten is not None:
@@ -190,59 +203,90 @@ def _finish(runs: Runs, run: Run, plan: Plan) -> dict[str, Any]:
     return summary
 
 
-def _tune(runs: Runs, prepared: Prepared, run: Run | None = None) -> tuple[Run, Plan]:
-    """Try every point on the tuning seeds; enter the comparison of the best of each method.
-
-    `run` is the tuning to go on with, if it was begun before.
-    """
-    everything = labelled(prepared.methods)
-    seeds = tuning.tuning_seeds(runs.request.tune_seeds)
-    planned = trials(everything, prepared.protocol, seeds, "tuning")
-    say(f"Tuning: {len(planned)} trials on seeds that are not reported.")
+def _begin_tuning(runs: Runs, rounds: Sequence[str] = ()) -> tuple[Run, Plan]:
+    """Enter a tuning: of all points, or after some `rounds` of those that were added last."""
     plan = Plan(
         request=runs.request,
         kind="tuning",
         command=shlex.join(["bench", *hidden(sys.argv[1:])]),
         argv=list(sys.argv),
-        data=prepared.protocol.data_digest,
+        data=runs.prepared.protocol.data_digest,
         versions=versions(),
+        rounds=list(rounds),
     )
-    run = run or runs.new(plan)
-    with runs.finishing(run):
-        records = [run.store.trial(i) for i in runs.execute(run, plan, planned)]
-        # Entered before the tuning ends, so that there is always something to go on with.
-        return _begin(runs, _chosen(prepared, planned, records, len(seeds), run.comparison_id))
+    return runs.new(plan), plan
 
 
-def _chosen(
-    prepared: Prepared,
-    planned: Sequence[Trial],
-    records: Sequence[TrialRecord],
-    seeds: int,
-    comparison_id: str,
-) -> Tuned:
-    """Return the point of each method whose worst seed is best, and say what it reached."""
-    problem, chosen, efforts = prepared.problem, list[int](), list[Mapping[str, Any]]()
-    for points in prepared.points:
-        mine: dict[int, list[float | None]] = {number: [] for number in range(len(points))}
-        for trial, record in zip(planned, records, strict=True):
-            for number, method in enumerate(points):
-                if trial.candidate.method is method:
-                    mine[number].append(record.train_metric if record.status == "budget" else None)
-        direction = problem.metric.direction
-        winner = best(mine, direction)
-        # Methods are told apart by what they are, not by what they are equal to.
-        chosen.append(next(n for n, each in enumerate(prepared.methods) if each is points[winner]))
-        efforts.append(
-            {
-                "trials": len(points) * seeds,
-                "chosen": dict(points[winner].hyperparameters),
-                "expected_best": expected_best(
-                    [worst(values, direction) for values in mine.values()], direction
-                ),
-                "comparison": comparison_id,
-            }
+def _tune(runs: Runs, run: Run, plan: Plan) -> tuple[Runs, Run, Plan]:
+    """Try every point on the tuning seeds; enter the comparison of the best of each method.
+
+    With --extend rounds of added points follow, each a tuning of its own. Whatever comes next is
+    entered before a round ends, so that there is always something to go on with.
+    """
+    while True:
+        with runs.finishing(run):
+            every = _try(runs, run, plan)
+            added = _added(every, plan)
+            if added is None:
+                return runs, *_begin(runs, _chosen(runs, run, plan, every))
+            prepared = grown(runs.prepared, [point.text for point in added])
+            runs = replace(runs, prepared=prepared, request=prepared.request)
+            run, plan = _begin_tuning(runs, [*plan.rounds, run.comparison_id])
+
+
+def _try(runs: Runs, run: Run, plan: Plan) -> list[Tried]:
+    """Run what a tuning has to try; return all that was tried of each method, in every round."""
+    prepared, seeds = runs.prepared, tuning.tuning_seeds(runs.request.tune_seeds)
+    candidates = iter(labelled(prepared.methods))
+    by_method = [[next(candidates) for _ in points] for points in prepared.points]
+    new = [points[-1:] if plan.rounds else points for points in by_method]
+    planned = trials(list(chain(*new)), prepared.protocol, seeds, "tuning")
+    say(f"Tuning: {len(planned)} trials on seeds that are not reported.")
+    ids = runs.execute(run, plan, planned)
+    records = [trial for id in plan.rounds for trial in run.store.trials(id)]
+    records += [run.store.trial(trial_id) for trial_id in ids]
+    reached = {
+        (trial.method_key, trial.seed): trial.train_metric if trial.status == "budget" else None
+        for trial in records
+    }
+    return [
+        Tried(
+            written,
+            [candidate.method for candidate in of_one],
+            [[reached[candidate.spec.key, seed] for seed in seeds] for candidate in of_one],
+            runs.request.tune,
+            prepared.problem.metric.direction,
         )
-        reached = ", ".join("diverged" if v is None else f"{v:.4g}" for v in mine[winner])
-        say(f"  {Candidate(points[winner], '').spec.text}: {reached}")
+        for written, of_one in zip(prepared.written, by_method, strict=True)
+    ]
+
+
+def _added(every: Sequence[Tried], plan: Plan) -> list[Added] | None:
+    """Return the points of the next round of --extend; None where tuning is over."""
+    if not plan.request.extend or not any(tried.edges for tried in every):
+        return None
+    if len(plan.rounds) == MOST_ROUNDS:
+        say(f"The grids were extended {MOST_ROUNDS} times, which is the most.")
+        return None
+    added = next_round(every)
+    if added is None:
+        say("The grids end here: no allowed value is left beyond the edge, or of some method.")
+    else:
+        changes = ", ".join(point.change for point in added)
+        say(f"A best value is at the edge of its grid. Tried besides: {changes}.")
+    return added
+
+
+def _chosen(runs: Runs, run: Run, plan: Plan, every: Sequence[Tried]) -> Tuned:
+    """Say what was chosen, and return it with what that took."""
+    tunings, seeds = [*plan.rounds, run.comparison_id], tuning.tuning_seeds(plan.request.tune_seeds)
+    chosen, before = list[int](), 0
+    for tried in every:
+        chosen.append(before + tried.winner)
+        before += len(tried.points)
+        reached = ("diverged" if v is None else f"{v:.4g}" for v in tried.values[tried.winner])
+        say(f"  {Candidate(tried.points[tried.winner], '').spec.text}: {', '.join(reached)}")
+        for edge in tried.edges:
+            say(f"    {edge.sentence}; more may be gained beyond it.")
+    efforts = (tried.effort(seeds, tunings[0], len(plan.rounds)) for tried in every)
     return Tuned(chosen, tuple(efforts))

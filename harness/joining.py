@@ -86,8 +86,11 @@ def compare_recorded(store: Store, ids: Sequence[str], allowed: Sequence[str]) -
     for trial_id in dict.fromkeys(trial.id for trial in joined.trials):
         store.adopt(id, trial_id)
     folder, summary, unwritten = store.files_of_comparison(id), joined.summary, None
+    contexts = store.contexts({trial.context_digest for trial in joined.trials})
     try:
-        write_files(folder, summary, joined.trials, joined.measurements, None, (), folder.parent)
+        write_files(
+            folder, summary, joined.trials, joined.measurements, None, (), folder.parent, contexts
+        )
     except OSError as error:
         unwritten = error
     store.save_verdicts(id, summary["pairs"])

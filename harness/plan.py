@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -47,6 +47,8 @@ class Plan:
     """The method of each optimizer that tuning chose, by its number among all of the request."""
     efforts: tuple[Mapping[str, Any], ...] = ()
     """What tuning took, for each optimizer."""
+    rounds: list[str] = field(default_factory=list)
+    """The tunings before this one, which tries only what was added to them."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; where the store is, and its password, is not among them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import click
@@ -15,10 +15,16 @@ from harness import problems, tuning
 from harness.analysis.statistics import seeds_needed
 from harness.defaults import origin, tuned
 from harness.errors import Infrastructure, Usage
-from harness.fleet import updates_of
 from harness.folders import data_source
 from harness.machine import Machine
 from harness.planning import Candidate, Trial, labelled, methods, protocol_of
+from harness.refusing import (
+    check_effort,
+    check_grids,
+    check_possible,
+    check_tune,
+    check_updates,
+)
 from harness.seeds import TUNING_SEEDS_FROM
 from harness.spec import CURRENCIES, Budget, Protocol, with_parameters
 from harness.store.opening import read_url
@@ -55,6 +61,10 @@ class Request:
     mode: Mode = "trials"
     plan: str | None = None
     tune_seeds: int = 2
+    extend: bool = False
+    """Whether grids grow while the best value is at their edge."""
+    added: list[list[str]] = field(default_factory=list)
+    """What they have grown by: a point of every optimizer a round."""
     claim: Mapping[str, Any] | None = None
     """The rule that a comparison is part of: claim, version and digest, kept with its result."""
     tracking_uri: str | None = None
@@ -89,20 +99,22 @@ def prepare(request: Request) -> Prepared:
     problem = problems.resolve(request.problem, request.preset)
     budget = budget_of(request.budget, problem)
     machine = machine_of(request)
-    _check_tune(request.tune)
+    check_tune(request.tune, request.extend)
     if not 1 <= request.tune_seeds <= tuning.MOST_SEEDS:
         raise Usage(f"--tune-seeds {request.tune_seeds}: allowed are 1 to {tuning.MOST_SEEDS}.")
     points = [
         [
             method
-            for point in tuning.spread(entry, request.tune)
+            for point in [*tuning.spread(entry, request.tune), *map(parse, added)]
             for method in methods(point, problem, budget, machine.device.type)
         ]
-        for entry in written
+        for entry, added in zip(written, _by_optimizer(request.added, written), strict=True)
     ]
-    _check_effort(written, points)
+    check_effort(written, points)
+    if request.extend:
+        check_grids(request.tune, written, points)
     every = labelled([method for of_one in points for method in of_one])
-    _check_updates(every, budget)
+    check_updates(every, budget)
     pairs = len(written) * (len(written) - 1) // 2
     seeds = seeds_needed(max(1, pairs), CHANCE) if request.seeds is None else request.seeds
     if not 1 <= seeds < TUNING_SEEDS_FROM:
@@ -115,11 +127,22 @@ def prepare(request: Request) -> Prepared:
         raise Infrastructure(str(error)) from error
     except ValueError as error:  # A network that its data do not fit.
         raise Usage(f"--problem {request.problem}: {str(error).rstrip('.')}.") from error
-    _check_possible(every, problem, data)
+    check_possible(every, problem, data)
     protocol = protocol_of(problem, data, budget, request.precision)
     return Prepared(
         request, problem, data, protocol, machine, points, written, seeds, request.timed
     )
+
+
+def grown(prepared: Prepared, added: Sequence[str]) -> Prepared:
+    """Return the request with a point more for every optimizer."""
+    request = replace(prepared.request, added=[*prepared.request.added, list(added)])
+    kind, budget = prepared.machine.device.type, prepared.protocol.budget
+    points = [
+        [*of_one, *methods(parse(text), prepared.problem, budget, kind)]
+        for of_one, text in zip(prepared.points, added, strict=True)
+    ]
+    return replace(prepared, request=request, points=points)
 
 
 def budget_of(text: str | None, problem: Problem) -> Budget:
@@ -171,7 +194,7 @@ def reproduce(
     With a `seed` it is that of a single run.
     """
     texts = ",".join(
-        _text(candidate, written)
+        text_of(candidate, written)
         for candidate, written in zip(candidates, prepared.written, strict=True)
     )
     if seed is not None:
@@ -192,11 +215,12 @@ def reproduce_trial(prepared: Prepared, trial: Trial) -> str:
     nproc = request.nproc_per_node if request.mode == "data" else None
     mode: Mode = "trials" if nproc is None else "data"
     alone = replace(request, nproc_per_node=nproc, mode=mode, plan=None)
-    text, seed = _text(trial.candidate, written), str(trial.spec.seed)
+    text, seed = text_of(trial.candidate, written), str(trial.spec.seed)
     return _command(alone, prepared, ["run", "--optimizer", text, "--seed", seed])
 
 
-def _text(candidate: Candidate, written: Written) -> str:
+def text_of(candidate: Candidate, written: Written) -> str:
+    """Return the text that makes a candidate again, every hyperparameter spelled out."""
     # A class of one's own is found by where it is, not by what it is called in tables.
     return replace(candidate.spec, name=written.name).text
 
@@ -265,72 +289,6 @@ def say(sentence: str) -> None:
     click.echo(visible(sentence, but="\n"), err=True)
 
 
-def _check_tune(tune: str) -> None:
-    if tune in ("none", "grid"):
-        return
-    if not tune.isdecimal() or not 2 <= int(tune) <= tuning.MOST_POINTS:
-        raise Usage(
-            f"--tune {tune}: allowed are none, grid, and a number from 2 to {tuning.MOST_POINTS}."
-        )
-
-
-def _check_effort(written: Sequence[Written], points: Sequence[Sequence[Any]]) -> None:
-    if len({len(of_one) for of_one in points}) > 1:
-        efforts = ", ".join(
-            f"{entry.name} {len(of_one)}" for entry, of_one in zip(written, points, strict=True)
-        )
-        raise Usage(
-            f"Every method gets the same number of tuning trials; these would differ: {efforts}. "
-            "Write grids of the same size, or use --tune N."
-        )
-
-
-def _check_possible(candidates: Sequence[Candidate], problem: Problem, data: Data) -> None:
-    """Refuse now what the objective would refuse later, when other methods have trained."""
-    has_states = type(problem).logits_and_states is not Problem.logits_and_states
-    for candidate in candidates:
-        given = candidate.method.hyperparameters
-        if data.draw is not None and given.get("batch") == 0:
-            raise Usage(
-                f"--optimizers {candidate.label}: {problem.name} draws its training cases anew, so "
-                "there is no whole training set; give a batch size, as in "
-                f"{candidate.method.name}[batch=1000]."
-            )
-        if given.get("structural") and not has_states:
-            raise Usage(
-                f"--optimizers {candidate.label}: {problem.name} has no hidden state over time, "
-                "which structural damping acts on; write structural=0."
-            )
-
-
-def check_ranks(request: Request) -> None:
-    """Refuse ranks that cannot be started here; Usage says what is allowed."""
-    nproc = request.nproc_per_node
-    if request.timed and request.mode == "trials" and (request.plan or (nproc or 1) > 1):
-        raise Usage(
-            "--timed runs each trial alone on the machine, and --mode trials several at a time: "
-            "leave one of them out, or write --mode data."
-        )
-    if nproc is None and request.mode == "data" and request.plan is None:
-        raise Usage(
-            "--mode data spreads a fleet over ranks: say over how many, as in --nproc-per-node 2, "
-            "or write --plan FILE and start torchrun."
-        )
-    most, what = os.cpu_count() or 1, "cores"
-    if torch.cuda.is_available() and request.device != "cpu":
-        most, what = torch.cuda.device_count(), "GPUs"
-    if nproc is not None and (nproc < 1 or (nproc > most and request.plan is None)):
-        raise Usage(
-            f"--nproc-per-node {nproc}: allowed are 1 to {most}, this machine's {what}. Several "
-            "machines are started with --plan and torchrun."
-        )
-
-
-def _check_updates(candidates: Sequence[Candidate], budget: Budget) -> None:
-    for candidate in candidates:
-        if updates_of(candidate.method, budget) == 0:
-            raise Usage(
-                f"--budget {budget.currency}={budget.amount:g} does not pay for one update of "
-                f"{candidate.label}, which costs {candidate.method.cost_of_a_step:g}: "
-                "give more, or a smaller batch."
-            )
+def _by_optimizer(added: Sequence[Sequence[str]], written: Sequence[Written]) -> list[list[str]]:
+    """Return what was added round by round, for each optimizer."""
+    return [[a_round[i] for a_round in added] for i in range(len(written))]

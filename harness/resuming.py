@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from harness import comparing, problems
@@ -18,7 +19,8 @@ from harness.interrupt import Interrupted, signals
 from harness.launch import Run, run_of
 from harness.plan import Plan, see_unchanged
 from harness.records import FleetRecord
-from harness.request import Request, check_ranks, prepare, say
+from harness.refusing import check_ranks
+from harness.request import Request, prepare, say
 from harness.store.owner import this_process
 from harness.store.results import Store
 from harness.store.writer import Recorder
@@ -100,7 +102,8 @@ def not_named(request: Request, plugins: Collection[str]) -> list[str]:
     Nothing is imported for it: a plan names modules and files, and whoever can write to its
     store has written that.
     """
-    methods = [parse(text).name for text in split(request.optimizers)]
+    written = chain(split(request.optimizers), *request.added)
+    methods = [parse(text).name for text in written]
     problem = parse(request.problem).name
     own = [name for name in methods if not registry.is_built_in(name)]
     own += [] if problems.is_built_in(problem) else [problem]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 from scipy.stats import qmc
 
+from harness.analysis.grids import Axis, Scale
 from harness.errors import Usage
 from harness.seeds import TUNING_SEEDS_FROM
 from optim.hyperparameters import Hyperparameter
+from optim.objective import Method
 from optim.registry import find
 from optim.text import Written
 
@@ -61,6 +65,36 @@ def spread(written: Written, tune: str) -> list[Written]:
     return [
         Written(written.name, written.backend, {**written.values, **values}) for values in texts
     ]
+
+
+def axes(written: Written, points: Sequence[Method], tune: str) -> list[Axis]:
+    """Return the numeric hyperparameters of which several values are among a method's points.
+
+    Draws from a range are those of a Sobol sequence, `tune` a number; all others are grids.
+    """
+    found = []
+    for h in find(written.name).space:
+        if h.kind not in (int, float):
+            continue
+        tried = tuple(sorted({point.hyperparameters[h.name] for point in points}))
+        if len(tried) > 1:
+            is_drawn = tune.isdecimal() and h.name not in written.values
+            found.append(Axis(h.name, tried, _scale(h, tried), h.tune if is_drawn else None))
+    return found
+
+
+def _scale(h: Hyperparameter, tried: Sequence[float]) -> Scale:
+    """Return the declared scale, where the values lie on it.
+
+    Where nothing is declared, as for what `torch.optim` has, positive values that at least
+    double from one to the next are logarithmic.
+    """
+    if h.scale == "log from one":
+        return h.scale if tried[-1] < 1 else "linear"
+    is_declared = h.tune is not None or h.grid
+    doubles = all(b >= 2 * a for a, b in pairwise(tried))
+    is_log = h.scale == "log" or (doubles and not is_declared)
+    return "log" if is_log and tried[0] > 0 else "linear"
 
 
 def _at(hyperparameter: Hyperparameter, u: float) -> str:

@@ -14,7 +14,7 @@ from harness.errors import Usage
 if TYPE_CHECKING:
     from harness.request import Request
 
-RECORDED = ("recorded", "allow", "json_path", "store", "no_mlflow", "tracking_uri")
+RECORDED = ("recorded", "allow", "json_path", "html_path", "store", "no_mlflow", "tracking_uri")
 """What may be given where recorded comparisons are compared, and nothing is run."""
 
 
@@ -50,6 +50,11 @@ RECORDED = ("recorded", "allow", "json_path", "store", "no_mlflow", "tracking_ur
     metavar="N",
     help="Seeds on which every point is tried; the one whose worst seed is best is chosen.",
 )
+@click.option(
+    "--extend",
+    is_flag=True,
+    help="Let grids grow while a best value is at their edge, as many trials for every method.",
+)
 @allow_option
 @run_options
 @click.pass_context
@@ -59,6 +64,7 @@ def command(
     optimizers: str | None,
     allow: tuple[str, ...],
     json_path: str | None,
+    html_path: str | None,
     store: str | None,
     **settings: object,
 ) -> None:
@@ -66,7 +72,7 @@ def command(
 
     With IDs of recorded comparisons nothing is run: what they recorded is compared as one.
     """
-    from harness.cli.output import show_result
+    from harness.cli.output import show_result, write_html
     from harness.comparing import compare
     from harness.request import Request
 
@@ -79,6 +85,8 @@ def command(
     summary = _recorded(request, recorded, allow) if recorded else compare(request)
     if summary is not None:
         show_result(summary, json_path)
+        if html_path is not None:
+            write_html(request.store, summary["comparison"], html_path)
 
 
 def _check(

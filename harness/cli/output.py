@@ -1,4 +1,4 @@
-"""Where a comparison's result goes: a table to stdout, JSON to a file or alone to stdout."""
+"""Where a comparison's result goes: a table to stdout, JSON to a file or stdout, a page."""
 
 from __future__ import annotations
 
@@ -29,3 +29,12 @@ def show_result(summary: Mapping[str, Any], json_path: str | None) -> None:
                 f"--json {json_path} cannot be written: {error.strerror}. The comparison is "
                 f"recorded: bench show {summary['comparison']}."
             ) from error
+
+
+def write_html(store_url: str, comparison_id: str, html_path: str) -> None:
+    """Write the report of a comparison that has just been recorded."""
+    from harness.reporting import write_report
+    from harness.store.results import Store
+
+    with Store.open(store_url, create=False) as store:
+        write_report(store, store.comparison(comparison_id), Path(html_path), "--html")

@@ -1,4 +1,4 @@
-"""`bench reproduce`: published figures, made again."""
+"""`bench reproduce`: published figures and tables, made again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from harness.cli.reproduce_claims import command as claims_
+from harness.cli.reproduce_tables import TITLES, table_command
 from harness.errors import BenchError, Infrastructure, Usage
 
 
@@ -32,10 +33,12 @@ class Figures(click.Group):
 
 @click.group("reproduce", cls=Figures, epilog="Example: bench reproduce figure2")
 def command() -> None:
-    """Make a published figure again, a picture and its data; or decide the paper's claims."""
+    """Make a published figure or table again, or decide the paper's claims."""
 
 
 command.add_command(claims_)
+for _table in TITLES:
+    command.add_command(table_command(_table))
 
 
 def _files(name: str) -> Callable[[Any], Any]:

@@ -16,10 +16,15 @@ from harness.cli.run_options import run_options
 @run_options
 @click.option("--seed", type=int, default=0, show_default=True)
 def command(
-    optimizer: str, json_path: str | None, store: str | None, seed: int, **settings: object
+    optimizer: str,
+    json_path: str | None,
+    html_path: str | None,
+    store: str | None,
+    seed: int,
+    **settings: object,
 ) -> None:
     """Run one optimizer on a problem and record it."""
-    from harness.cli.output import show_result
+    from harness.cli.output import show_result, write_html
     from harness.comparing import run_one
     from harness.request import Request
 
@@ -33,3 +38,5 @@ def command(
     summary = run_one(request, seed)
     if summary is not None:
         show_result(summary, json_path)
+        if html_path is not None:
+            write_html(request.store, summary["comparison"], html_path)

@@ -9,6 +9,13 @@ import click
 
 from harness.cli.options import data_dir_option, store_option, tracking_option
 
+html_option = click.option(
+    "--html",
+    "html_path",
+    metavar="FILE",
+    help="Write the report as one HTML file, which needs no network.",
+)
+
 OPTIONS = (
     click.option("--problem", default="curves", show_default=True, help="curves, mnist, or yours."),
     click.option(
@@ -62,6 +69,7 @@ OPTIONS = (
     click.option(
         "--json", "json_path", metavar="FILE", help="Write the result as JSON; -: to stdout."
     ),
+    html_option,
     data_dir_option,
     store_option,
     click.option("--no-mlflow", is_flag=True, help="Leave MLflow to a later `bench db sync`."),

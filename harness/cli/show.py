@@ -43,7 +43,7 @@ def command(id: str, id2: str | None, allow: tuple[str, ...], store: str | None)
         elif isinstance(found, ClaimRecord):
             _show_claim(found)
         elif isinstance(found, ComparisonRecord):
-            _show_comparison(opened, found)
+            show_comparison(opened, found)
         else:
             show_trial(opened, found)
 
@@ -92,10 +92,12 @@ def _show_claim(record: ClaimRecord) -> None:
     console(PAGE).print(render_claims([record.body]))
 
 
-def _show_comparison(store: Store, record: ComparisonRecord) -> None:
+def show_comparison(store: Store, record: ComparisonRecord) -> None:
+    """Print the result of a comparison, or how it stands, and where its files are."""
     from harness.cli.console import PAGE, console
     from harness.cli.output import show_result
     from harness.cli.show_progress import show_progress
+    from harness.report.files import REPORT
 
     if record.summary is None:
         show_progress(store, record)
@@ -104,6 +106,8 @@ def _show_comparison(store: Store, record: ComparisonRecord) -> None:
     folder = store.files_of_comparison(record.id)
     files = sorted(folder.glob("*.png")) if folder.is_dir() else []
     lines = [f"picture: {file}" for file in files]
+    if (folder / REPORT).is_file():
+        lines.append(f"report: {folder / REPORT}")
     if record.mlflow_run_id is not None:
         lines.append(f"MLflow run: {record.mlflow_run_id}")
     out = console(PAGE)

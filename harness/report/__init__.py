@@ -1,1 +1,1 @@
-"""Tables and pictures of a comparison."""
+"""Tables, pictures and pages of comparisons."""

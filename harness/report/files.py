@@ -1,11 +1,12 @@
-"""The files of a comparison: JSON, text and pictures, beside the store and in MLflow."""
+"""The files of a comparison: JSON, text, pictures, report; beside the store and in MLflow."""
 
 from __future__ import annotations
 
 import io
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,12 @@ import numpy as np
 from rich.console import Console
 
 from harness.records import Measurement, TrialRecord
+from harness.report.curves import profiled
+from harness.report.heat import heat_maps
 from harness.report.hf_plots import diagnostics, reports_damping
-from harness.report.plots import learning_curves, reconstructions
+from harness.report.html import Recorded, page
+from harness.report.page_tuning import grids
+from harness.report.plots import learning_curves, profiles, reconstructions
 from harness.report.table import render
 from harness.texts import visible
 
@@ -23,6 +28,10 @@ RECONSTRUCTIONS = "reconstructions.npy"
 """A trial's reconstructions of some training and test cases, in its folder."""
 BEFORE_TRAINING = "reconstructions_before.npy"
 """The same by the initial parameters, which are those of every method under the seed."""
+RECONSTRUCTIONS_PICTURE = "reconstructions"
+"""The name, without ending, of their picture in a comparison's folder."""
+REPORT = "report.html"
+"""The report in a comparison's folder."""
 
 
 def write_files(
@@ -33,16 +42,18 @@ def write_files(
     originals: np.ndarray | None,
     heads: Sequence[tuple[str, int]],
     trial_files: Path,
+    contexts: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Write comparison.json, report.txt, learning_curves.png, and what else there is to show.
+    """Write comparison.json, report.txt, pictures, and report.html with all of it.
 
     `originals` are the images whose reconstructions are in a folder a trial, `trial-<uuid>`, in
-    `trial_files`; `heads` are what groups of them are called.
+    `trial_files`; `heads` are what groups of them are called. `contexts` are by digest.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "comparison.json").write_text(to_json(summary), "utf-8")
     (folder / "report.txt").write_text(to_text(summary), "utf-8")
-    learning_curves(summary, trials, measurements, folder / "learning_curves.png")
+    recorded = Recorded(summary, trials, measurements, contexts)
+    draw(recorded, folder, (".png",))
     rows: list[tuple[str, np.ndarray]] = []
     for trial in {t.method: t for t in sorted(trials, key=lambda t: -t.seed)}.values():
         made = trial_files / f"trial-{trial.uuid}"
@@ -51,10 +62,47 @@ def write_files(
         if (after := _images(made / RECONSTRUCTIONS)) is not None:
             rows.append((f"{visible(trial.method)}\n{both_errors(trial)}", after))
     if originals is not None and rows:
-        reconstructions(originals, rows, folder / "reconstructions.png", heads)
+        # What was given to the network is not kept: later there is no other picture of it.
+        for ending in (".png", ".svg"):
+            reconstructions(originals, rows, folder / f"{RECONSTRUCTIONS_PICTURE}{ending}", heads)
+    report = page(replace(recorded, pictures=read_pictures(folder)))
+    (folder / REPORT).write_text(report, "utf-8")
+
+
+def draw(
+    recorded: Recorded, folder: Path, endings: Sequence[str], everything: bool = False
+) -> list[Path]:
+    """Draw pictures into a folder, a file an ending, and return the files.
+
+    They are those that a report shows where no script runs; with `everything` also those whose
+    figures it has in tables.
+    """
+    summary, trials, measurements = recorded.summary, recorded.trials, recorded.measurements
     telling = [t for t in trials if reports_damping(measurements.get(t.id, ()))]
+    drawn: dict[str, Callable[[Path], None]] = {
+        "learning_curves": lambda path: learning_curves(summary, trials, measurements, path)
+    }
     if telling:
-        diagnostics(telling, measurements, folder / "diagnostics.png")
+        drawn["diagnostics"] = lambda path: diagnostics(telling, measurements, path)
+    if everything and profiled(summary):
+        drawn["profiles"] = lambda path: profiles(summary, trials, path)
+    if everything and (maps := grids(summary)):
+        protocol, log = summary["protocol"], summary["scale"] == "log"
+        drawn["sensitivity"] = lambda path: heat_maps(maps, protocol["direction"], log, path)
+    files = []
+    for name, picture in drawn.items():
+        for ending in endings:
+            files.append(folder / f"{name}{ending}")
+            picture(files[-1])
+    return files
+
+
+def read_pictures(folder: Path, names: Sequence[str] | None = None) -> dict[str, bytes]:
+    """Return the PNG files of a folder by name without ending, all or those with these names."""
+    found = {path.stem: path for path in sorted(folder.glob("*.png"))}
+    return {
+        name: path.read_bytes() for name, path in found.items() if names is None or name in names
+    }
 
 
 def _images(path: Path) -> np.ndarray | None:

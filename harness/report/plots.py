@@ -1,9 +1,8 @@
-"""Pictures of a comparison, as PNG files."""
+"""Pictures of a comparison, as PNG or SVG files."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import NDArray
 
-from harness.records import Ledger, Measurement, TrialRecord
-from harness.report.style import DPI, color, faint_grid, legible, markers, save
-from harness.spec import with_parameters
-
-Floats = NDArray[np.floating[Any]]
-
-_CURRENCIES: tuple[tuple[str, Callable[[Ledger], float]], ...] = (
-    ("updates", lambda ledger: ledger.updates),
-    ("gradient-equivalents", lambda ledger: ledger.gradients),
-    ("seconds", lambda ledger: ledger.seconds),
+from harness.records import Measurement, TrialRecord
+from harness.report.curves import (
+    CURRENCIES,
+    Curve,
+    Floats,
+    Scale,
+    band,
+    metric_in_words,
+    profile_steps,
 )
+from harness.report.style import DPI, color, faint_grid, legible, markers, save
+from harness.report.table import title
+
+_SHOWN = ("updates", "gradients", "seconds")
+"""Examples are as many for every update of a method; the report shows them as well."""
 
 
 def learning_curves(
@@ -39,28 +41,25 @@ def learning_curves(
     where it ended, marked x, and counts as infinitely bad in median and band from there on.
     """
     protocol = summary["protocol"]
-    problem = with_parameters(protocol["problem"], protocol["parameters"])
     figure = Figure(figsize=(15, 5.4), dpi=DPI, layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
-    worst = math.inf if protocol["direction"] == "lower" else -math.inf
     marker_of = markers(trials)
     taken = [m for t in trials for m in measurements.get(t.id, ())]
-    shown = [y for m in taken for y in (m.train_metric, m.test_metric) if math.isfinite(y)]
-    log = summary["scale"] == "log" and all(y > 0 for y in shown)
-    for axes, (currency, spent) in zip(panels, _CURRENCIES, strict=True):
+    scale = Scale.of(protocol["direction"], summary["scale"], taken)
+    for axes, currency in zip(panels, _SHOWN, strict=True):
         for method, marker in marker_of.items():
             mine = [t for t in trials if t.method == method]
-            _draw(axes, mine, measurements, spent, worst, log, marker)
+            _draw(axes, mine, measurements, currency, scale, marker)
         axes.set_xscale("log")
-        axes.set_yscale("log" if log else "linear")
-        axes.set_xlabel(currency)
+        axes.set_yscale("log" if scale.log else "linear")
+        axes.set_xlabel(CURRENCIES[currency])
         faint_grid(axes)
         for target in summary["targets"]:
             axes.axhline(target, color="#555555", linestyle=":", linewidth=1.2)
-    panels[0].set_ylabel(legible(protocol["metric"].removeprefix("train_").replace("_", " ")))
+    panels[0].set_ylabel(legible(metric_in_words(protocol["metric"])))
     shared = any(row["ledger"]["seconds_are"] == "shared" for row in summary["methods"])
     panels[2].set_xlabel("seconds (some shared: not to be ranked)" if shared else "seconds")
-    figure.suptitle(f"{legible(problem)} / {protocol['preset']}: {legible(protocol['data'])}")
+    figure.suptitle(f"{legible(title(protocol))}: {legible(protocol['data'])}")
     colors = {t.method: color(t.method_name) for t in trials}
     handles = [
         Line2D([], [], color=colors[m], linewidth=2.2, marker=marker, label=legible(m))
@@ -121,71 +120,58 @@ def reconstructions(
     save(figure, path)
 
 
+def profiles(summary: Mapping[str, Any], trials: Sequence[TrialRecord], path: Path) -> None:
+    """Draw the share of (trial, target) pairs reached against updates, gradients and seconds."""
+    figure = Figure(figsize=(15, 4.6), dpi=DPI, layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    marker_of = markers(trials)
+    names = {row["method"]: row["name"] for row in summary["methods"]}
+    for axes, currency in zip(panels, _SHOWN, strict=True):
+        for method, (x, share) in profile_steps(summary, currency).items():
+            shade, marker = color(names[method]), marker_of[method]
+            axes.step(
+                x, share, where="post", color=shade, marker=marker, label=legible(method),
+                markevery=max(1, len(x) // 8), markersize=5,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_xlabel(CURRENCIES[currency])
+        axes.set_ylim(-0.02, 1.02)
+        faint_grid(axes)
+    panels[0].set_ylabel("share of targets reached")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=min(len(names), 7),
+        frameon=False,
+    )
+    save(figure, path)
+
+
 def _draw(
     axes: Axes,
     trials: Sequence[TrialRecord],
     measurements: Mapping[int, Sequence[Measurement]],
-    spent: Callable[[Ledger], float],
-    worst: float,
-    log: bool,
+    currency: str,
+    scale: Scale,
     marker: str,
 ) -> None:
     """Draw one method: its trials, median and band."""
-    train, test = [], []
-    for trial in trials:
-        taken = measurements.get(trial.id, ())
-        # A logarithmic axis has no place for the initial point.
-        x = np.array([spent(m.ledger) for m in taken if spent(m.ledger) > 0], dtype=float)
-        used = [m for m in taken if spent(m.ledger) > 0]
-        diverged = trial.status == "diverged"
-        train.append((x, np.array([m.train_metric for m in used], dtype=float), diverged))
-        test.append((x, np.array([m.test_metric for m in used], dtype=float), diverged))
+    taken = [(trial, measurements.get(trial.id, ())) for trial in trials]
+    train = [Curve.of(trial, mine, currency, "train") for trial, mine in taken]
+    test = [Curve.of(trial, mine, currency, "test") for trial, mine in taken]
     shade = color(trials[0].method_name)
-    for x, y, diverged in train:
-        seen = np.isfinite(y)
-        axes.plot(x[seen], y[seen], color=shade, linewidth=0.7, alpha=0.45)
-        if diverged and seen.any():
-            axes.plot(x[seen][-1], y[seen][-1], "x", color=shade, markersize=8, zorder=4)
-    grid, values = _on_grid(train, worst, log)
-    if not len(grid):
+    for curve in train:
+        seen = curve.finite
+        axes.plot(seen.x, seen.y, color=shade, linewidth=0.7, alpha=0.45)
+        if curve.diverged and len(seen.x):
+            axes.plot(seen.x[-1], seen.y[-1], "x", color=shade, markersize=8, zorder=4)
+    if (of_train := band(train, scale)) is None:
         return
-    low, middle, high = (_shown(f(values, axis=0), log) for f in (np.min, np.median, np.max))
-    axes.fill_between(grid, low, high, color=shade, alpha=0.15, linewidth=0)
-    every = max(1, len(grid) // 8)
+    axes.fill_between(of_train.x, of_train.low, of_train.high, color=shade, alpha=0.15, linewidth=0)
+    every = max(1, len(of_train.x) // 8)
     axes.plot(
-        grid, middle, color=shade, linewidth=2.2, marker=marker, markevery=every, markersize=5
-    )
-    grid, values = _on_grid(test, worst, log)
-    if len(grid):
-        middle = _shown(np.median(values, axis=0), log)
-        axes.plot(grid, middle, color=shade, linewidth=1.3, linestyle="--")
-
-
-def _on_grid(
-    curves: Sequence[tuple[Floats, Floats, bool]], worst: float, log: bool
-) -> tuple[Floats, Floats]:
-    """Return a common grid of x and all curves on it, (T, X), as the axes interpolate them.
-
-    The grid reaches as far as every trial that did not diverge; one that did is `worst`
-    beyond its last finite value. Where `log`, the curves are logarithms.
-    """
-    curves = [(x[np.isfinite(y)], y[np.isfinite(y)], diverged) for x, y, diverged in curves]
-    going = [x for x, _, diverged in curves if not diverged] or [x for x, _, _ in curves]
-    if not all(len(x) for x in going):
-        return np.empty(0), np.empty((0, 0))
-    start = max(x[0] for x, _, _ in curves if len(x))
-    grid = np.geomspace(start, max(start, min(x[-1] for x in going)), 200)
-    values = [
-        np.interp(
-            np.log(grid), np.log(x), np.log(y) if log else y, right=worst if diverged else None
-        )
-        if len(x)
-        else np.full(len(grid), worst)
-        for x, y, diverged in curves
-    ]
-    return grid, np.array(values)
-
-
-def _shown(values: Floats, log: bool) -> Floats:
-    finite = np.where(np.isfinite(values), values, np.nan)
-    return np.exp(finite) if log else finite
+        of_train.x, of_train.median,
+        color=shade, linewidth=2.2, marker=marker, markevery=every, markersize=5,
+    )  # fmt: skip
+    if (of_test := band(test, scale)) is not None:
+        axes.plot(of_test.x, of_test.median, color=shade, linewidth=1.3, linestyle="--")

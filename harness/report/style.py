@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from harness.records import TrialRecord
@@ -60,8 +62,11 @@ def faint_grid(axes: Axes) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG."""
-    with warnings.catch_warnings():
+    """Write an SVG where the path ends so, and else a PNG; the same figure is the same file."""
+    with warnings.catch_warnings(), rc_context({"svg.hashsalt": "bench"}):
         # A name may have letters, or pictures, that the font lacks: boxes stand for them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        FigureCanvasAgg(figure).print_png(str(path))
+        if path.suffix == ".svg":
+            FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})
+        else:
+            FigureCanvasAgg(figure).print_png(str(path))

@@ -14,7 +14,9 @@ from harness.comparing import compare, prepare, run_one
 from harness.errors import Infrastructure, Usage
 from harness.fleet import evaluation_grid
 from harness.report.files import to_json
+from harness.resuming import resume
 from harness.seeds import TUNING_SEEDS_FROM
+from harness.session import Runs
 from harness.store.results import Store
 from tests.harness.small import PROBLEM, QUICK_HF, request
 
@@ -200,7 +202,7 @@ def test_an_edited_optimizer_is_another(store, store_url, tmp_path, capsys):
     file.write_text(HEAVY_BALL.read_text())
     mine = f"{file}:HeavyBall[batch=20]"
     compare(request(store_url, mine))
-    file.write_text(file.read_text().replace('alpha=(1 - h["mu"])', 'alpha=(1 - h["mu"] ** 2)'))
+    file.write_text(file.read_text().replace("(1 - mu) * lr", "(1 - mu**2) * lr"))
     for name in [name for name in sys.modules if name.startswith("bench_plugin_mine_")]:
         del sys.modules[name]
     capsys.readouterr()
@@ -265,6 +267,104 @@ def test_tuning_on_written_grids(store, store_url):
     # Repeating it is not tuning again.
     assert "|" not in summary["reproduce"]
     assert "--tune" not in summary["reproduce"]
+
+
+GRIDS = f"nag[batch=20,lr=1e-4|2e-4],{OWN}Watcher[lr=1e-3|1e-2]"
+
+
+def tunings(store):
+    """Return every tuning in the order of the rounds, each with the rates that it tried."""
+    return [
+        sorted({(t.method_name, t.hyperparameters["lr"]) for t in store.trials(record.id)})
+        for record in sorted(store.comparisons(), key=lambda record: record.created)
+        if record.kind == "tuning"
+    ]
+
+
+def test_grids_grow_by_as_many_points_of_every_method(store, store_url, capsys, monkeypatch):
+    monkeypatch.setattr("harness.comparing.MOST_ROUNDS", 2)
+    summary = compare(request(store_url, GRIDS, extend=True, seeds=1, tune_seeds=1))
+    # Rates this small are too small: every best is the largest, round after round.
+    assert tunings(store) == [
+        [("nag", 1e-4), ("nag", 2e-4), ("watcher", 1e-3), ("watcher", 1e-2)],
+        [("nag", 4e-4), ("watcher", 1e-1)],
+        [("nag", 8e-4), ("watcher", 1.0)],
+    ]
+    said = capsys.readouterr().err
+    assert "Tried besides: nag lr=0.0004, watcher lr=0.1." in said
+    assert "Tried besides: nag lr=0.0008, watcher lr=1." in said
+    assert "The grids were extended 2 times, which is the most." in said
+    assert "lr=0.0008 is at the upper end of what was tried, 4 values from 0.0001 to 0.0008" in said
+    nag, watcher = summary["methods"]
+    for row, rates in ((nag, [1e-4, 2e-4, 4e-4, 8e-4]), (watcher, [1e-3, 1e-2, 0.1, 1.0])):
+        effort = row["tuning"]
+        assert (effort["trials"], effort["extended"], len(effort["expected_best"])) == (4, 2, 4)
+        assert [point["hyperparameters"]["lr"] for point in effort["points"]] == rates
+        on_record = {
+            t.hyperparameters["lr"]: [t.train_metric]
+            for t in store.trials(purpose="tuning")
+            if t.method_name == row["name"]
+        }
+        assert {p["hyperparameters"]["lr"]: p["values"] for p in effort["points"]} == on_record
+        assert {tuple(point["seeds"]) for point in effort["points"]} == {(TUNING_SEEDS_FROM,)}
+    assert nag["hyperparameters"]["lr"] == 8e-4, "chosen among all that were tried"
+    assert nag["tuning"]["edges"] == [
+        {"name": "lr", "value": 8e-4, "side": "largest", "tried": [1e-4, 2e-4, 4e-4, 8e-4]}
+    ]
+    assert {t.hyperparameters["lr"] for t in store.trials(purpose="reported")} >= {8e-4}
+    # Given again, nothing of it is tried again.
+    known = len(store.trials())
+    compare(request(store_url, GRIDS, extend=True, seeds=1, tune_seeds=1))
+    assert len(store.trials()) == known
+
+
+def test_an_extension_is_gone_on_with(store, store_url, monkeypatch, capsys):
+    monkeypatch.setattr("harness.comparing.MOST_ROUNDS", 2)
+    given = {"extend": True, "seeds": 1, "tune_seeds": 1}
+    whole = compare(request(store_url, GRIDS, **given))
+    real, rounds = Runs.execute, []
+
+    def stopped(runs, run, plan, planned):
+        rounds.append(plan)
+        if len(plan.rounds) == 1:
+            raise KeyboardInterrupt
+        return real(runs, run, plan, planned)
+
+    monkeypatch.setattr(Runs, "execute", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        compare(request(store_url, GRIDS, fresh=True, **given))
+    monkeypatch.setattr(Runs, "execute", real)
+    again = resume(store_url, store.unfinished()[0].id, None, None, no_mlflow=True)
+    assert [row["tuning"]["points"] for row in again["methods"]] == [
+        row["tuning"]["points"] for row in whole["methods"]
+    ]
+    assert [values(row) for row in again["methods"]] == [values(row) for row in whole["methods"]]
+    # The first round was trained anew before the interrupt, and not once more.
+    first = [t for t in store.trials(purpose="tuning") if t.hyperparameters["lr"] == 1e-4]
+    assert [t.attempt for t in first] == [1, 2]
+
+
+def test_a_best_value_inside_its_grid_ends_the_extension(store, store_url, capsys):
+    inside = "sgd[batch=20,lr=1e-9|0.5|1e38]"
+    summary = compare(request(store_url, inside, extend=True, seeds=1, tune_seeds=1))
+    effort = summary["methods"][0]["tuning"]
+    assert (effort["trials"], effort["extended"], effort["edges"]) == (3, 0, [])
+    said = capsys.readouterr().err
+    assert "edge" not in said and "extended" not in said
+
+
+@pytest.mark.parametrize(
+    ("optimizers", "tune", "message"),
+    [
+        ("nag,sgd", "8", r"--extend --tune 8: N points of a range have no end that grows"),
+        ("nag,sgd", "none", r"--extend: nag has no grid of numbers"),
+        ("sgd[lr=1|2],nag[schedule=constant|sutskever]", "none", r"--extend: nag has no grid"),
+    ],
+)
+def test_only_grids_of_numbers_are_extended(store_url, tmp_path, optimizers, tune, message):
+    with pytest.raises(Usage, match=message):
+        compare(request(store_url, optimizers, tune=tune, extend=True))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_diverging_method(store, store_url):

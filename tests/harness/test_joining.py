@@ -177,7 +177,7 @@ def test_it_is_recorded_as_a_comparison_of_its_own(recorded: Recorded, store: St
     ]  # fmt: skip
     files = store.files_of_comparison(record.id)
     assert sorted(file.name for file in files.iterdir()) == [
-        "comparison.json", "learning_curves.png", "report.txt",
+        "comparison.json", "learning_curves.png", "report.html", "report.txt",
     ]  # fmt: skip
     assert json.loads((files / "comparison.json").read_text()) == summary
     assert f"bench compare {a} {b}" in (files / "report.txt").read_text()

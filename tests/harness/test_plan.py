@@ -63,6 +63,8 @@ REQUESTS = st.builds(
     mode=st.sampled_from(["trials", "data"]),
     plan=st.none(),
     tune_seeds=st.integers(1, 9),
+    extend=st.booleans(),
+    added=st.lists(st.lists(TEXT, max_size=2), max_size=2),
     claim=st.none() | st.dictionaries(TEXT, st.integers(0, 9) | TEXT, max_size=2),
 )
 EFFORTS = st.dictionaries(TEXT, st.floats(-1e9, 1e9) | st.none() | TEXT, max_size=2)
@@ -77,6 +79,7 @@ PLANS = st.builds(
     seed=st.none() | st.integers(0, 999_999),
     chosen=st.none() | st.lists(st.integers(0, 99), max_size=4),
     efforts=st.lists(EFFORTS, max_size=2).map(tuple),
+    rounds=st.lists(TEXT, max_size=2),
 )
 TASKS = st.builds(
     Task,

@@ -121,7 +121,7 @@ def test_files_beside_the_store(done):
     files = done.folder / "mlruns" / "artifacts" / "bench" / summary["comparison"]
     assert sorted(file.name for file in files.iterdir()) == [
         "comparison.json", "diagnostics.png", "learning_curves.png", "reconstructions.png",
-        "report.txt",
+        "reconstructions.svg", "report.html", "report.txt",
     ]  # fmt: skip
     for picture in files.glob("*.png"):
         assert picture.read_bytes().startswith(b"\x89PNG")
@@ -130,6 +130,8 @@ def test_files_beside_the_store(done):
     report = (files / "report.txt").read_text()
     assert report.split()[:8] == done.out.split()[:8]
     assert "too few seeds for a verdict" in report
+    page = (files / "report.html").read_text("utf-8")
+    assert "too few seeds for a verdict" in page and page.count('src="data:image/png') == 3
     with Store.open(done.store, create=False) as store:
         trials = sorted(f"trial-{trial.uuid}" for trial in store.trials())
     assert sorted(f.name for f in files.parent.iterdir() if f != files) == trials
@@ -288,3 +290,16 @@ def test_what_goes_with_recorded_comparisons(bench, workdir, given, told):
     assert told in said.err and len(said.err.splitlines()) == 1
     assert said.code == (4 if given == ("3f2a", "77aa") else 2)
     assert list(workdir.iterdir()) == []
+
+
+def test_grids_are_extended_where_that_is_asked_for(bench):
+    given = ("--optimizers", "sgd[batch=20,lr=1e-4|2e-4]", "--tune-seeds", "1")
+    small = ("--problem", PROBLEM, "--budget", "updates=5", "--seeds", "1", "--no-mlflow")
+    without = json.loads(bench("compare", *small, *given, "--json", "-").out)
+    extended = json.loads(bench("compare", *small, *given, "--extend", "--json", "-").out)
+    efforts = [each["methods"][0]["tuning"] for each in (without, extended)]
+    assert [effort["extended"] for effort in efforts] == [0, 6], "as often as there are rounds"
+    assert [edge["value"] for edge in efforts[0]["edges"]] == [2e-4]
+    said = bench("compare", *small, *given, "--extend", "--tune", "4")
+    assert (said.code, said.out) == (2, "")
+    assert "--extend --tune 4: N points of a range have no end that grows" in said.err

@@ -121,6 +121,11 @@ def test_names_that_are_not_built_in(optimizers: str, problem: str, own: list[st
     assert not_named(asked, own) == []
 
 
+def test_names_in_points_that_a_plan_has_added_are_no_more_built_in() -> None:
+    asked = replace(request("sqlite:///b.db"), problem="curves", added=[["nag[lr=1]"], ["a:b"]])
+    assert not_named(asked, ()) == ["a:b"]
+
+
 @pytest.mark.parametrize("what", ["optimizers", "problems"])
 def test_entry_points_are_listed_unseen(
     bench: Bench,

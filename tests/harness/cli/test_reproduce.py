@@ -57,7 +57,10 @@ def test_figure_5(bench, workdir, quickly):
     ("given", "told"),
     [
         (["figure7"], "There is no 'figure7' to reproduce; did you mean 'figure"),
-        (["table1"], "There are: claims, figure2, figure5."),
+        (
+            ["table4"],
+            "There are: claims, table1, table2, table3, table5, figure2, figure5.",
+        ),
         (["figure5", "--preset", "quik"], "--preset quik: there is no such preset; did you mean"),
         (["figure5", "--iterations", "0"], "'--iterations': 0 is not in the range"),
         (["figure5", "--iterations", "few"], "'--iterations': 'few' is not a valid integer"),

@@ -46,18 +46,6 @@ def test_learning_curves_of_a_metric_where_higher_is_better(compared, tmp_path):
     assert has_color(pixels(tmp_path / "curves.png"), "nag")
 
 
-def test_median_counts_a_diverged_trial_as_worst_and_ends_with_the_shortest():
-    x = np.array([1.0, 10.0, 100.0])
-    curves = [(x, np.array([4.0, 2.0, 1.0]), False), (x[:2], np.array([4.0, 3.0]), True)]
-    grid, values = plots._on_grid(curves, np.inf, log=True)
-    assert (grid[0], grid[-1]) == (1.0, pytest.approx(100.0))
-    assert np.exp(values[0][-1]) == pytest.approx(1.0) and values[1][-1] == np.inf
-    # Half-way on both logarithmic axes, as the drawn line goes.
-    assert np.interp(0.5, np.log10(grid), values[0]) == pytest.approx(np.log(4 * 2) / 2, abs=1e-3)
-    grid, _ = plots._on_grid([*curves, (x[:2], x[:2], False)], np.inf, log=False)
-    assert grid[-1] == pytest.approx(10.0)
-
-
 def test_reconstructions(tmp_path):
     images = np.random.default_rng(0).random((8, 16, 16))
     path = tmp_path / "images.png"
@@ -97,3 +85,17 @@ assert before == settings()
 assert not {"matplotlib.pyplot", "torch"} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_profiles(compared, tmp_path):
+    summary, trials, _ = compared("nag", "hf", seeds=2)
+    plots.profiles(summary, trials, tmp_path / "profiles.png")
+    image = pixels(tmp_path / "profiles.png")
+    for panel in np.array_split(image, 3, axis=1):
+        assert has_color(panel, "nag") and has_color(panel, "hf")
+    files = [tmp_path / name for name in ("a.svg", "b.svg")]
+    for file in files:
+        plots.profiles(summary, trials, file)
+    # The same figure is the same file.
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert files[0].read_text().count(plots.color("hf")) >= 3

@@ -1,0 +1,130 @@
+"""Where a chosen value lies among those that were tried, and which value comes next."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Scale = Literal["linear", "log", "log from one"]
+Side = Literal["smallest", "largest"]
+
+MARGIN = 0.05
+"""The outer part of a range, on its scale, that counts as its edge."""
+DECADE = 10.0
+DIGITS = 3
+"""Significant digits of a value that continues or divides a grid."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A chosen value at the edge of what was tried, so that more might be gained beyond."""
+
+    name: str
+    value: float
+    side: Side
+    tried: list[float]
+
+    @property
+    def sentence(self) -> str:
+        """The edge in words."""
+        end = "upper" if self.side == "largest" else "lower"
+        tried = f"{len(self.tried)} values from {self.tried[0]:g} to {self.tried[-1]:g}"
+        return f"{self.name}={self.value:g} is at the {end} end of what was tried, {tried}"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The values of one numeric hyperparameter that were tried: a grid, or draws from a range."""
+
+    name: str
+    tried: tuple[float, ...]
+    """All that differ, ascending; at least two."""
+    scale: Scale
+    limits: tuple[float, float] | None = None
+    """The range that they were drawn from; None: they are a grid."""
+
+    def side(self, value: float) -> Side | None:
+        """Return at which edge of what was tried a value lies; None: at neither.
+
+        The edges of a grid are its smallest and its largest value. Of draws some point is always
+        the outermost, so the edges of a range are its outer 5 %, on its scale.
+        """
+        if self.limits is None:
+            ends: dict[float, Side] = {self.tried[0]: "smallest", self.tried[-1]: "largest"}
+            return ends.get(value)
+        low, high, here = (_evenly(x, self.scale) for x in (*self.limits, value))
+        share = (here - low) / (high - low)
+        return "smallest" if share <= MARGIN else "largest" if share >= 1 - MARGIN else None
+
+    def beyond(self, side: Side) -> float:
+        """Return the value that continues the grid at one end.
+
+        A linear grid goes on by its last difference. One on a logarithmic scale goes on with the
+        first digits that it has, where these are single ones and it spans a decade: after 0.001,
+        0.005, 0.01 and 0.05 comes 0.1. Otherwise it goes on by its last ratio. On the scale of
+        1 − x the same is done to 1 − x.
+        """
+        if self.scale == "linear":
+            end, before = _ends(self.tried, side)
+            return float(f"{end + (end - before):.12g}")
+        if self.scale == "log from one":
+            mirrored = tuple(_complement(x) for x in reversed(self.tried))
+            return _complement(_next(mirrored, "smallest" if side == "largest" else "largest"))
+        return _next(self.tried, side)
+
+    def between(self, one: float, other: float) -> float:
+        """Return the value halfway between two, on the scale, of three significant digits."""
+        if self.scale == "linear":
+            return float(f"{(one + other) / 2:.12g}")
+        if self.scale == "log from one":
+            return _complement(_rounded(math.sqrt((1 - one) * (1 - other))))
+        return _rounded(math.sqrt(one * other))
+
+    def neighbours(self, value: float) -> list[float]:
+        """Return the next smaller and the next larger of the values that were tried."""
+        at = self.tried.index(value)
+        return [self.tried[i] for i in (at - 1, at + 1) if 0 <= i < len(self.tried)]
+
+
+def _evenly(x: float, scale: Scale) -> float:
+    """Return where a value lies on its scale, rising with it."""
+    if scale == "linear":
+        return x
+    return math.log(x) if scale == "log" else -math.log(1 - x)
+
+
+def _next(grid: Sequence[float], side: Side) -> float:
+    end, before = _ends(grid, side)
+    digits = {_first_digit(x) for x in grid}
+    if None not in digits and grid[-1] / grid[0] >= DECADE:
+        exponents = range(math.floor(math.log10(end)) - 1, math.floor(math.log10(end)) + 2)
+        candidates = [float(f"{digit}e{exponent}") for digit in digits for exponent in exponents]
+        if side == "largest":
+            return min(x for x in candidates if x > end)
+        return max(x for x in candidates if x < end)
+    value = end * (end / before)
+    rounded = _rounded(value)
+    # Of a grid that is finer than the digits nothing is rounded.
+    return rounded if (rounded > end) == (value > end) and rounded != end else value
+
+
+def _ends(grid: Sequence[float], side: Side) -> tuple[float, float]:
+    """Return the outermost value of one side, and the one before it."""
+    return (grid[-1], grid[-2]) if side == "largest" else (grid[0], grid[1])
+
+
+def _first_digit(x: float) -> int | None:
+    """Return the digit of a number that has a single significant one; None for any other."""
+    digit, _, exponent = f"{x:.0e}".partition("e")
+    return int(digit) if float(f"{digit}e{exponent}") == x else None
+
+
+def _rounded(x: float) -> float:
+    return float(f"{x:.{DIGITS}g}")
+
+
+def _complement(x: float) -> float:
+    """Return 1 − x without the noise of the subtraction."""
+    return float(f"{1 - x:.12g}")

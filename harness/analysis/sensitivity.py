@@ -1,0 +1,92 @@
+"""How a method's result depends on ε and μ_max, as in Table 1 of Sutskever et al. 2013."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.analysis.selection import worst
+from harness.analysis.verdict import Direction
+from harness.paper.published import TABLE_1
+
+STEP_SIZE, MOMENTUM = "lr", "mu_max"
+_LETTER = {"nag": "N", "cm": "M"}
+"""How Table 1 marks its columns."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Hyperparameters that were tried, and what came of it; None: a trial diverged."""
+
+    hyperparameters: Mapping[str, Any]
+    value: float | None
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Points by μ_max (rows, rising) and ε (columns, falling, as in the table)."""
+
+    momenta: tuple[float | None, ...]
+    """None: the method has no momentum."""
+    step_sizes: tuple[float, ...]
+    points: Mapping[tuple[float | None, float], Point]
+
+
+def tried(row: Mapping[str, Any], direction: Direction) -> list[Point]:
+    """Return the points at which a method was tuned, each with its worst seed, by which one chose.
+
+    `row` is a method of a comparison's summary.
+    """
+    tuning = row["tuning"]
+    return [
+        Point(
+            point["hyperparameters"],
+            worst(point["values"], direction),
+            point["hyperparameters"] == tuning["chosen"],
+        )
+        for point in tuning.get("points", ())
+    ]
+
+
+def reported(rows: Sequence[Mapping[str, Any]]) -> list[Point]:
+    """Return the mean over seeds of every method of a summary that has an outcome, as a point."""
+    return [Point(row["hyperparameters"], row["final"]["mean"]) for row in rows if row["n"]]
+
+
+def varied(points: Sequence[Point]) -> list[str]:
+    """Name the hyperparameters in which points differ, in order of appearance."""
+    names = dict.fromkeys(name for point in points for name in point.hyperparameters)
+    return [
+        name
+        for name in names
+        if any(p.hyperparameters.get(name) != points[0].hyperparameters.get(name) for p in points)
+    ]
+
+
+def grid(points: Sequence[Point]) -> Grid | None:
+    """Return points that differ in ε and μ_max alone as a grid that is at least half full.
+
+    None where they are fewer than two, differ in more, or are scattered as at random.
+    """
+    names = varied(points)
+    if not names or not set(names) <= {STEP_SIZE, MOMENTUM}:
+        return None
+    if STEP_SIZE not in points[0].hyperparameters:
+        return None
+    cells = {(p.hyperparameters.get(MOMENTUM), p.hyperparameters[STEP_SIZE]): p for p in points}
+    momenta = sorted({mu for mu, _ in cells}, key=lambda mu: (mu is not None, mu or 0))
+    sizes = sorted({size for _, size in cells}, reverse=True)
+    if 2 * len(cells) < len(momenta) * len(sizes):
+        return None
+    return Grid(tuple(momenta), tuple(sizes), cells)
+
+
+def published(protocol: Mapping[str, Any], method: str, momentum: float | None) -> float | None:
+    """Return what Table 1 prints for a method and μ_max, at preset paper and its best ε.
+
+    None where the problem or the column is not in the table.
+    """
+    column = "0" if method == "sgd" else f"{momentum or 0:g}{_LETTER.get(method, '?')}"
+    return None if protocol["parameters"] else TABLE_1.get(protocol["problem"], {}).get(column)

@@ -1,0 +1,43 @@
+"""`bench report`: a recorded comparison as a page or as pictures, for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from harness.cli.options import store_option, store_url
+from harness.cli.run_options import html_option
+
+
+@click.command("report", epilog="Example: bench report 3f9a --html report.html")
+@click.argument("id")
+@html_option
+@click.option(
+    "--pictures",
+    metavar="FOLDER",
+    help="Write every picture there, as PNG and as SVG.",
+)
+@store_option
+def command(id: str, html_path: str | None, pictures: str | None, store: str | None) -> None:
+    """Report on a recorded comparison (ID or its beginning): its verdicts, and what they rest on.
+
+    It is printed as by `bench show` where neither --html nor --pictures is given.
+    """
+    from harness.cli.recorded import end_dead
+    from harness.cli.show import show_comparison
+    from harness.reporting import write_pictures, write_report
+    from harness.store.results import Store
+    from harness.texts import visible
+
+    with Store.open(store_url(store), create=False) as opened:
+        # Those whose process died are ended by this, so that nothing dead is shown as running.
+        end_dead(opened)
+        record = opened.comparison(id)
+        if html_path is not None:
+            write_report(opened, record, Path(html_path), "--html")
+        if pictures is not None:
+            for file in write_pictures(opened, record, Path(pictures), "--pictures"):
+                click.echo(f"picture: {visible(str(file))}", err=True)
+        if html_path is None and pictures is None:
+            show_comparison(opened, record)
