@@ -3,20 +3,13 @@
 bench compare --optimizers 'nag,./examples/heavy_ball.py:HeavyBall'
 """
 
-from __future__ import annotations
-
-import torch
-
 from optim.hyperparameters import Hyperparameter, cast_all
 
 
 class HeavyBall:
-    """v ← μv − (1 − μ)ε∇f(θ), θ ← θ + v: momentum whose step does not grow with μ."""
+    """v ← μv − (1 − μ)ε∇f(θ), θ ← θ + v: momentum whose step does not grow with μ; K = 1."""
 
-    name = "heavy-ball"
-    reference = "an example"
-    backends = ("torch",)
-    fleet_key = None  # one trial at a time
+    name, reference, backends, fleet_key = "heavy-ball", "an example", ("torch",), None
     space = (
         Hyperparameter("lr", float, 1.0, "ε", low=0.0, open_low=True, tune=(0.01, 10), scale="log"),
         Hyperparameter("mu", float, 0.9, "μ", low=0.0, high=1.0),
@@ -24,18 +17,16 @@ class HeavyBall:
     )
 
     def __init__(self, backend="torch", **given):
-        self.backend = backend
-        self.hyperparameters = cast_all(self.space, given, self.name)
+        self.backend, self.hyperparameters = backend, cast_all(self.space, given, self.name)
         self.cost_of_a_step = float(self.hyperparameters["batch"])
 
     def init(self, theta, seed, budget):
-        return {"v": torch.zeros_like(theta)}
+        return {"v": theta.new_zeros(theta.shape)}
 
     def step(self, theta, objective, state):
-        h = self.hyperparameters
-        loss, gradient = objective.gradient(theta, on=objective.next_batch(h["batch"]))
-        state["v"].mul_(h["mu"]).sub_(gradient, alpha=(1 - h["mu"]) * h["lr"])
-        theta.add_(state["v"])
+        lr, mu, batch = self.hyperparameters.values()
+        loss, gradient = objective.gradient(theta, on=objective.next_batch(batch))
+        theta.add_(state["v"].mul_(mu).sub_(gradient, alpha=(1 - mu) * lr))
         return {"loss": loss}
 
     def iterate(self, theta, state):

@@ -13,7 +13,7 @@ from optim.hyperparameters import UsageError, nearest
 from optim.momentum import CM, NAG, SGD
 from optim.objective import Method
 from optim.text import Written, parse
-from optim.torch_adapter import TORCH_PREFIX, adapt
+from optim.torch_adapter import TORCH_PREFIX, adapt, is_optimizer, of_torch
 
 BUILT_IN: dict[str, Any] = {
     cls.name: cls for cls in (SGD, CM, NAG, HessianFree, MomentumHessianFree)
@@ -49,11 +49,11 @@ def find(name: str) -> Any:
     if name in BUILT_IN:
         return BUILT_IN[name]
     if plugins.is_plugin(name):
-        return _checked(plugins.load(name), name)
+        return _entered(plugins.load(name), name)
     if name.startswith(TORCH_PREFIX):
-        return adapt(name)
+        return of_torch(name)
     for point in entry_points(group=GROUP, name=name):
-        return _checked(plugins.load_point(point), name)
+        return _entered(plugins.load_point(point), name)
     raise UsageError(
         f"There is no optimizer {name!r}{nearest(name, names())} There are: {', '.join(names())}; "
         "torch.optim.NAME; and package.module:Class or ./file.py:Class for your own."
@@ -101,8 +101,10 @@ def resolve(text: str, device: str = "cpu") -> Method:
     return methods[0]
 
 
-def _checked(cls: Any, name: str) -> Any:
-    """Return somebody's class, if it has what a method needs."""
+def _entered(cls: Any, name: str) -> Any:
+    """Return somebody's class, if it has what a method needs or is a torch optimizer."""
+    if is_optimizer(cls):
+        return adapt(cls, name)
     if not isinstance(cls, type):
         raise UsageError(
             f"{name!r} is a {type(cls).__name__}, not a class with the contract of Method "

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -44,9 +46,10 @@ class NotApplicable(Exception):
 def examine(laws: Mapping[str, Law]) -> list[Finding]:
     """Try every law; one that fails stops no other.
 
-    Raises DataError where data is missing.
+    What somebody's code prints goes to stderr. Raises DataError where data is missing.
     """
-    return [_tried(name, law) for name, law in laws.items()]
+    with redirect_stdout(sys.stderr):
+        return [_tried(name, law) for name, law in laws.items()]
 
 
 def _tried(name: str, law: Law) -> Finding:
@@ -58,8 +61,8 @@ def _tried(name: str, law: Law) -> Finding:
         return Finding(name, "not applicable", str(reason))
     except DataError:
         raise
-    except Exception as error:  # Somebody's own code.
-        return Finding(name, "fails", f"raised {short(error)}")
+    except (Exception, SystemExit) as error:  # Somebody's own code.
+        return Finding(name, "fails", f"raised {short(error).splitlines()[0]}")
 
 
 def expect(holds: bool, expected: str, found: str) -> None:
@@ -89,6 +92,17 @@ def near(what: str, found: Tensor, expected: Tensor, tolerance: float = EXACT) -
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Have torch compute by one thread: on a few hundred numbers others only wait for it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def undisturbed(what: str) -> Iterator[None]:
     """Raise Broken where what is done inside draws from, or seeds, a global random stream."""
     before = _streams()
@@ -99,6 +113,28 @@ def undisturbed(what: str) -> Iterator[None]:
         raise Broken(
             f"{what}: expected no draw from a global stream; found {' and '.join(moved)} moved"
         )
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """Raise Broken where what is done inside changes how torch computes; it is set back."""
+    before = _settings()
+    yield
+    after = _settings()
+    changed = [f"{name} {after[name]}" for name in before if before[name] != after[name]]
+    if changed:
+        torch.set_default_dtype(before["default type"])
+        torch.set_num_threads(before["number of threads"])
+        torch.use_deterministic_algorithms(before["deterministic algorithms"])
+        raise Broken(f"expected torch's settings as they were; found {', '.join(changed)}")
+
+
+def _settings() -> dict[str, Any]:
+    return {
+        "default type": torch.get_default_dtype(),
+        "number of threads": torch.get_num_threads(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+    }
 
 
 def _streams() -> dict[str, Any]:
@@ -117,6 +153,6 @@ def equal(a: Any, b: Any) -> bool:
         return isinstance(b, Tensor) and a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, dict):
         return isinstance(b, dict) and a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
+    if isinstance(a, list | tuple | deque):
         return type(a) is type(b) and len(a) == len(b) and all(map(equal, a, b))
     return bool(a == b)

@@ -3,117 +3,56 @@
 from __future__ import annotations
 
 import copy
-import io
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from harness.binding import BoundObjective, DeviceData, initial_parameters
-from harness.check.laws import EXACT, Law, NotApplicable, equal, expect, near, undisturbed
-from harness.check.small import Network, Quadratic
-from harness.ledger import Account, Clock
-from harness.spec import Budget
-from models.problem import DataSource, Problem
-from optim.objective import Batch, Method
+from harness.check import minimum
+from harness.check.laws import (
+    EXACT,
+    Law,
+    NotApplicable,
+    equal,
+    expect,
+    near,
+    settings_kept,
+    undisturbed,
+)
+from harness.check.small import Network
+from harness.check.split import together
+from harness.check.trial import STEPS, Trial
+from harness.ranks import Ranks
+from optim.objective import Method
 
-CPU = torch.device("cpu")
-STEPS = 10
-TO_LOWER = 100
 ROWS = 1e-10
 """Relative difference allowed between a row of a fleet and the trial alone, after STEPS."""
-
-
-class Watched(BoundObjective):
-    """Notes every loss that it tells; for one row."""
-
-    told: list[float]
-
-    def loss(self, theta: Tensor, on: Batch) -> Tensor:
-        """Return f(θ), and note it."""
-        value = super().loss(theta, on)
-        self.told.append(float(value[0]))
-        return value
-
-    def gradient(self, theta: Tensor, on: Batch) -> tuple[Tensor, Tensor]:
-        """Return f(θ) and ∇f(θ), and note the first."""
-        value, gradient = super().gradient(theta, on)
-        self.told.append(float(value[0]))
-        return value, gradient
-
-
-class Trial:
-    """A method on a problem, a seed a row, before its first step."""
-
-    def __init__(
-        self, method: Method, problem: Problem, seeds: Sequence[int] = (0,), budget: int = STEPS
-    ) -> None:
-        self.method, self.problem = method, problem
-        self.account = Account(Budget("gradients", 1e12), Clock(CPU))
-        self.data = DeviceData.put(problem.data(DataSource(())), CPU, torch.float64)
-        self.objective = Watched(problem, self.data, list(seeds), self.account)
-        self.objective.told = []
-        self.theta = initial_parameters(problem, list(seeds), CPU, torch.float64)
-        self.state = method.init(self.theta, seeds[0], budget)
-        self.reports: list[Mapping[str, Any]] = []
-        self.costs: list[float] = []
-
-    @torch.no_grad()
-    def step(self, times: int = STEPS) -> Trial:
-        """Make so many updates, or fewer where the method stops of itself."""
-        for _ in range(times):
-            if self.reports and "stop" in self.reports[-1]:
-                break
-            before = self.account.gradients
-            self.reports.append(self.method.step(self.theta, self.objective, self.state))
-            self.costs.append(self.account.gradients - before)
-        return self
-
-    @property
-    def iterate(self) -> Tensor:
-        """What is evaluated."""
-        return self.method.iterate(self.theta, self.state)
-
-    def loss(self) -> float:
-        """Return f at the iterate, over all training cases; nobody is charged."""
-        train = self.data.train
-        return float(self.problem.passes().loss(self.iterate, train.inputs, train.targets))
-
-    def saved(self) -> dict[str, Any]:
-        """Return what a checkpoint holds, read back from its bytes: tensors and plain values."""
-        file = io.BytesIO()
-        state = self.method.state_dict(self.state)
-        torch.save({"theta": self.theta, "state": state}, file)
-        file.seek(0)
-        read: dict[str, Any] = torch.load(file, weights_only=True)
-        return {**read, "positions": self.objective.batches.positions()}
-
-    def restore(self, saved: Mapping[str, Any]) -> Trial:
-        """Go on from a checkpoint."""
-        self.theta.copy_(saved["theta"])
-        self.method.load_state_dict(self.state, saved["state"])
-        self.objective.batches.move_to(saved["positions"])
-        return self
+RANKS = 2
+ROUNDINGS, CHAOTIC = 100, 1e-8
+"""Sums in another order make as much as so many roundings of θ; of one this is too much."""
 
 
 class MethodLaws:
-    """The laws for one method; `make` makes it anew each time."""
+    """The laws for one method; `make` makes it anew each time, with other values where given."""
 
-    def __init__(self, make: Callable[[], Method]) -> None:
+    def __init__(self, make: Callable[..., Method]) -> None:
         self.make = make
 
     def laws(self) -> dict[str, Law]:
         """Return every law by its name."""
         return {
             "hyperparameters are declared": self.declared,
-            "lowers a convex quadratic": self.lowers,
+            # Before any other step: a setting that is changed is the same ever after.
+            "inputs and settings are left alone": self.inputs,
+            "reaches a quadratic's minimum": lambda: minimum.check(self.make),
             "reports the loss": self.reports,
+            "evaluates anew at every point": self.evaluates,
             "ledger shows the declared cost": self.cost,
             "one seed, one run": self.repeats,
-            "batches are left alone": self.batches,
+            "evaluation is not felt": self.evaluation,
             "state round trip is exact": self.round_trip,
             "interrupted is straight": self.resumes,
+            "2 ranks are 1": self.ranks,
             "a row of a fleet is the trial alone": self.rows,
             "padding stays 0": self.padding,
         }
@@ -138,25 +77,12 @@ class MethodLaws:
                 expect(cast == value, f"{h.name}={value} as written", repr(cast))
         return ", ".join(f"{name}={method.hyperparameters[name]}" for name in names) or "none"
 
-    def lowers(self) -> str:
-        """See that the loss is lower after so many steps."""
-        trial = Trial(self.make(), Quadratic(), budget=TO_LOWER)
-        before = trial.loss()
-        after = trial.step(TO_LOWER).loss()
-        expect(
-            after < before,
-            f"less than {before:.6g} after {len(trial.reports)} steps on curvatures of 0.1 to 1",
-            f"{after:.6g} (a smaller step in brackets may help, as in NAME[lr=0.01])",
-        )
-        return f"{before:.4g} to {after:.4g} in {len(trial.reports)} steps"
-
     def reports(self) -> str:
         """See that reports have "loss", (K,), as the objective told it, and otherwise numbers."""
         trial = self.trial()
         for number in range(1, 4):
-            trial.objective.told.clear()
             trial.step(1)
-            report, told = trial.reports[-1], trial.objective.told
+            report, told = trial.reports[-1], [float(each.loss) for each in trial.asked]
             loss = report.get("loss")
             found = f"{tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
             expect(found == "(1,)", 'a tensor "loss" of shape (1,)', found)
@@ -173,6 +99,26 @@ class MethodLaws:
                 f"{value:.9g}",
             )
         return f"{float(trial.reports[0]['loss']):.6g} at the first step"
+
+    def evaluates(self) -> str:
+        """See that each loss is that of θ as it then is, computed apart, and that θ goes on.
+
+        The cases change from step to step: a loss that is remembered would be another one's.
+        """
+        trial, passes, count = self.trial(), Network().passes(), 0
+        before = asked = torch.empty(0)
+        for number in range(1, 4):
+            moved, before = not equal(trial.theta, before), trial.theta.clone()
+            trial.step(1)
+            for each in trial.asked:
+                expected = passes.loss(each.theta, each.cases.inputs, each.cases.targets)
+                near(f"a loss in step {number}", each.loss, expected)
+            count += len(trial.asked)
+            again = moved and equal(trial.asked[0].theta, asked)
+            expect(not again, f"another point in step {number}", "that of the step before")
+            asked = trial.asked[0].theta
+            trial.data.train.inputs.mul_(0.9)
+        return f"{count} evaluations in {number} steps"
 
     def cost(self) -> str:
         """See that every step costs what the method says that it costs."""
@@ -194,14 +140,34 @@ class MethodLaws:
         expect(not equal(first.iterate, other.iterate), "others under another seed", "the same")
         return f"{len(first.reports)} steps, bit for bit"
 
-    def batches(self) -> str:
-        """See that training data is not written to."""
-        trial = self.trial()
-        before = trial.data.train.inputs.clone(), trial.data.train.targets.clone()
-        trial.step()
-        after = trial.data.train.inputs, trial.data.train.targets
-        expect(equal(before, after), "training cases as they were", "cases that were written to")
+    def inputs(self) -> str:
+        """See that cases, hyperparameters and torch's settings are as before."""
+        with settings_kept():
+            trial = self.trial()
+            given = copy.deepcopy(dict(trial.method.hyperparameters))
+            before = copy.deepcopy(trial.data)
+            trial.step()
+            for name in ("train", "test"):
+                a, b = getattr(before, name), getattr(trial.data, name)
+                same = equal((a.inputs, a.targets), (b.inputs, b.targets))
+                expect(same, f"{name}ing cases as they were", "cases that were written to")
+            now = dict(trial.method.hyperparameters)
+            expect(equal(given, now), f"hyperparameters as given, {given}", f"{now}")
         return f"{len(trial.reports)} steps"
+
+    def evaluation(self) -> str:
+        """See that a run whose iterate is looked at before each step is the same run."""
+        straight, looked = self.trial().step(), self.trial()
+        for _ in range(STEPS):
+            assert isinstance(looked.iterate, Tensor)
+            looked.step(1)
+        off = float((looked.iterate - straight.iterate).abs().max())
+        expect(
+            equal(looked.iterate, straight.iterate),
+            "the same parameters, bit for bit, whether or not it is evaluated",
+            f"parameters that differ by up to {off:.3g}",
+        )
+        return f"looked at before each of {STEPS} steps"
 
     def round_trip(self) -> str:
         """See that what was saved comes back, in memory of its own."""
@@ -234,22 +200,69 @@ class MethodLaws:
             )
         return f"stopped at steps 0 and {STEPS // 2} of {STEPS}"
 
+    def ranks(self) -> str:
+        """See that processes that share batches do what one does, all of them the same bits.
+
+        They add in another order. Where one rounding of θ grows by itself to more than EXACT,
+        ROUNDINGS times as much is allowed, and only steps are looked at where that is little.
+        """
+
+        def ends(ranks: Ranks) -> list[Tensor]:
+            trial = Trial(self.make(), Network(), ranks=ranks)
+            return [trial.step(1).iterate.clone() for _ in range(STEPS)]
+
+        first, *others = together(RANKS, ends)
+        same = all(equal(first, other) for other in others)
+        expect(same, f"the same parameters on {RANKS} processes, bit for bit", "others")
+        alone, rounded = self.trial(), self.trial()
+        rounded.theta.mul_(1 + torch.finfo(torch.float64).eps)
+        said = f"one rounding of θ grows to more than {CHAOTIC:g} in one step"
+        for step, together_at in enumerate(first, 1):
+            at, beside = alone.step(1).iterate, rounded.step(1).iterate
+            grown = float((beside - at).abs().max() / at.abs().max())
+            if not grown <= CHAOTIC:
+                break
+            allowed = max(EXACT * step, ROUNDINGS * grown)
+            off = near(f"{RANKS} processes after step {step}", together_at, at, allowed)
+            said = f"relative difference {off:.1e} after step {step}; {allowed:.1e} is allowed"
+        return f"the same bits on {RANKS} processes; {said}"
+
     def rows(self) -> str:
-        """See that a row of a fleet ends where the trial alone does."""
-        method = self.make()
-        if method.fleet_key is None:
+        """See that a row of a fleet ends where the trial alone does, whatever its mate does."""
+        pair = self._pair()
+        if pair[0].fleet_key is None:
             raise NotApplicable("one trial at a time")
-        together = Trial(method.join([self.make()]), Network(), [0, 1]).step()
-        worst = 0.0
-        for row in range(2):
-            alone = self.trial(row).step()
-            worst = max(worst, near(f"row {row}", together.iterate[row], alone.iterate[0], ROWS))
+        fleet, worst = self._fleet(pair).step(), 0.0
+        for row, method in enumerate(self._pair()):
+            alone = Trial(method, Network(), [row]).step()
+            worst = max(worst, near(f"row {row}", fleet.iterate[row], alone.iterate[0], ROWS))
         expect(
-            together.account.gradients == alone.account.gradients,
+            fleet.account.gradients == alone.account.gradients,
             f"{alone.account.gradients:g} gradient-equivalents a row",
-            f"{together.account.gradients:g}",
+            f"{fleet.account.gradients:g}",
+        )
+        spoilt = self._fleet(self._pair())
+        spoilt.theta[1, 0] = torch.nan
+        spoilt.step()
+        expect(
+            equal(spoilt.iterate[0], fleet.iterate[0]),
+            "row 0 as it was, bit for bit, where row 1 is NaN",
+            "another",
         )
         return f"relative difference {worst:.1e}, K = 2"
+
+    def _pair(self) -> Sequence[Method]:
+        """Return two methods that may share a fleet; with other step sizes, if they have any."""
+        one = self.make()
+        if "lr" in one.hyperparameters:
+            other = self.make(lr=one.hyperparameters["lr"] / 2)
+            if other.fleet_key == one.fleet_key:
+                return one, other
+        return one, self.make()
+
+    def _fleet(self, methods: Sequence[Method]) -> Trial:
+        first, *others = methods
+        return Trial(first.join(others), Network(), range(len(methods)))
 
     def padding(self) -> str:
         """See that padding stays 0 in θ and in what is evaluated."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.binding import BoundObjective, DeviceData
 from harness.check.derivatives import everywhere, moved
-from harness.check.laws import equal, expect, near
+from harness.check.laws import Broken, equal, expect, near
 from harness.ledger import Account, Clock
 from harness.ranks import ALONE, Ranks, part_of, require_agreement
 from harness.spec import Budget
@@ -27,6 +27,10 @@ SEEDS = (0, 1)
 """Rows that see batches of their own."""
 TOLERANCE = 1e-10
 """Relative difference that another order of summation explains, with room."""
+
+
+_DONE = object()
+"""What a rank brings to the others once its work is done."""
 
 
 class Threads:
@@ -80,6 +84,12 @@ class Meeting:
         everybodys = list(self._brought)
         # Nobody may bring the next before all have seen this.
         self._wait()
+        done = [each is _DONE for each in everybodys]
+        if any(done) and not all(done):
+            raise Broken(
+                "expected every process to ask for the same; found that process "
+                f"{done.index(True)} has ended and process {done.index(False)} asks for more"
+            )
         return everybodys
 
     def leave(self) -> None:
@@ -101,7 +111,10 @@ def together(size: int, work: Callable[[Ranks], T]) -> list[T]:
     def one(rank: int) -> T:
         with meeting.turn, torch.no_grad():
             try:
-                return work(Threads(rank, meeting))
+                found = work(Threads(rank, meeting))
+                # One that still asks for something would wait for this one without end.
+                meeting.exchange(rank, _DONE)
+                return found
             except BaseException:
                 meeting.leave()
                 raise

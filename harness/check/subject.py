@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from harness import problems
-from harness.check.laws import Finding, examine
+from harness.check.laws import Finding, examine, one_thread
 from harness.check.method_laws import MethodLaws
 from harness.check.problem_laws import ProblemLaws
 from harness.errors import Infrastructure, Usage
@@ -14,7 +15,8 @@ from harness.folders import data_source
 from models.problem import DataError
 from optim import plugins, registry
 from optim.hyperparameters import nearest
-from optim.text import parse
+from optim.objective import Method
+from optim.text import Written, parse
 from optim.torch_adapter import TORCH_PREFIX
 
 Kind = Literal["problem", "optimizer"]
@@ -42,8 +44,9 @@ def check(text: str, preset: str, data_dir: str | None) -> Checked:
     """
     if kind_of(text) == "optimizer":
         registry.resolve(text)
-        laws = MethodLaws(lambda: registry.resolve(text)).laws()
-        return Checked(text, "optimizer", None, examine(laws))
+        laws = MethodLaws(partial(_made, parse(text))).laws()
+        with one_thread():
+            return Checked(text, "optimizer", None, examine(laws))
     source = data_source(data_dir)
     problems.resolve(text, preset)
     try:
@@ -53,6 +56,13 @@ def check(text: str, preset: str, data_dir: str | None) -> Checked:
         raise Infrastructure(str(error)) from error
     except ValueError as error:  # A network that its data do not fit.
         raise Usage(f"{text}: {str(error).rstrip('.')}.") from error
+
+
+def _made(written: Written, **given: object) -> Method:
+    """Return the method that was written, with some values in place of what is written."""
+    values = {**written.values, **{name: (str(value),) for name, value in given.items()}}
+    (method,) = registry.make(replace(written, values=values))
+    return method
 
 
 def kind_of(text: str) -> Kind:

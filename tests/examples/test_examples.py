@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.cli.main import main
+from harness.store.context import source_digest
+from optim.registry import resolve
 from tests.harness.small import PROBLEM, QUICK_HF
 
 ROOT = Path(__file__).parents[2]
@@ -78,8 +80,59 @@ def test_a_problem_of_ones_own(bench):
         assert all(value < 0.35 for value in row["final"]["values"])
 
 
-def test_a_module_of_ones_own_is_short():
-    assert len((ROOT / "examples" / "own_module.py").read_text().splitlines()) < 40
+@pytest.mark.parametrize("name", ["heavy_ball", "own_module"])
+def test_one_of_ones_own_is_short(name):
+    assert len((ROOT / "examples" / f"{name}.py").read_text().splitlines()) < 40
+
+
+def test_an_optimizer_of_ones_own_keeps_every_law(bench):
+    checked = bench("check", HEAVY_BALL, "--json", "-")
+    assert checked["holds"]
+    assert [law["law"] for law in checked["laws"] if law["state"] != "holds"] == [
+        "a row of a fleet is the trial alone"
+    ]
+
+
+THEIRS = """
+import torch
+
+class Mine(torch.optim.Optimizer):
+    def __init__(self, params, lr=0.05):
+        super().__init__(params, {"lr": lr})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for each in group["params"]:
+                each.sub_(each.grad, alpha=group["lr"])
+"""
+
+
+def test_names_of_every_kind_are_compared(bench, tmp_path):
+    """A built-in method, one of torch, a torch optimizer in a file, and one of a package."""
+    mine = tmp_path / "mine.py"
+    mine.write_text(THEIRS)
+    given = (
+        f"nag[batch=20],torch.optim.AdamW[lr=1e-3,batch=20],{mine}:Mine[batch=20],"
+        "schedulefree:SGDScheduleFree[lr=0.05,batch=20]"
+    )
+    command = ("compare", "--optimizers", given, "--problem", PROBLEM, "--seeds", "2")
+    summary = bench(*command, "--budget", "updates=40", "--json", "-")
+    labels = ["nag", "torch.optim.AdamW", f"{mine}:Mine", "schedulefree:SGDScheduleFree"]
+    assert [row["method"] for row in summary["methods"]] == labels
+    for row in summary["methods"]:
+        assert (row["status"], row["ledger"]["updates"]) == ({"budget": 2}, 40)
+        assert all(value is not None for value in row["final"]["values"])
+
+
+def test_the_source_of_a_torch_optimizer_is_its_own_file(tmp_path):
+    digests = set()
+    for name, text in {"one": THEIRS, "same": THEIRS, "other": THEIRS + "\n# changed"}.items():
+        file = tmp_path / name / "mine.py"
+        file.parent.mkdir()
+        file.write_text(text)
+        digests.add(source_digest(type(resolve(f"{file}:Mine"))))
+    assert len(digests) == 2
 
 
 def test_a_module_of_ones_own(bench):

@@ -14,7 +14,7 @@ from harness.allocations import Allocations
 from optim.hessian_free.cg import CHECK_EVERY
 from optim.objective import Method, dots
 from optim.registry import find
-from optim.torch_adapter import MADE_IN_A_STEP, UNSUITED
+from optim.torch_adapter import MADE_IN_A_STEP, is_optimizer
 
 P = 20_000
 """So large that nothing but θ-sized tensors matters."""
@@ -106,12 +106,10 @@ def test_share_of_a_batch_that_is_linearised(text: str, share: float) -> None:
     assert optim.resolve(text).linearized == share
 
 
+OTHERS = ("Adafactor", "Muon", "SparseAdam", "LBFGS")
+"""A flat θ does not suit three of them; the last keeps what earlier steps were like."""
 SUITED = sorted(
-    name
-    for name, value in vars(torch.optim).items()
-    if isinstance(value, type)
-    and issubclass(value, torch.optim.Optimizer)
-    and value not in UNSUITED
+    name for name, value in vars(torch.optim).items() if is_optimizer(value) and name not in OTHERS
 )
 
 
@@ -122,3 +120,14 @@ def test_any_of_torch(name: str) -> None:
     given = {h.name: everything[h.name] for h in kind.space if h.name in everything}
     method = kind("torch", **given)
     assert method.vectors - MADE_IN_A_STEP < alive(method, 1) <= method.vectors
+
+
+def test_a_method_with_a_history() -> None:
+    method = optim.resolve("torch.optim.LBFGS[history_size=5]")
+    assert 2 * 5 < alive(method, 1) <= method.vectors
+
+
+@pytest.mark.parametrize("name", ["schedulefree:AdamWScheduleFree", "pytorch_optimizer:VSGD"])
+def test_one_of_somebody_else(name: str) -> None:
+    method = optim.resolve(name)
+    assert alive(method, 1) <= method.vectors

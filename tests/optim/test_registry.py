@@ -198,7 +198,34 @@ def test_torch_optimizers() -> None:
     method: Any = resolve("torch.optim.AdamW[lr=1e-3]")
     assert (method.name, method.backend) == ("torch.optim.AdamW", "torch")
     assert method.optimizer is torch.optim.AdamW
-    assert refusal("torch.optim.AdamV").startswith("torch.optim has no 'AdamV'")
+    assert refusal("torch.optim.AdamV").startswith("torch.optim has no optimizer 'AdamV'")
+
+
+THEIRS = """
+import torch
+
+class Theirs(torch.optim.SGD):
+    def __init__(self, params, lr=0.25):
+        super().__init__(params, lr=lr)
+"""
+
+
+def test_a_torch_optimizer_of_anybody(workdir: Path, points: list[EntryPoint]) -> None:
+    (workdir / "theirs.py").write_text(THEIRS)
+    method: Any = resolve("./theirs.py:Theirs[lr=0.5]")
+    assert (method.name, method.hyperparameters) == (
+        "./theirs.py:Theirs",
+        {"batch": 200, "lr": 0.5},
+    )
+    assert isinstance(method.init(torch.zeros(1, 3), 0, None).optimizer, find_in(method))
+    assert resolve("torch.optim.sgd:SGD").name == "torch.optim.sgd:SGD"
+    points.append(EntryPoint("theirs", "torch.optim.adam:Adam", registry.GROUP))
+    assert resolve("theirs").name == "theirs"
+    assert refusal("torch.optim:Optimizer").startswith("'torch.optim:Optimizer' lacks name, ")
+
+
+def find_in(method: Any) -> type[torch.optim.Optimizer]:
+    return plugins.load(method.name)
 
 
 def test_the_package_resolves() -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import random
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from harness.check import minimum, trial
 from harness.check.laws import Broken, near, undisturbed
+from harness.check.method_laws import MethodLaws
 from harness.check.subject import check, kind_of
 from harness.errors import Infrastructure, Usage
 from models.recurrent_tasks import KINDS
+from optim.momentum import SGD
+from tests.harness.check import wrong
 from tests.harness.small import PROBLEM
 
 MODULE = "tests.harness.check.wrong"
@@ -28,6 +33,15 @@ SQUARED = "squared gradient is that of single cases"
 CURVATURE = "curvature is Gauss and Newton's"
 DEFINITE = "curvature is symmetric, semi-definite"
 ROWS = "K rows are K single rows"
+INPUTS = "inputs and settings are left alone"
+MINIMUM = "reaches a quadratic's minimum"
+REPORTS = "reports the loss"
+ANEW = "evaluates anew at every point"
+ROUND_TRIP = "state round trip is exact"
+INTERRUPTED = "interrupted is straight"
+RANKS = "2 ranks are 1"
+FLEET = "a row of a fleet is the trial alone"
+PADDING = "padding stays 0"
 SPLIT = "a batch may be split over processes"
 
 
@@ -110,25 +124,78 @@ def test_where_there_is_no_perfect_output_the_law_does_not_apply():
 @pytest.mark.parametrize(
     ("name", "laws", "told"),
     [
-        ("Forgetful", {"state round trip is exact", "interrupted is straight"}, "found another v"),
-        ("Empty", {"interrupted is straight"}, "bit for bit, after a stop at step 5; found "),
-        ("Shared", {"state round trip is exact"}, "expected a copy that later steps"),
-        ("Uphill", {"lowers a convex quadratic"}, "expected less than "),
+        ("Outside", {"hyperparameters are declared"}, "lr=2.0 is out of range: at most 1."),
+        ("Scribbling", {INPUTS, INTERRUPTED, RANKS}, "training cases as they were"),
+        ("Schooled", {INPUTS, INTERRUPTED}, "expected hyperparameters as given, {'lr': 0.05}"),
+        ("Setting", {INPUTS}, "settings as they were; found number of threads 2"),
+        ("Uphill", {MINIMUM}, "at most 0.001 of the way to the minimum left within 1,000 steps"),
+        ("Biased", {MINIMUM}, "of the way left after 1000 steps"),
+        ("Passing", {MINIMUM}, "of the way left after "),
+        ("Stale", {MINIMUM, ANEW}, "another point in step 2; found that of the step before"),
+        ("Silent", {REPORTS}, 'a tensor "loss" of shape (1,); found None'),
+        ("Flattering", {REPORTS}, "expected what the objective told in step 1"),
         ("Cheap", {"ledger shows the declared cost"}, "expected 4; found 8, off by 1"),
-        ("Silent", {"reports the loss"}, 'a tensor "loss" of shape (1,); found None'),
-        ("Flattering", {"reports the loss"}, "expected what the objective told in step 1"),
-        ("Noisy", {"one seed, one run"}, "expected no draw from a global stream; found torch's"),
-        ("Padded", {"padding stays 0"}, "expected 0 in the padding of θ; found 38 values"),
-        ("Joined", {"a row of a fleet is the trial alone"}, "row 0: expected "),
+        ("Felt", {"evaluation is not felt", INTERRUPTED}, "whether or not it is evaluated; found"),
+        ("Forgetful", {ROUND_TRIP, INTERRUPTED}, "found another v"),
+        ("Shared", {ROUND_TRIP}, "expected a copy that later steps"),
+        ("Empty", {INTERRUPTED}, "bit for bit, after a stop at step 5; found "),
+        ("Odd", {INTERRUPTED}, "of tensors and plain values; found collections.deque"),
+        ("Peeking", {RANKS}, "the same parameters on 2 processes, bit for bit; found others"),
+        ("Joined", {FLEET}, "row 0: expected "),
+        ("Rated", {FLEET}, "row 1: expected "),
+        ("Contagious", {FLEET}, "row 0 as it was, bit for bit, where row 1 is NaN; found another"),
+        ("Padded", {PADDING}, "expected 0 in the padding of θ; found 38 values"),
     ],
 )
 def test_a_wrong_optimizer_is_caught(name, laws, told):
-    with torch.random.fork_rng(devices=[]):
-        found = broken(f"{MODULE}:{name}")
-    assert laws <= found.keys()
-    if name != "Noisy":
-        assert laws == found.keys()
+    found = broken(f"{MODULE}:{name}")
+    # Nothing else fails with it.
+    assert laws == found.keys(), found
     assert any(told in said for said in found.values()), found
+
+
+def test_chance_is_caught():
+    with torch.random.fork_rng(devices=[]):
+        found = broken(f"{MODULE}:Noisy")
+    assert "expected no draw from a global stream; found torch's" in found["one seed, one run"]
+    assert "on 2 processes, bit for bit; found others" in found[RANKS]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Crashing", "raised ValueError: no step"),
+        ("Leaving", "raised SystemExit: 3"),
+        ("Endless", "expected an end of the step; found 20 losses asked for in it"),
+    ],
+)
+def test_what_ends_no_step_is_a_line(name, told, monkeypatch):
+    monkeypatch.setattr(trial, "PATIENCE", 20)
+    checked = check(f"{MODULE}:{name}", "quick", None)
+    assert {f.figure for f in checked.findings if f.state == "fails"} == {told}
+    assert checked.broken == len(checked.findings) - 2
+
+
+def test_what_an_optimizer_prints_is_not_the_result(capsys):
+    check(f"{MODULE}:Talking", "quick", None)
+    out, err = capsys.readouterr()
+    assert out == "" and "a step" in err
+
+
+def descent(lr=1e-6, l2=0.5):
+    return SGD("torch", lr=lr, l2=l2, batch=24)
+
+
+def test_the_minimum_is_reached_without_decay_and_by_one_of_the_step_sizes():
+    assert minimum.check(descent).endswith(", lr=1, l2=0")
+    # By the step size that it comes with, where that one does.
+    assert minimum.check(partial(descent, lr=0.9)).endswith(", lr=0.9, l2=0")
+
+
+def test_of_a_chaotic_method_ranks_are_held_to_the_steps_before_it_is_one():
+    said = MethodLaws(wrong.Chaotic).ranks()
+    assert said.startswith("the same bits on 2 processes; relative difference ")
+    assert "after step 10" not in said
 
 
 def test_near_takes_no_nan_for_near():

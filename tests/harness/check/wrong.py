@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+from collections import deque
 
 import numpy as np
 import torch
@@ -11,6 +13,8 @@ from harness.check.problem_laws import CASES
 from harness.check.small import Network
 from models.autodiff import AutodiffPasses
 from models.problem import Data, digest_of
+from optim.hyperparameters import Hyperparameter, cast_all
+from optim.objective import FULL
 
 
 class Passes(AutodiffPasses):
@@ -220,3 +224,166 @@ class Joined(Sound):
 
     def join(self, others):
         return Uphill()
+
+
+class Contagious(Sound):
+    """Every row is given nothing of the others, but nothing times NaN is NaN."""
+
+    fleet_key = ("contagious",)
+
+    def join(self, others):
+        return self
+
+    def step(self, theta, objective, state):
+        report = super().step(theta, objective, state)
+        theta.add_(0 * theta.sum(0))
+        return report
+
+
+class Rated(Sound):
+    """A fleet of it has the first row's step size in all rows."""
+
+    fleet_key = ("rated",)
+    space = (Hyperparameter("lr", float, 0.05, "step size", low=0.0),)
+
+    def __init__(self, backend="torch", **given):
+        super().__init__(backend)
+        self.hyperparameters = cast_all(self.space, given, self.name)
+
+    def join(self, others):
+        return self
+
+    def step(self, theta, objective, state):
+        loss, gradient = objective.gradient(theta, on=objective.next_batch(self.batch))
+        theta.sub_(gradient, alpha=self.hyperparameters["lr"])
+        return {"loss": loss}
+
+
+class Outside(Rated):
+    """Its customary grid has a value that it refuses."""
+
+    fleet_key = None
+    space = (Hyperparameter("lr", float, 0.05, "step size", high=1.0, grid=(0.1, 2.0)),)
+
+
+class Schooled(Rated):
+    """Changes its own step size for good."""
+
+    fleet_key = None
+
+    def step(self, theta, objective, state):
+        report = super().step(theta, objective, state)
+        self.hyperparameters = {"lr": self.hyperparameters["lr"] * 0.999}
+        return report
+
+
+class Biased(Sound):
+    """Its gradient is off by the same in every direction."""
+
+    def step(self, theta, objective, state):
+        report = super().step(theta, objective, state)
+        theta.add_((theta != 0) * 0.01)
+        return report
+
+
+class Passing(Sound):
+    """Is at the minimum after 50 steps, and goes back from there."""
+
+    batch, stated = 24, 24.0
+
+    def step(self, theta, objective, state):
+        loss, gradient = objective.gradient(theta, on=objective.next_batch(self.batch))
+        state["v"].add_(1)
+        theta.sub_(gradient if state["v"][0, 0] <= 50 else -gradient)
+        return {"loss": loss}
+
+
+class Stale(Sound):
+    """Takes its gradients where it began."""
+
+    def init(self, theta, seed, budget):
+        return {"v": torch.zeros_like(theta), "began": theta.clone()}
+
+    def step(self, theta, objective, state):
+        loss, gradient = objective.gradient(state["began"], on=objective.next_batch(self.batch))
+        theta.sub_(gradient, alpha=0.001)
+        return {"loss": loss}
+
+    def state_dict(self, state):
+        return {name: value.clone() for name, value in state.items()}
+
+    def load_state_dict(self, state, saved):
+        for name, value in saved.items():
+            state[name].copy_(value)
+
+
+class Endless(Sound):
+    def step(self, theta, objective, state):
+        batch = objective.next_batch(self.batch)
+        while True:
+            objective.loss(theta, on=batch)
+
+
+class Crashing(Sound):
+    def step(self, theta, objective, state):
+        raise ValueError("no step\nfor a reason")
+
+
+class Leaving(Sound):
+    def step(self, theta, objective, state):
+        sys.exit(3)
+
+
+class Peeking(Sound):
+    """Looks into a batch, of which a process has but a part."""
+
+    def step(self, theta, objective, state):
+        batch = objective.next_batch(self.batch)
+        loss, gradient = objective.gradient(theta, on=batch)
+        theta.sub_(gradient * (0.05 + 1e-6 * batch.inputs.mean()))
+        return {"loss": loss}
+
+
+class Chaotic(Sound):
+    """A rounding error is ten times as large after each step."""
+
+    def step(self, theta, objective, state):
+        report = super().step(theta, objective, state)
+        theta.copy_(torch.where(theta != 0, torch.sin(10 * theta), theta))
+        return report
+
+
+class Odd(Sound):
+    """Keeps its state in what a checkpoint does not hold."""
+
+    def state_dict(self, state):
+        return {"v": deque([state["v"].clone()])}
+
+    def load_state_dict(self, state, saved):
+        state["v"].copy_(saved["v"][0])
+
+
+class Talking(Sound):
+    def step(self, theta, objective, state):
+        print("a step")
+        return super().step(theta, objective, state)
+
+
+class Scribbling(Sound):
+    def step(self, theta, objective, state):
+        report = super().step(theta, objective, state)
+        objective.next_batch(FULL).targets.mul_(0.999)
+        return report
+
+
+class Setting(Sound):
+    def step(self, theta, objective, state):
+        torch.set_num_threads(2)
+        return super().step(theta, objective, state)
+
+
+class Felt(Sound):
+    """Goes on from where it was evaluated."""
+
+    def iterate(self, theta, state):
+        return theta.add_(state["v"], alpha=0.1)

@@ -1,0 +1,148 @@
+"""docs/optimizers.md says of each of torch's optimizers and two packages' what `bench check` finds.
+
+`python -m tests.harness.check.test_optimizers_page` tries them all, for a quarter of an hour,
+and writes the tables.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.check.subject import check
+from optim.hyperparameters import UsageError
+from optim.torch_adapter import is_optimizer
+
+PAGE = Path(__file__).parents[3] / "docs" / "optimizers.md"
+BEGIN, END = "<!-- found -->\n", "<!-- end of found -->\n"
+PACKAGES = {
+    "torch.optim": "torch.optim.",
+    "schedulefree": "schedulefree:",
+    "pytorch_optimizer": "pytorch_optimizer:",
+}
+"""Modules, and how names of theirs are written."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one optimizer."""
+
+    state: str
+    said: str = ""
+    """Which laws do not hold, or why it is refused."""
+    figure: str = ""
+    """What the first of these laws says."""
+
+
+def names(module: str) -> list[str]:
+    return sorted(n for n, value in vars(import_module(module)).items() if is_optimizer(value))
+
+
+def outcome(name: str) -> Outcome:
+    try:
+        findings = check(name, "quick", None).findings
+    except UsageError as error:
+        return Outcome("refused", str(error).removeprefix(name).strip())
+    broken = [finding for finding in findings if finding.state == "fails"]
+    if not broken:
+        return Outcome("holds")
+    return Outcome("fails", "; ".join(f.law for f in broken), broken[0].figure)
+
+
+def rendered(found: dict[str, dict[str, Outcome]]) -> str:
+    """The tables, of outcomes by module and name."""
+    lines = ["", "| package | tried | every law holds | a law does not | refused |"]
+    lines += ["|---|---|---|---|---|"]
+    for module, of in found.items():
+        counts = [
+            sum(each.state == s for each in of.values()) for s in ("holds", "fails", "refused")
+        ]
+        lines.append(f"| {module} | {len(of)} | {' | '.join(map(str, counts))} |")
+    lines += ["", "### Every law holds", ""]
+    for module, of in found.items():
+        lines.append(f"* {module}: {', '.join(n for n, o in of.items() if o.state == 'holds')}.")
+    lines += ["", "### A law does not hold", "", "| optimizer | laws | the first of them says |"]
+    lines += ["|---|---|---|"]
+    for module, of in found.items():
+        for name, each in of.items():
+            if each.state == "fails":
+                lines.append(f"| {module} {name} | {each.said} | {each.figure} |")
+    lines += ["", "### Refused", "", "| package | optimizers | the optimizer … |", "|---|---|---|"]
+    for module, of in found.items():
+        reasons: defaultdict[str, list[str]] = defaultdict(list)
+        for name, each in of.items():
+            if each.state == "refused":
+                reasons[each.said].append(name)
+        lines += [f"| {module} | {', '.join(ns)} | {said} |" for said, ns in reasons.items()]
+    return "\n".join(lines) + "\n\n"
+
+
+def listed(page: str, module: str, name: str) -> Outcome:
+    """What the page says of an optimizer, without figures."""
+    for line in page.splitlines():
+        if line.startswith(f"* {module}: ") and name in line.split(": ")[1].rstrip(".").split(", "):
+            return Outcome("holds")
+        if line.startswith(f"| {module} {name} | "):
+            return Outcome("fails", line.split(" | ")[1])
+        if line.startswith(f"| {module} | ") and name in line.split(" | ")[1].split(", "):
+            return Outcome("refused", line.split(" | ", 2)[2].removesuffix(" |"))
+    raise AssertionError(f"docs/optimizers.md has no {module} {name}. {__doc__}")
+
+
+TRIED = {
+    "torch.optim": "Adadelta Adafactor Adam AdamW ASGD Muon NAdam RAdam Rprop SGD SparseAdam",
+    "schedulefree": "AdamWScheduleFree AdamWScheduleFreePaper AdamWScheduleFreeReference "
+    "RAdamScheduleFree RAdamScheduleFreeClosure SGDScheduleFree SGDScheduleFreeClosure",
+    "pytorch_optimizer": "AdaBelief AdaHessian AdaShift Gravity LOMO Lamb Lion Lookahead Muon "
+    "Prodigy SAM ScheduleFreeSGD Yogi",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("module", TRIED)
+def test_the_page_is_true_of_a_dozen(module: str) -> None:
+    page = PAGE.read_text()
+    with torch.random.fork_rng(devices=[]):
+        for name in TRIED[module].split():
+            found = outcome(f"{PACKAGES[module]}{name}")
+            said = listed(page, module, name)
+            assert (found.state, found.said) == (said.state, said.said), name
+
+
+def test_the_page_has_every_optimizer() -> None:
+    page = PAGE.read_text()
+    for module in PACKAGES:
+        for name in names(module):
+            listed(page, module, name)
+
+
+def test_an_optimizer_is_found_on_the_page_under_its_own_outcome() -> None:
+    found = {
+        "torch.optim": {
+            "A": Outcome("holds"),
+            "B": Outcome("fails", "x, y", "z"),
+            "C": Outcome("holds"),
+        },
+        "other": {"A": Outcome("refused", "is no."), "C": Outcome("refused", "is no.")},
+    }
+    page = rendered(found)
+    assert listed(page, "torch.optim", "B") == Outcome("fails", "x, y")
+    for module, of in found.items():
+        for name in of.keys() - {"B"}:
+            assert listed(page, module, name) == of[name]
+    with pytest.raises(AssertionError, match="has no other B"):
+        listed(page, "other", "B")
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    every = {m: {n: outcome(f"{p}{n}") for n in names(m)} for m, p in PACKAGES.items()}
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(before + BEGIN + rendered(every) + END + rest.partition(END)[2])
