@@ -84,7 +84,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def _told(marker: str, stats: Mapping[str, Sequence[Any]]) -> str:
     def of(*outcomes: str) -> list[Any]:
         found = (each for name in outcomes for each in stats.get(name, ()))
-        return [each for each in found if marker in each.keywords]
+        return [each for each in found if marker in getattr(each, "keywords", ())]
 
     ran, skipped, others = of("passed", "failed", "error"), of("skipped"), of("deselected")
     told = []

@@ -17,10 +17,15 @@ if TYPE_CHECKING:
 
 @click.group("list", epilog="Example: bench list problems")
 def command() -> None:
-    """List problems, optimizers, comparisons, trials or decisions on claims."""
+    """List problems, optimizers, comparisons, trials, decisions on claims or baselines."""
 
 
-for recorded in (list_recorded.comparisons_, list_recorded.trials, list_recorded.claims):
+for recorded in (
+    list_recorded.comparisons_,
+    list_recorded.trials,
+    list_recorded.claims,
+    list_recorded.baselines,
+):
     command.add_command(recorded)
 
 

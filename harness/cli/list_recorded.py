@@ -1,4 +1,4 @@
-"""`bench list` of what is recorded: comparisons, trials, decisions on claims."""
+"""`bench list` of what is recorded: comparisons, trials, decisions on claims, baselines."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def comparisons_(limit: int | None, store: str | None) -> None:
             for record in found
         ]
         _print(
-            *(opened, "comparisons", "comparison"),
+            *(opened, "comparison", opened.count("comparisons")),
             ("id", "begun (UTC)", "problem", "methods", "seeds", "status", "verdicts"),
             rows,
             whole=("id", "status"),
@@ -103,7 +103,7 @@ def trials(limit: int | None, store: str | None) -> None:
         ]
         figures = ("training", "test", "gradients", "seconds")
         _print(
-            *(opened, "trials", "trial"),
+            *(opened, "trial", opened.count("trials")),
             ("id", "comparison", "method", "seed", "status", *figures),
             rows,
             whole=("id", "seed", "status", *figures),
@@ -132,7 +132,7 @@ def claims(limit: int | None, store: str | None) -> None:
             for record in opened.claims(limit)
         ]
         _print(
-            *(opened, "claims", "decision on a claim"),
+            *(opened, "decision on a claim", opened.count("claims")),
             ("id", "decided (UTC)", "claim", "rule", "preset", "decision", "comparisons"),
             rows,
             whole=("id", "decision"),
@@ -140,10 +140,40 @@ def claims(limit: int | None, store: str | None) -> None:
         )
 
 
+@click.command("baselines", epilog="Example: bench list baselines")
+@limit_option
+@store_option
+def baselines(limit: int | None, store: str | None) -> None:
+    """List comparisons that were accepted as baselines, the newest first."""
+    from harness.store.results import Store
+
+    with Store.open(store_url(store), create=False) as opened:
+        every = opened.baselines()
+        found = every[:limit]
+        of = {each.id: each for each in opened.comparisons(ids={r.comparison_id for r in found})}
+        rows = [
+            (
+                record.name,
+                f"{record.accepted:%Y-%m-%d %H:%M}",
+                record.comparison_id,
+                _problem_of(of[record.comparison_id]),
+                record.note or "",
+            )
+            for record in found
+        ]
+        _print(
+            *(opened, "baseline", len(every)),
+            ("name", "accepted (UTC)", "comparison", "problem", "note"),
+            rows,
+            whole=("name", "comparison"),
+            right=(),
+        )
+
+
 def _print(
     store: Store,
-    what: Any,
     one: str,
+    count: int,
     heads: Sequence[str],
     rows: Sequence[Sequence[object]],
     *,
@@ -160,7 +190,7 @@ def _print(
     out = console(UNFOLDED)
     for part in shown(heads, rows, out.width, whole=whole, right=right):
         out.print(part)
-    if (count := store.count(what)) > len(rows):
+    if count > len(rows):
         click.echo(
             f"These are the newest {len(rows):,} of {count:,}; --limit all lists every one.",
             err=True,

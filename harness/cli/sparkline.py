@@ -74,9 +74,21 @@ class Axes:
     def _level(self, value: float) -> str:
         if not math.isfinite(value):
             return _LOST
-        low, high, value = ((math.log(v) if self.log else v) for v in (self.low, self.high, value))
-        share = (value - low) / (high - low) if high > low else 0.0
-        return _LEVELS[min(len(_LEVELS) - 1, int(share * len(_LEVELS)))]
+        return _bar(*((math.log(v) if self.log else v) for v in (value, self.low, self.high)))
+
+
+def bars(values: Iterable[float | None], low: float, high: float) -> str:
+    """Return a bar for each value, none of which is outside low and high; a blank for None.
+
+    >>> bars([0.0, None, 0.5, 1.0], 0.0, 1.0)
+    '▁ ▅█'
+    """
+    return "".join(" " if value is None else _bar(value, low, high) for value in values)
+
+
+def _bar(value: float, low: float, high: float) -> str:
+    share = (value - low) / (high - low) if high > low else 0.0
+    return _LEVELS[min(len(_LEVELS) - 1, int(share * len(_LEVELS)))]
 
 
 def _spent(measurement: Measurement, budget: Budget) -> float:

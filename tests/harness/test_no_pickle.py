@@ -35,7 +35,7 @@ ALLOWED = {
     ("harness/distributed.py", "pickle"): BETWEEN,
     ("harness/checkpoint.py", "pickle"): "its errors are named; nothing is read with it",
     ("harness/checkpoint.py", "torch.load"): "with weights_only",
-    ("harness/check/method_laws.py", "torch.load"): "with weights_only, from memory",
+    ("harness/check/trial.py", "torch.load"): "with weights_only, from memory",
     ("harness/report/files.py", "np.load"): "without objects",
 }
 
@@ -125,13 +125,14 @@ def test_images_with_a_pickle_are_left_out(
 ) -> None:
     monkeypatch.setattr("harness.report.files.learning_curves", lambda *given: None)
     monkeypatch.setattr("harness.report.files.to_text", lambda summary: "")
+    monkeypatch.setattr("harness.report.files.page", lambda recorded: "")
     with Store.open(store_url) as store:
         filled = Filled(store)
         trial = store.trial(filled.trial(filled.comparison()))
     folder = tmp_path / f"trial-{trial.uuid}"
     folder.mkdir()
     write(folder / RECONSTRUCTIONS, tmp_path / "harm")
-    write_files(tmp_path / "out", {}, [trial], {}, np.zeros((1, 2, 2)), (), tmp_path)
+    write_files(tmp_path / "out", {}, [trial], {}, np.zeros((1, 2, 2)), (), tmp_path, {})
     told = capsys.readouterr().err
     assert told == f"{folder / RECONSTRUCTIONS} does not hold images, and is left out.\n"
     assert (tmp_path / "out" / "report.txt").is_file()

@@ -1,0 +1,144 @@
+"""How much a night's value scatters where nothing changes, and the threshold that follows from it.
+
+The theory, with what was measured, is in docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special, stats
+
+Scale = Literal["log", "plain"]
+
+FAMILY_WISE = 1 / 1000
+"""The share of nights in which chance alone may raise a finding, whatever the number of metrics."""
+POWER = 0.8
+"""The chance of being found that defines `smallest_detectable`."""
+CHECKED = 0.05
+"""The rate at which false alarms are counted: 1 in 1,000 nights is too rare to be counted in 20."""
+
+_SPLITS = 2_000
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """What repeated measurements of an unchanged program say of one night's value."""
+
+    sd: float | None
+    """Standard deviation of a night's value, on the metric's scale; None: not to be estimated."""
+    df: int
+    """Degrees of freedom of `sd`."""
+    n: int
+    """Measurements that it is from."""
+    seeds: int = 1
+    """Whose mean a night's value is; 1 of a time."""
+    false_alarms: float | None = None
+    """The share of pairs of nights, made up of these values, that differ at CHECKED."""
+    reason: str = ""
+    """Why there is no `sd`."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The scatter of one metric of a suite, and which metric it is."""
+
+    kind: Literal["quality", "time"]
+    protocol_key: str
+    problem: str
+    """Problem and preset, for people."""
+    method: str
+    metric: str
+    context_digest: str
+    """The context that it was measured in."""
+    scale: Scale
+    sd: float | None
+    df: int
+    n: int
+    seeds: int
+    false_alarms: float | None
+    reason: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Noise:
+        """Read back what `as_dict` wrote."""
+        return cls(**plain)
+
+
+def scatter(values: Sequence[float | None], scale: Scale, seeds: int = 1) -> Scatter:
+    """Estimate how a night's value scatters, the mean of `seeds` values like these.
+
+    sd = s / √seeds, s² = Σ (x − x̄)² / (N − 1) with N − 1 degrees of freedom. `values` are N
+    measurements, of which logarithms are taken where `scale` is "log"; None: a trial without one.
+    """
+    n = len(values)
+    found = [value for value in values if value is not None]
+
+    def none(reason: str) -> Scatter:
+        return Scatter(None, 0, n, seeds, reason=reason)
+
+    if len(found) < n:
+        return none(f"{n - len(found)} of {n} trials have no final value: they diverged or failed.")
+    if n < 2:
+        return none("One measurement says nothing of how measurements scatter.")
+    x = np.array(found, dtype=np.float64)
+    if scale == "log":
+        if x.min() <= 0:
+            return none("A value is not positive, and has no logarithm.")
+        x = np.log(x)
+    if np.ptp(x) == 0:
+        return none(f"All {n} measurements have one value, so how it may scatter is unknown.")
+    sd = float(x.std(ddof=1)) / math.sqrt(seeds)
+    return Scatter(sd, n - 1, n, seeds, _false_alarms(x, seeds))
+
+
+def threshold(sd: float, df: int, family: int, alpha: float = FAMILY_WISE) -> float:
+    """Return the largest |difference| of two nights' values that is no finding.
+
+    t₁₋α/₂ₘ(df) · sd · √2. Where nothing changes and values are normal, one of `family` = m metrics
+    is beyond it with probability α/m, and any of them with at most α (Bonferroni), whatever
+    they have to do with each other.
+
+    >>> round(threshold(sd=0.01, df=19, family=8), 3)
+    0.068
+    """
+    return float(_critical(df, family, alpha) * sd * math.sqrt(2))
+
+
+def smallest_detectable(
+    sd: float, df: int, family: int, alpha: float = FAMILY_WISE, power: float = POWER
+) -> float:
+    """Return the true change that is beyond `threshold` with probability `power`.
+
+    δ with P(T > t₁₋α/₂ₘ) = power, T ~ noncentral t(df, δ / (sd·√2)).
+    """
+    noncentrality = special.nctdtrinc(df, 1 - power, _critical(df, family, alpha))
+    return float(noncentrality * sd * math.sqrt(2))
+
+
+def _critical(df: int, family: int, alpha: float) -> float:
+    return float(stats.t.isf(alpha / (2 * family), df))
+
+
+def _false_alarms(x: NDArray[np.float64], seeds: int) -> float | None:
+    """Count how often two nights drawn from the values differ at CHECKED by the spread of the rest.
+
+    About CHECKED where values are normal. None where too few are left.
+    """
+    left = len(x) - 2 * seeds
+    if left < 2:
+        return None
+    splits = np.random.default_rng(0).permuted(np.tile(x, (_SPLITS, 1)), axis=1)
+    first, second = splits[:, :seeds].mean(1), splits[:, seeds : 2 * seeds].mean(1)
+    sd = splits[:, 2 * seeds :].std(1, ddof=1) / math.sqrt(seeds)
+    limit = _critical(left - 1, family=1, alpha=CHECKED) * sd * math.sqrt(2)
+    return float(np.mean(np.abs(first - second) > limit))

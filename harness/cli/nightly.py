@@ -1,0 +1,102 @@
+"""`bench nightly`: run a suite every night, and be told when something has changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.cli.nightly_history import history
+from harness.cli.nightly_status import status
+from harness.cli.options import data_dir_option, store_option, store_url, tracking_option
+from harness.errors import Infrastructure
+
+if TYPE_CHECKING:
+    from harness.records import NightRecord
+
+
+@click.group("nightly", epilog="Example: bench nightly run examples/nightly.toml")
+def command() -> None:
+    """Run a suite every night against a baseline, and see what has changed since."""
+
+
+command.add_command(history)
+command.add_command(status)
+
+
+@command.command(
+    epilog="Example: bench nightly run examples/nightly.toml --junit junit.xml --markdown night.md"
+)
+@click.argument("suite", metavar="SUITE.toml", type=click.Path(path_type=Path))
+@click.option("--junit", metavar="FILE", help="Write the result as JUnit XML.")
+@click.option("--markdown", metavar="FILE", help="Write it as Markdown, for a job's summary.")
+@click.option("--json", "json_path", metavar="FILE", help="Write it as JSON; -: alone to stdout.")
+@data_dir_option
+@store_option
+@click.option("--no-mlflow", is_flag=True, help="Leave MLflow to a later `bench db sync`.")
+@tracking_option
+@click.pass_context
+def run(
+    ctx: click.Context,
+    suite: Path,
+    junit: str | None,
+    markdown: str | None,
+    json_path: str | None,
+    data_dir: str | None,
+    store: str | None,
+    no_mlflow: bool,
+    tracking_uri: str | None,
+) -> None:
+    """Run a suite anew and hold it against its baseline.
+
+    Ends with 0 where nothing has changed, with 1 where something is worse, better or another than
+    it was, and with 4 where the errors could not be judged or something failed. The files are
+    written however it ends.
+    """
+    from harness.nightly import exit_code
+    from harness.nightly import run as run_suite
+    from harness.suite import Place, Suite
+
+    read = Suite.read(suite)
+    files = {"--junit": junit, "--markdown": markdown, "--json": json_path}
+    named = {flag: path for flag, path in files.items() if path and (flag, path) != ("--json", "-")}
+    for flag, path in named.items():
+        # Before hours are spent; and empty, so that no earlier night's is taken for this one's.
+        _write(flag, path, "")
+    night = run_suite(read, Place(store_url(store), data_dir, no_mlflow, tracking_uri))
+    _show(night, alone=json_path == "-")
+    for flag, path in named.items():
+        _write(flag, path, _text(night, flag))
+    ctx.exit(exit_code(night))
+
+
+def _show(night: NightRecord, *, alone: bool) -> None:
+    """Print a night, or its JSON alone."""
+    from harness.cli.console import PAGE, console
+    from harness.report.night import render
+
+    if alone:
+        click.echo(_text(night, "--json"), nl=False)
+    else:
+        console(PAGE).print(render(night))
+
+
+def _text(night: NightRecord, flag: str) -> str:
+    from harness.report.files import to_json
+    from harness.report.junit import to_junit
+    from harness.report.night import as_dict, to_markdown
+
+    if flag == "--json":
+        return to_json(as_dict(night))
+    return to_junit(night) if flag == "--junit" else to_markdown(night)
+
+
+def _write(flag: str, path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, "utf-8")
+    except OSError as error:
+        raise Infrastructure(
+            f"{flag} {path} cannot be written: {error.strerror}. Nights that have ended are on "
+            "record: bench nightly history."
+        ) from error

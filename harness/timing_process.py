@@ -1,0 +1,62 @@
+"""Times of updates measured in a process of their own, as every night's are.
+
+Where a process has its memory, and in which order, makes its updates faster or slower for as long
+as it lives. Repetitions in one process would never see that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from harness.errors import Infrastructure
+from harness.request import Request, prepare
+from harness.suite import TimePlan
+from harness.timing import night_times
+
+
+def times_apart(requests: Sequence[Request], plan: TimePlan) -> list[dict[str, float]]:
+    """Measure each request's methods once in a new process; return what `night_times` does."""
+    given = {"requests": [asdict(request) for request in requests], "plan": asdict(plan)}
+    done = subprocess.run(
+        # -P: a file of the user's that is called like a module must not be imported for it.
+        [sys.executable, "-P", "-m", "harness.timing_process"],
+        input=json.dumps(given),
+        stdout=subprocess.PIPE,
+        text=True,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+        },
+        # Ctrl-C is for the parent, which ends this one.
+        start_new_session=True,
+    )
+    if done.returncode:
+        raise Infrastructure(
+            f"The process that measures times ended with exit code {done.returncode}; what it said "
+            "is above."
+        )
+    # A module of the user's may print something too.
+    measured: list[dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def main() -> None:
+    """Measure what standard input asks for."""
+    given = json.load(sys.stdin)
+    plan = TimePlan(**given["plan"])
+    prepared = [prepare(Request(**request)) for request in given["requests"]]
+    measured = []
+    for part in prepared:
+        # Parts may have other threads.
+        part.machine.prepare()
+        measured.append(night_times(part, plan))
+    print(json.dumps(measured))
+
+
+if __name__ == "__main__":
+    main()
