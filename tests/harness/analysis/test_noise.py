@@ -110,5 +110,7 @@ def test_too_few_values_say_nothing_of_false_alarms() -> None:
 
 
 def test_noise_is_read_back_as_it_was_written() -> None:
-    noise = Noise("time", "k", "curves / quick", "nag", "update", "c", "log", 0.1, 19, 20, 1, 0.05, "")
+    noise = Noise(
+        "time", "k", "curves / quick", "nag", "update", "c", "log", 0.1, 19, 20, 1, 0.05, ""
+    )
     assert Noise.from_dict(noise.as_dict()) == noise
