@@ -39,7 +39,7 @@ OPTIMIZERS = [
     ("nga", "There is no optimizer 'nga'; did you mean 'nag'?"),
     ("zzzz", "There are: sgd, cm, nag, hf"),
     ("torch.optim.AdmW", "did you mean 'AdamW'?"),
-    ("torch.optim.LBFGS", "torch.optim has no 'LBFGS'"),
+    ("torch.optim.Muon", "depends on how parameters are cut into matrices and vectors"),
     ("nag@cuda", "no backend 'cuda'; did you mean 'numba-cuda'? Allowed: torch, numba, numba-cuda"),
     ("nag@nmba", "did you mean 'numba'?"),
     ("not_there:Mine", "importing 'not_there' failed"),
@@ -199,7 +199,7 @@ def foreign(file):
         (Path.mkdir, "is a folder, not a file"),
         (lambda file: file.write_text("Dear diary, " * 99), "is not a SQLite database"),
         (foreign, "belongs to another program: it has the tables invoices. Nothing was changed"),
-        (newer, "at revision 9999, newer than 0004"),
+        (newer, "at revision 9999, newer than 0005"),
     ],
 )
 def test_a_store_that_is_none(compare, tmp_path, make, told):
