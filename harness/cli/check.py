@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.options import data_dir_option
-from harness.errors import BenchError, Infrastructure
+from harness.cli.output import write_text
+from harness.errors import BenchError
 
 if TYPE_CHECKING:
     from harness.check.subject import Checked
@@ -76,7 +76,4 @@ def _write(checked: Checked, path: str) -> None:
     if path == "-":
         click.echo(text, nl=False)
         return
-    try:
-        Path(path).write_text(text, "utf-8")
-    except OSError as error:
-        raise Infrastructure(f"--json {path} cannot be written: {error.strerror}.") from error
+    write_text("--json", path, text)

@@ -10,10 +10,12 @@ import click
 from harness.cli.nightly_history import history
 from harness.cli.nightly_status import status
 from harness.cli.options import data_dir_option, store_option, store_url, tracking_option
-from harness.errors import Infrastructure
+from harness.cli.output import write_text
 
 if TYPE_CHECKING:
     from harness.records import NightRecord
+
+RECORDED = " Nights that have ended are on record: bench nightly history."
 
 
 @click.group("nightly", epilog="Example: bench nightly run examples/nightly.toml")
@@ -63,11 +65,11 @@ def run(
     named = {flag: path for flag, path in files.items() if path and (flag, path) != ("--json", "-")}
     for flag, path in named.items():
         # Before hours are spent; and empty, so that no earlier night's is taken for this one's.
-        _write(flag, path, "")
+        write_text(flag, path, "")
     night = run_suite(read, Place(store_url(store), data_dir, no_mlflow, tracking_uri))
     _show(night, alone=json_path == "-")
     for flag, path in named.items():
-        _write(flag, path, _text(night, flag))
+        write_text(flag, path, _text(night, flag), RECORDED)
     ctx.exit(exit_code(night))
 
 
@@ -90,13 +92,3 @@ def _text(night: NightRecord, flag: str) -> str:
     if flag == "--json":
         return to_json(as_dict(night))
     return to_junit(night) if flag == "--junit" else to_markdown(night)
-
-
-def _write(flag: str, path: str, text: str) -> None:
-    try:
-        Path(path).write_text(text, "utf-8")
-    except OSError as error:
-        raise Infrastructure(
-            f"{flag} {path} cannot be written: {error.strerror}. Nights that have ended are on "
-            "record: bench nightly history."
-        ) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from harness.cli.options import data_dir_option, store_option, store_url, tracking_option
-from harness.errors import Infrastructure
+from harness.cli.output import write_text
 
 
 @click.command("noise", epilog="Example: bench noise nightly.toml")
@@ -36,7 +36,7 @@ def command(
     read = Suite.read(suite)
     if json_path not in (None, "-"):
         # Before hours are spent.
-        _write(json_path, "")
+        write_text("--json", json_path, "")
     from harness.cli.console import PAGE, console
     from harness.noise import measure_noise
     from harness.report.files import to_json
@@ -49,14 +49,5 @@ def command(
         return
     console(PAGE).print(render_noise(body))
     if json_path is not None:
-        _write(json_path, text)
-
-
-def _write(path: str, text: str) -> None:
-    try:
-        Path(path).write_text(text, "utf-8")
-    except OSError as error:
-        raise Infrastructure(
-            f"--json {path} cannot be written: {error.strerror}. Noise that was measured is on "
-            "record, and nights use it."
-        ) from error
+        recorded = " Noise that was measured is on record, and nights use it."
+        write_text("--json", json_path, text, recorded)

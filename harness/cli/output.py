@@ -22,13 +22,18 @@ def show_result(summary: Mapping[str, Any], json_path: str | None) -> None:
         return
     console(PAGE).print(render(summary))
     if json_path:
-        try:
-            Path(json_path).write_text(to_json(summary), "utf-8")
-        except OSError as error:
-            raise Infrastructure(
-                f"--json {json_path} cannot be written: {error.strerror}. The comparison is "
-                f"recorded: bench show {summary['comparison']}."
-            ) from error
+        recorded = f" The comparison is recorded: bench show {summary['comparison']}."
+        write_text("--json", json_path, to_json(summary), recorded)
+
+
+def write_text(flag: str, path: str, text: str, recorded: str = "") -> None:
+    """Write a file that an option names; Infrastructure, which also says what is `recorded`."""
+    try:
+        Path(path).write_text(text, "utf-8")
+    except OSError as error:
+        raise Infrastructure(
+            f"{flag} {path} cannot be written: {error.strerror}.{recorded}"
+        ) from error
 
 
 def write_html(store_url: str, comparison_id: str, html_path: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from harness.cli.options import data_dir_option, store_option, store_url, tracking_option
+from harness.cli.output import write_text
 from harness.errors import BenchError, Infrastructure, Usage
 
 SCHEMA_VERSION = 1
@@ -108,13 +109,8 @@ def command(
     else:
         console(PAGE).print(render_claims(results))
         if json_path:
-            try:
-                Path(json_path).write_text(text, "utf-8")
-            except OSError as error:
-                raise Infrastructure(
-                    f"--json {json_path} cannot be written: {error.strerror}. The decisions are "
-                    "recorded: bench list claims."
-                ) from error
+            recorded = " The decisions are recorded: bench list claims."
+            write_text("--json", json_path, text, recorded)
     if open_ := [one_line(result) for result in results if result["decision"] != "holds"]:
         raise BenchError(f"Not every claim holds: {'; '.join(open_)}.")
 

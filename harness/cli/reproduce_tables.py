@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from harness.cli.options import data_dir_option, store_option, store_url, tracking_option
+from harness.cli.output import write_text
 from harness.errors import Infrastructure, Usage
 
 SCHEMA_VERSION = 1
@@ -140,10 +141,5 @@ def _reproduce(
         return
     console(PAGE).print(render_table(result))
     if json_path:
-        try:
-            Path(json_path).write_text(text, "utf-8")
-        except OSError as error:
-            raise Infrastructure(
-                f"--json {json_path} cannot be written: {error.strerror}. The trials are recorded, "
-                "and the same command shows them again."
-            ) from error
+        recorded = " The trials are recorded, and the same command shows them again."
+        write_text("--json", json_path, text, recorded)
