@@ -31,6 +31,11 @@ class Tried:
         """The number of the point whose worst seed is best."""
         return best(dict(enumerate(self.values)), self.direction)
 
+    @cached_property
+    def all_diverged(self) -> bool:
+        """Whether every point has diverged on a tuning seed, so that none is better."""
+        return all(worst(values, self.direction) is None for values in self.values)
+
     @property
     def chosen(self) -> Mapping[str, Any]:
         """The hyperparameters of that point."""
@@ -43,7 +48,9 @@ class Tried:
 
     @property
     def edges(self) -> list[Edge]:
-        """Where the chosen point lies at the edge of what was tried."""
+        """Where the chosen point lies at the edge of what was tried; nowhere if all diverged."""
+        if self.all_diverged:
+            return []
         return [
             Edge(axis.name, self.chosen[axis.name], side, list(axis.tried))
             for axis in self.axes

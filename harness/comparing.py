@@ -286,6 +286,8 @@ def _chosen(runs: Runs, run: Run, plan: Plan, every: Sequence[Tried]) -> Tuned:
         before += len(tried.points)
         reached = ("diverged" if v is None else f"{v:.4g}" for v in tried.values[tried.winner])
         say(f"  {Candidate(tried.points[tried.winner], '').spec.text}: {', '.join(reached)}")
+        if tried.all_diverged:
+            say("    Every point diverged on a tuning seed, so this is the first: try others.")
         for edge in tried.edges:
             say(f"    {edge.sentence}; more may be gained beyond it.")
     efforts = (tried.effort(seeds, tunings[0], len(plan.rounds)) for tried in every)

@@ -7,14 +7,14 @@ of all that one more trial a seed could be spent on, that is where its best is e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass, replace
 
 from harness.analysis.grids import Axis, Side
 from harness.analysis.selection import best
 from harness.choosing import Tried
 from harness.planning import Candidate
-from harness.request import text_of
+from harness.tuning import tuned_names
 from optim.objective import Method
 from optim.registry import find
 
@@ -95,6 +95,8 @@ def _nearer_first(axis: Axis, value: float) -> list[Side]:
 def _points(tried: Tried, values: Iterator[tuple[str, float]]) -> Iterator[Added]:
     """Yield the chosen point with each of these values in its place that is allowed and new."""
     kinds = {h.name: h.kind for h in find(tried.written.name).space}
+    # What was left open stays so: it may follow from the value that changes.
+    asked = tried.written.values.keys() | tuned_names(tried.written, tried.tune)
     old = tried.points[tried.winner]
     for name, value in values:
         value = round(value) if kinds[name] is int else value
@@ -102,6 +104,12 @@ def _points(tried: Tried, values: Iterator[tuple[str, float]]) -> Iterator[Added
             new: Method = type(old)(old.backend, **{**old.hyperparameters, name: value})
         except ValueError:  # Out of bounds, which the class itself knows.
             continue
-        if all(new.hyperparameters != point.hyperparameters for point in tried.points):
-            text = text_of(Candidate(new, ""), tried.written)
-            yield Added(text, f"{new.name} {name}={value:g}")
+        if all(_asked(new, asked) != _asked(point, asked) for point in tried.points):
+            spec = Candidate(new, "").spec
+            # A class of one's own is found by where it is, not by what it is called in tables.
+            spec = replace(spec, name=tried.written.name, hyperparameters=_asked(new, asked))
+            yield Added(spec.text, f"{new.name} {name}={value:g}")
+
+
+def _asked(method: Method, names: Set[str]) -> dict[str, object]:
+    return {name: value for name, value in method.hyperparameters.items() if name in names}

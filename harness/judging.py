@@ -76,12 +76,17 @@ def judge_quality(
     new, old = (np.array([_number(each.values[s]) for s in seeds]) for each in (tonight, accepted))
     gone, were = int(np.isnan(new).sum()), int(np.isnan(old).sum())
     if gone or were:
-        state = "same" if gone == were else "worse" if gone > were else "better"
-        return replace(
-            found,
-            state=state,  # type: ignore[arg-type]
-            reason=f"{gone} of {len(seeds)} trials diverged, where {were} did.",
-        )
+        found = replace(found, reason=f"{gone} of {len(seeds)} trials diverged, where {were} did.")
+    if gone != were:
+        return replace(found, state="worse" if gone > were else "better")
+    if np.array_equal(new, old, equal_nan=True):
+        value = _mean(Ended({s: tonight.values[s] for s in seeds}, 0), found.scale)
+        return replace(found, state="same", value=value, reference=value)
+    finite = ~np.isnan(new) & ~np.isnan(old)
+    new, old = new[finite], old[finite]
+    if not len(new):
+        return _open(found, f"{found.reason} No seed has a value in both.")
+    found = replace(found, n=len(new))
     if found.scale == "log":
         if min(new.min(), old.min()) <= 0:
             return _open(found, "A value is not positive, and has no logarithm.")

@@ -16,14 +16,14 @@ from harness.digests import digests
 from harness.errors import BenchError
 from harness.judging import Ended, ended, judge_digest, judge_quality, judge_time
 from harness.records import BaselineRecord, NightMetric, NightRecord, NightStatus
-from harness.request import Prepared, prepare, say
+from harness.request import Prepared, say
 from harness.series import series
 from harness.session import mirrored
-from harness.spec import key_of, with_parameters
-from harness.store.context import info
+from harness.spec import key_of
+from harness.store.context import info, steady
 from harness.store.results import Store
-from harness.suite import Place, Suite
-from harness.timing import METRIC
+from harness.suite import Place, Suite, name_of
+from harness.timing import metric_of
 from harness.timing_process import times_apart
 
 Series = tuple[str, str, str, str, str]
@@ -52,7 +52,7 @@ def run(suite: Suite, place: Place) -> NightRecord:
     Usage or Infrastructure, before anything is recorded, where a part cannot be run as it is
     written. What fails later ends the night as `failed`; the other parts are run all the same.
     """
-    parts = [prepare(suite.request(part, place)) for part in suite.parts]
+    parts = suite.prepared(place)
     who = info()
     with Store.open(place.store) as store:
         uuid = store.begin_night(suite.name, suite.key, suite.baseline, who["commit"], who)
@@ -76,20 +76,22 @@ def _measured(
 ) -> Iterator[list[Measured]]:
     """Measure everything, part by part; what a part fails with is noted, and the next one begun."""
     for part in parts:
-        yield _tried(f"{_problem(part)}: digests", partial(_digests, suite, part), failures)
+        yield _tried(f"{name_of(part)}: digests", partial(_digests, suite, part), failures)
     # Before MLflow's mirror is at work beside it.
-    times = _tried("The time of an update", partial(_times, suite, parts), failures)
-    with Store.open(place.store) as store:
-        odd = any(m.is_finding for m in judged(store, suite, None, times, _family(parts)))
-    if odd:
-        # A burst of other work may have lasted as long as the measurement.
-        more = _tried("The time of an update, again", partial(_times, suite, parts), failures)
-        again = {each.metric.series: each.metric.value for each in more}
-        times = [replace(each, again=again.get(each.metric.series)) for each in times]
-    yield times
+    for part in parts:
+        what, measure = f"{name_of(part)}: the time of an update", partial(_times, suite, part)
+        times = _tried(what, measure, failures)
+        with Store.open(place.store) as store:
+            odd = any(m.is_finding for m in judged(store, suite, None, times, _family(parts)))
+        if odd:
+            # A burst of other work may have lasted as long as the measurement.
+            more = _tried(f"{what}, again", measure, failures)
+            again = {each.metric.series: each.metric.value for each in more}
+            times = [replace(each, again=again.get(each.metric.series)) for each in times]
+        yield times
     with mirrored(parts[0].request):
         for part in parts:
-            yield _tried(f"{_problem(part)}: a comparison", partial(_qualities, part), failures)
+            yield _tried(f"{name_of(part)}: a comparison", partial(_qualities, part), failures)
 
 
 def _tried(what: str, measure: Callable[[], list[Measured]], failures: list[str]) -> list[Measured]:
@@ -111,7 +113,7 @@ def _digests(suite: Suite, part: Prepared) -> list[Measured]:
             replace(
                 _metric(part, "digest", each.method, f"theta after {updates} updates"),
                 direction="equal",
-                context_digest=key_of(each.context),
+                context_digest=key_of(steady(each.context)),
                 digest=each.theta,
             )
         )
@@ -119,16 +121,18 @@ def _digests(suite: Suite, part: Prepared) -> list[Measured]:
     ]
 
 
-def _times(suite: Suite, parts: Sequence[Prepared]) -> list[Measured]:
-    times = times_apart([part.request for part in parts], suite.time)
+def _times(suite: Suite, part: Prepared) -> list[Measured]:
+    plan = suite.time
     return [
         Measured(
             replace(
-                _metric(part, "time", label, METRIC), scale="log", value=value, n=suite.time.blocks
+                _metric(part, "time", label, metric_of(plan)),
+                scale="log",
+                value=value,
+                n=plan.blocks,
             )
         )
-        for part, found in zip(parts, times, strict=True)
-        for label, value in found.items()
+        for label, value in times_apart(part.request, plan).items()
     ]
 
 
@@ -152,12 +156,12 @@ def _metric(part: Prepared, kind: str, method: str, metric: str) -> NightMetric:
     return NightMetric(
         kind=kind,  # type: ignore[arg-type]
         protocol_key=part.protocol.key,
-        problem=_problem(part),
+        problem=name_of(part),
         method=method,
         metric=metric,
         direction="lower",
         scale="plain",
-        context_digest=key_of(part.machine.context(1)),
+        context_digest=key_of(steady(part.machine.context(1))),
         state="not judged",
     )
 
@@ -256,8 +260,3 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt | click.exceptions.Exit):
         return "It was interrupted."
     return str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}."
-
-
-def _problem(part: Prepared) -> str:
-    problem = part.problem
-    return f"{with_parameters(problem.name, problem.parameters)} / {problem.preset}"

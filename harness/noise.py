@@ -11,15 +11,16 @@ from typing import Any, Literal
 from harness.analysis.noise import CHECKED, Noise, Scatter, scatter
 from harness.analysis.summary import ENDED
 from harness.comparing import compare
-from harness.request import Prepared, Request, prepare, say
-from harness.spec import key_of, with_parameters
+from harness.request import Prepared, Request, say
+from harness.spec import key_of
+from harness.store.context import steady
 from harness.store.results import Store
-from harness.suite import Place, Suite, TimePlan
-from harness.timing import METRIC
+from harness.suite import Place, Suite, TimePlan, name_of
+from harness.timing import metric_of
 from harness.timing_process import times_apart
 
-Measure = Callable[[Sequence[Request], TimePlan], list[dict[str, float]]]
-"""Measures the times of all parts once, as a night does."""
+Measure = Callable[[Request, TimePlan], dict[str, float]]
+"""Measures the times of a part once, as a night does."""
 
 
 def measure_noise(suite: Suite, place: Place, measure: Measure = times_apart) -> dict[str, Any]:
@@ -30,14 +31,14 @@ def measure_noise(suite: Suite, place: Place, measure: Measure = times_apart) ->
     Returns the body of the record, plain values for JSON.
     """
     began = time.perf_counter()
-    parts = [prepare(suite.request(part, place, suite.noise.seeds)) for part in suite.parts]
+    parts = suite.prepared(place, suite.noise.seeds)
     summaries, times = _repeated(suite, [part.request for part in parts], measure)
     qualities = [
         noise
         for part, summary in zip(parts, summaries, strict=True)
         for noise in _qualities(part, summary, suite.seeds)
     ]
-    metrics = qualities + _times(parts, times)
+    metrics = qualities + _times(suite, parts, times)
     body = {
         "suite": suite.key,
         "family": len(metrics),
@@ -67,7 +68,7 @@ def _repeated(
             summaries.append(summary)
         while len(times) * (len(requests) + 1) < suite.noise.times * (number + 1):
             say(f"Times of an update: {len(times) + 1} of {suite.noise.times}.")
-            times.append(measure(requests, suite.time))
+            times.append([measure(request, suite.time) for request in requests])
     return summaries, times
 
 
@@ -78,6 +79,7 @@ def _qualities(part: Prepared, summary: Mapping[str, Any], seeds: int) -> list[N
             part,
             "quality",
             row["method"],
+            part.protocol.metric,
             summary["scale"],
             scatter(
                 [t["train"] if t["status"] in ENDED else None for t in row["trials"]],
@@ -90,17 +92,20 @@ def _qualities(part: Prepared, summary: Mapping[str, Any], seeds: int) -> list[N
 
 
 def _times(
-    parts: Sequence[Prepared], times: Sequence[Sequence[Mapping[str, float]]]
+    suite: Suite, parts: Sequence[Prepared], times: Sequence[Sequence[Mapping[str, float]]]
 ) -> list[Noise]:
     """Return the scatter of each method's time, over whole measurements."""
-    found = []
+    found, metric = list[Noise](), metric_of(suite.time)
     for number, part in enumerate(parts):
         values = defaultdict[str, list[float | None]](list)
         for measurement in times:
             for label, value in measurement[number].items():
                 values[label].append(value)
         # They are logarithms already.
-        found += [_noise(part, "time", m, "log", scatter(v, "plain")) for m, v in values.items()]
+        found += [
+            _noise(part, "time", method, metric, "log", scatter(v, "plain"))
+            for method, v in values.items()
+        ]
     return found
 
 
@@ -108,17 +113,17 @@ def _noise(
     part: Prepared,
     kind: Literal["quality", "time"],
     method: str,
+    metric: str,
     scale: Literal["log", "plain"],
     scattered: Scatter,
 ) -> Noise:
-    problem = part.problem
     return Noise(
         kind=kind,
         protocol_key=part.protocol.key,
-        problem=f"{with_parameters(problem.name, problem.parameters)} / {problem.preset}",
+        problem=name_of(part),
         method=method,
-        metric=METRIC if kind == "time" else part.protocol.metric,
-        context_digest=key_of(part.machine.context(1)),
+        metric=metric,
+        context_digest=key_of(steady(part.machine.context(1))),
         scale=scale,
         **asdict(scattered),
     )

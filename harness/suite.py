@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from harness.errors import Usage
-from harness.request import Request
-from harness.spec import key_of
+from harness.request import Prepared, Request, prepare
+from harness.spec import key_of, with_parameters
+from harness.texts import visible
 from optim.hyperparameters import nearest
 
 T = TypeVar("T")
@@ -115,10 +116,29 @@ class Suite:
             raise Usage(f"device = {suite.device!r}: allowed are 'cpu' and 'cuda'.")
         if suite.noise.seeds < 3 or suite.noise.times < 3:
             raise Usage("[noise]: nothing scatters below 3 seeds and 3 times; 20 are usual.")
-        twice = [part for n, part in enumerate(parts) if part in parts[:n]]
-        if twice:
-            raise Usage(f"[[compare]]: {twice[0].problem} is there twice, with the same settings.")
+        for name in ("name", "baseline"):
+            value = getattr(suite, name)
+            if not value.strip() or visible(value) != value:
+                raise Usage(f"{name} = {visible(value)!r}: write a name such as nightly.")
         return suite
+
+    def prepared(self, place: Place, seeds: int | None = None) -> list[Prepared]:
+        """Return every part made concrete; Usage where two of them have one protocol."""
+        parts = [prepare(self.request(part, place, seeds)) for part in self.parts]
+        names: dict[str, str] = {}
+        for part in parts:
+            if part.protocol.key in names:
+                raise Usage(
+                    f"{name_of(part)} is there twice, under one protocol, for which a baseline has "
+                    "one comparison: put all optimizers of it into one [[compare]]."
+                )
+            if part.protocol.budget.currency == "seconds":
+                raise Usage(
+                    f"{name_of(part)}: what is reached in seconds depends on the machine and on "
+                    "the night; give a suite budgets in gradients, updates or examples."
+                )
+            names[part.protocol.key] = name_of(part)
+        return parts
 
     def request(self, part: Part, place: Place, seeds: int | None = None) -> Request:
         """Return the request of one part's comparison, always run anew, on `seeds` or its own."""
@@ -140,6 +160,12 @@ class Suite:
             no_mlflow=place.no_mlflow,
             tracking_uri=place.tracking_uri,
         )
+
+
+def name_of(part: Prepared) -> str:
+    """Return what a part is called: its problem, preset and budget."""
+    problem = with_parameters(part.problem.name, part.problem.parameters)
+    return f"{problem} / {part.problem.preset}, {part.protocol.budget.text}"
 
 
 def _made(of: type[T], table: object, where: str, **given: Any) -> T:

@@ -28,7 +28,6 @@ Block = Callable[[], float]
 KERNEL = "kernel 1"
 """The name of the kernel's definition: another definition takes another name, so that no series
 goes on across it."""
-METRIC = f"update / {KERNEL}"
 CASES = 128
 """Rows of the kernel's matrix products."""
 WORK = {"cpu": 4e9, "cuda": 4e12}
@@ -38,6 +37,11 @@ CALL = 2e5
 WARM_UP = 2
 """Updates before the clock starts: libraries set themselves up, and a GPU's graph is captured."""
 SEED = 0
+
+
+def metric_of(plan: TimePlan) -> str:
+    """Return what a time is called: other repetitions scatter otherwise, and are another metric."""
+    return f"update / {KERNEL}, {plan.blocks} blocks of {plan.updates}"
 
 
 def night_times(prepared: Prepared, plan: TimePlan) -> dict[str, float]:

@@ -10,7 +10,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 
 from harness.errors import Infrastructure
@@ -19,9 +18,9 @@ from harness.suite import TimePlan
 from harness.timing import night_times
 
 
-def times_apart(requests: Sequence[Request], plan: TimePlan) -> list[dict[str, float]]:
-    """Measure each request's methods once in a new process; return what `night_times` does."""
-    given = {"requests": [asdict(request) for request in requests], "plan": asdict(plan)}
+def times_apart(request: Request, plan: TimePlan) -> dict[str, float]:
+    """Measure a request's methods once in a new process; return what `night_times` does."""
+    given = {"request": asdict(request), "plan": asdict(plan)}
     done = subprocess.run(
         # -P: a file of the user's that is called like a module must not be imported for it.
         [sys.executable, "-P", "-m", "harness.timing_process"],
@@ -40,22 +39,17 @@ def times_apart(requests: Sequence[Request], plan: TimePlan) -> list[dict[str, f
             f"The process that measures times ended with exit code {done.returncode}; what it said "
             "is above."
         )
-    # A module of the user's may print something too.
-    measured: list[dict[str, float]] = json.loads(done.stdout.splitlines()[-1])
+    measured: dict[str, float] = json.loads(done.stdout)
     return measured
 
 
 def main() -> None:
     """Measure what standard input asks for."""
     given = json.load(sys.stdin)
-    plan = TimePlan(**given["plan"])
-    prepared = [prepare(Request(**request)) for request in given["requests"]]
-    measured = []
-    for part in prepared:
-        # Parts may have other threads.
-        part.machine.prepare()
-        measured.append(night_times(part, plan))
-    print(json.dumps(measured))
+    # What a module of the user's prints, also as it ends, is no part of the answer.
+    answer, sys.stdout = sys.stdout, sys.stderr
+    measured = night_times(prepare(Request(**given["request"])), TimePlan(**given["plan"]))
+    print(json.dumps(measured), file=answer, flush=True)
 
 
 if __name__ == "__main__":

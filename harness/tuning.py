@@ -38,7 +38,7 @@ def spread(written: Written, tune: str) -> list[Written]:
         return [written]
     space = [h for h in find(written.name).space if h.name not in written.values]
     if tune == "grid":
-        first = next((h for h in space if h.grid), None)
+        first = _first_grid(space)
         if first is None:
             raise Usage(f"--tune grid: {written.name} declares no grid; write one, key=a|b|c.")
         values = {**written.values, first.name: tuple(str(value) for value in first.grid)}
@@ -67,14 +67,32 @@ def spread(written: Written, tune: str) -> list[Written]:
     ]
 
 
+def _first_grid(space: Sequence[Hyperparameter]) -> Hyperparameter | None:
+    return next((h for h in space if h.grid), None)
+
+
+def tuned_names(written: Written, tune: str) -> set[str]:
+    """Return the hyperparameters of which several values are tried, since that was asked for.
+
+    Others may differ between points too, as a default that follows from the batch size.
+    """
+    names = {name for name, texts in written.values.items() if len(texts) > 1}
+    space = [h for h in find(written.name).space if h.name not in written.values]
+    if tune == "grid" and (first := _first_grid(space)):
+        names.add(first.name)
+    if tune.isdecimal():
+        names |= {h.name for h in space if h.tune is not None}
+    return names
+
+
 def axes(written: Written, points: Sequence[Method], tune: str) -> list[Axis]:
-    """Return the numeric hyperparameters of which several values are among a method's points.
+    """Return the numeric hyperparameters that a method is tuned over, with the values tried.
 
     Draws from a range are those of a Sobol sequence, `tune` a number; all others are grids.
     """
-    found = []
+    found, names = [], tuned_names(written, tune)
     for h in find(written.name).space:
-        if h.kind not in (int, float):
+        if h.kind not in (int, float) or h.name not in names:
             continue
         tried = tuple(sorted({point.hyperparameters[h.name] for point in points}))
         if len(tried) > 1:

@@ -13,6 +13,7 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,17 @@ def context(
         "flags": _flags(device),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
+
+
+def steady(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a context stays the same from night to night where nothing is to be told.
+
+    Without the version of bench, which is the program under watch, and without the release of the
+    system's kernel, which changes every few weeks. What is left decides bits and relative times.
+    """
+    versions = {name: v for name, v in context["versions"].items() if name != "bench"}
+    system, *_, machine = str(context["system"]).split()
+    return {**context, "versions": versions, "system": f"{system} {machine}"}
 
 
 def info() -> dict[str, Any]:

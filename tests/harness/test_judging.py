@@ -71,12 +71,14 @@ def test_a_plain_scale_is_not_logarithmic():
 
 
 def test_only_seeds_that_both_have_count():
-    tonight, accepted = Ended({0: 1.0, 1: 9.0}, 0), Ended({0: 1.0, 2: 5.0}, 0)
+    tonight, accepted = Ended({0: 1.0, 1: 9.0}, 0), Ended({0: 1.001, 2: 5.0}, 0)
     judged = judge_quality(FOUND, tonight, accepted, noise(), FAMILY)
     assert (judged.state, judged.n, judged.value) == ("same", 1, 0.0)
     # The noise is that of a mean over three.
     assert judged.sd == pytest.approx(0.01 * math.sqrt(3))
     assert judged.threshold == pytest.approx(LIMIT * math.sqrt(3))
+    equal = judge_quality(FOUND, tonight, Ended({0: 1.0, 2: 5.0}, 0), noise(), FAMILY)
+    assert (equal.state, equal.value, equal.reference) == ("same", 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -84,13 +86,29 @@ def test_only_seeds_that_both_have_count():
     [
         ([None, 1.0], [1.0, 1.0], "worse"),
         ([1.0, 1.0], [None, 1.0], "better"),
-        ([None, 0.1], [5.0, None], "same"),
     ],
 )
 def test_a_diverged_trial_is_worse_than_any_other(now, before, state):
     judged = held(now, before)
     assert judged.state == state and judged.value is None
     assert "trials diverged" in judged.reason
+
+
+def test_as_many_diverged_trials_as_before_leave_the_others_to_be_judged():
+    judged = held([None, 2.0, 1.0], [None, 1.0, 1.0])
+    assert (judged.state, judged.n) == ("worse", 2)
+    assert judged.reason == "1 of 3 trials diverged, where 1 did."
+    judged = held([None, 0.1], [5.0, None])
+    assert judged.state == "not judged" and "No seed has a value in both" in judged.reason
+    assert held([None, None], [None, None]).state == "same"
+
+
+@pytest.mark.parametrize("of", [None, noise(None, "They diverged.")])
+@pytest.mark.parametrize("values", [[0.0, 1.0], [None, 1.0], [2.0, 2.0]])
+def test_equal_values_need_no_noise(values, of):
+    tonight = Ended(dict(enumerate(values)), 0)
+    judged = judge_quality(FOUND, tonight, tonight, of, FAMILY)
+    assert judged.state == "same" and judged.value == judged.reference
 
 
 @pytest.mark.parametrize(
@@ -100,8 +118,8 @@ def test_a_diverged_trial_is_worse_than_any_other(now, before, state):
         (Ended({0: 1.0}, 2), Ended({0: 1.0}, 0), noise(), "2 of its trials have no outcome"),
         (Ended({0: 1.0}, 0), Ended({1: 1.0}, 0), noise(), "no seed in common"),
         (Ended({0: 0.0}, 0), Ended({0: 1.0}, 0), noise(), "not positive"),
-        (Ended({0: 1.0}, 0), Ended({0: 1.0}, 0), None, "no noise on record"),
-        (Ended({0: 1.0}, 0), Ended({0: 1.0}, 0), noise(None, "They diverged."), "They diverged"),
+        (Ended({0: 1.0}, 0), Ended({0: 1.1}, 0), None, "no noise on record"),
+        (Ended({0: 1.0}, 0), Ended({0: 1.1}, 0), noise(None, "They diverged."), "They diverged"),
     ],
 )
 def test_what_cannot_be_judged_says_why(tonight, accepted, of, told):

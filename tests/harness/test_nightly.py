@@ -13,6 +13,7 @@ from harness import nightly
 from harness.analysis.noise import Noise, threshold
 from harness.baseline import accept
 from harness.request import prepare
+from harness.store import context
 from harness.store.results import Store
 from harness.suite import DigestPlan, Part, Place, Suite, TimePlan
 from harness.timing import relative_times
@@ -45,9 +46,7 @@ def steady(monkeypatch):
     monkeypatch.setattr(
         nightly,
         "times_apart",
-        lambda requests, plan: [
-            {method.name: 0.0 for method in prepare(each).methods} for each in requests
-        ],
+        lambda request, plan: {method.name: 0.0 for method in prepare(request).methods},
     )
 
 
@@ -182,10 +181,10 @@ def test_a_part_that_fails_is_told_and_the_others_are_judged(place):
 def test_a_finding_says_more_than_a_failure(place, monkeypatch):
     begun(place, ONE)
     FAULTS["NAG without look-ahead"][1](monkeypatch)
-    monkeypatch.setattr(nightly, "_times", lambda suite, parts: 1 / 0)
+    monkeypatch.setattr(nightly, "_times", lambda suite, part: 1 / 0)
     night = nightly.run(ONE, place)
     assert (night.status, nightly.exit_code(night)) == ("changed", 1)
-    assert "The time of an update: ZeroDivisionError" in night.reason
+    assert "the time of an update: ZeroDivisionError" in night.reason
 
 
 @pytest.mark.usefixtures("steady")
@@ -217,11 +216,26 @@ def test_a_method_that_is_left_out_is_told(place):
 
 
 @pytest.mark.usefixtures("steady")
-def test_without_noise_no_error_is_judged(place):
+def test_without_noise_an_error_that_differs_is_not_judged(place, monkeypatch):
     accept_night(place, nightly.run(ONE, place))
+    assert nightly.run(ONE, place).status == "clean"
+    monkeypatch.setattr(nightly, "digests", lambda request, updates: [])
+    FAULTS["NAG without look-ahead"][1](monkeypatch)
     night = nightly.run(ONE, place)
     assert states(night, "quality") == {"nag": "not judged"} and nightly.exit_code(night) == 4
-    assert states(night, "digest") == {"nag": "same"}
+
+
+@pytest.mark.usefixtures("steady")
+def test_a_change_is_found_under_another_kernel_and_another_version(place, monkeypatch):
+    begun(place, ONE)
+    monkeypatch.setattr("harness.store.context.platform.release", lambda: "99.1")
+    version = context._version
+    monkeypatch.setattr(
+        context, "_version", lambda name: "9.9" if name == "bench-harness" else version(name)
+    )
+    assert {m.state for m in nightly.run(ONE, place).metrics} == {"same"}
+    FAULTS["NAG without look-ahead"][1](monkeypatch)
+    assert states(nightly.run(ONE, place), "digest") == {"nag": "changed"}
 
 
 def test_a_suite_that_cannot_be_run_is_refused_before_anything_is_recorded(place):
@@ -241,10 +255,10 @@ class Machine:
         """Be another machine of the same kind, up to twice as slow."""
         self._speed = self._random.uniform(1, 2)
 
-    def times(self, requests, plan):
+    def times(self, request, plan):
         blocks = {"nag": lambda: self.seconds(self.update)}
         logs = relative_times(lambda: self.seconds(1.0), blocks, plan.blocks)
-        return [{label: float(np.median(values)) for label, values in logs.items()}]
+        return {label: float(np.median(values)) for label, values in logs.items()}
 
     def seconds(self, work):
         self._speed *= math.exp(self._random.gauss(0, 0.01))
@@ -267,7 +281,7 @@ def test_twenty_clean_nights_and_then_an_update_that_is_slower_by_15_percent(pla
     times = []
     for _ in range(20):
         machine.tonight()
-        times.append(machine.times([], suite.time)[0]["nag"])
+        times.append(machine.times(None, suite.time)["nag"])
     sd = float(np.std(times, ddof=1))
     put_noise(place, night, sd)
     assert threshold(sd, 19, 2) < 0.15
@@ -286,7 +300,7 @@ def test_twenty_clean_nights_and_then_an_update_that_is_slower_by_15_percent(pla
 
 def test_a_burst_of_other_work_is_no_finding(place, monkeypatch):
     logs = [1.0]
-    monkeypatch.setattr(nightly, "times_apart", lambda requests, plan: [{"nag": logs.pop(0)}])
+    monkeypatch.setattr(nightly, "times_apart", lambda request, plan: {"nag": logs.pop(0)})
     begun(place, ONE)
     logs += [2.0, 1.01]
     night = nightly.run(ONE, place)

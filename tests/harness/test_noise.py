@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,9 +11,10 @@ from harness.analysis.noise import Noise, threshold
 from harness.noise import measure_noise
 from harness.request import Request, prepare
 from harness.spec import key_of
+from harness.store.context import steady
 from harness.store.results import Store
 from harness.suite import NoisePlan, Part, Place, Suite, TimePlan
-from harness.timing import METRIC
+from harness.timing import metric_of
 from tests.harness.small import PROBLEM
 
 
@@ -29,10 +29,10 @@ class Script:
     def __init__(self) -> None:
         self.events: list[str] = []
 
-    def times(self, requests: Sequence[Request], plan: TimePlan) -> list[dict[str, float]]:
+    def times(self, request: Request, plan: TimePlan) -> dict[str, float]:
         n = self.events.count("time")
         self.events.append("time")
-        return [{"sgd": 0.01 * n, "nag": 0.1 * n} for _ in requests]
+        return {"sgd": 0.01 * n, "nag": 0.1 * n}
 
     def compared(self, request: Request) -> dict[str, Any]:
         """Stand in for a comparison in which nag's third trial diverged."""
@@ -56,8 +56,9 @@ def test_times_are_measured_before_between_and_after_comparisons(script, store_u
         suite("updates=2", "updates=3", times=7), Place(store_url), measure=script.times
     )
     told = [{"time": "t"}.get(event, event) for event in script.events]
-    assert told == ["t", "t", "t", "updates=2", "t", "t", "updates=3", "t", "t"]
-    assert body["comparisons"] == ["c4", "c7"]
+    # Once for each of the two.
+    assert told == [*"tttttt", "updates=2", *"tttt", "updates=3", *"tttt"]
+    assert body["comparisons"] == ["c7", "c12"]
     assert body["family"] == len(body["metrics"]) == 8
 
 
@@ -72,11 +73,11 @@ def test_the_scatter_of_every_metric_is_recorded_for_nights(script, store_url) -
     prepared = prepare(asked.request(asked.parts[0], Place(store_url)))
     for each in found.values():
         assert each.protocol_key == prepared.protocol.key
-        assert each.context_digest == key_of(prepared.machine.context(1))
-        assert (each.problem, each.scale) == ("small / quick", "log")
+        assert each.context_digest == key_of(steady(prepared.machine.context(1)))
+        assert (each.problem, each.scale) == ("small / quick, updates=2", "log")
     time = found["time", "nag"]
     # 0, 0.1, 0.2 and 0.3 are one measurement a night.
-    assert (time.metric, time.df, time.n) == (METRIC, 3, 4)
+    assert (time.metric, time.df, time.n) == (metric_of(asked.time), 3, 4)
     assert time.sd == pytest.approx(0.12909944)
     assert found["time", "sgd"].sd == pytest.approx(0.012909944)
     quality = found["quality", "sgd"]

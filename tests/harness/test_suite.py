@@ -7,7 +7,8 @@ import tomllib
 import pytest
 
 from harness.errors import Usage
-from harness.suite import NoisePlan, Part, Place, Suite
+from harness.suite import NoisePlan, Part, Place, Suite, name_of
+from tests.harness.small import PROBLEM
 
 WHOLE = """
 name = "nightly"
@@ -83,7 +84,8 @@ def test_the_key_says_what_is_asked_for():
         'name = "n"\ntime = 2\n' + LEAST: "[time] is to be a table",
         'name = "n"\n[time]\nblock = 2\n' + LEAST: "[time] has no 'block'; did you mean 'blocks'",
         'name = "n"\n[noise]\nseeds = 2\n' + LEAST: "below 3 seeds",
-        'name = "n"\n' + LEAST + LEAST: "curves is there twice",
+        'name = " "\n' + LEAST: "name = ' ': write a name",
+        'name = "n"\nbaseline = "a\\u001b"\n' + LEAST: "baseline = ",
         'name = "n"\n[[compare]]\nproblem = "curves"': "[[compare]] lacks optimizers",
         'name = "n"\n' + LEAST + "parts = 3": "[[compare]] has no 'parts'",
     }.items(),
@@ -104,3 +106,29 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     path.write_text("seeds = 3\n" + LEAST)
     with pytest.raises(Usage, match="nightly.toml: the top of the file lacks name"):
         Suite.read(path)
+
+
+@pytest.mark.parametrize(
+    ("budgets", "told"),
+    [
+        (
+            ("gradients=3000", ""),
+            "small / quick, gradients=3000 is there twice, under one protocol",
+        ),
+        (("seconds=1",), "depends on the machine"),
+    ],
+)
+def test_what_no_baseline_could_hold_is_refused(budgets, told, store_url):
+    parts = tuple(Part(PROBLEM, "nag[batch=20]", budget=budget) for budget in budgets)
+    with pytest.raises(Usage) as caught:
+        Suite("small", parts).prepared(Place(store_url))
+    assert told in str(caught.value)
+
+
+def test_parts_are_told_apart_by_their_budgets(store_url):
+    parts = tuple(Part(PROBLEM, "nag[batch=20]", budget=f"updates={n}") for n in (5, 6))
+    found = Suite("small", parts).prepared(Place(store_url))
+    assert [name_of(part) for part in found] == [
+        "small / quick, updates=5",
+        "small / quick, updates=6",
+    ]

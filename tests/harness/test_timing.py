@@ -184,19 +184,23 @@ def answer(monkeypatch, code: int, out: str) -> list[dict]:
     return given
 
 
-def test_times_are_measured_in_another_process(monkeypatch, store_url, capsys) -> None:
+def test_times_are_measured_in_another_process(monkeypatch, store_url) -> None:
     asked, plan = request(store_url, "sgd[batch=20],nag[batch=20]"), TimePlan(blocks=2, updates=3)
-    given = answer(monkeypatch, 0, 'a module says hello\n[{"nag": 0.5}]\n')
-    assert times_apart([asked], plan) == [{"nag": 0.5}]
+    given = answer(monkeypatch, 0, '{"nag": 0.5}\n')
+    assert times_apart(asked, plan) == {"nag": 0.5}
     (there,) = given
     assert there["command"][-1] == "harness.timing_process"
-    assert there["requests"] == [asdict(asked)]
+    assert there["request"] == asdict(asked)
 
     # What the other process makes of it.
     monkeypatch.setattr(timing, "WORK", {"cpu": 1e6})
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(there)))
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    answered = sys.stdout
     timing_process.main()
-    (measured,) = json.loads(capsys.readouterr().out)
+    # What a module of the user's prints is kept out.
+    print("a module says hello")
+    measured = json.loads(answered.getvalue())
     assert list(measured) == ["sgd", "nag"]
     assert all(math.isfinite(value) for value in measured.values())
 
@@ -204,13 +208,13 @@ def test_times_are_measured_in_another_process(monkeypatch, store_url, capsys) -
 def test_a_process_that_fails_is_told_of(monkeypatch, store_url) -> None:
     answer(monkeypatch, 3, "")
     with pytest.raises(Infrastructure, match="ended with exit code 3"):
-        times_apart([request(store_url)], TimePlan())
+        times_apart(request(store_url), TimePlan())
 
 
 @pytest.mark.slow
 def test_a_real_process_measures_what_this_one_does(store_url) -> None:
     asked, plan = request(store_url, "sgd[batch=20],nag[batch=20]"), TimePlan(blocks=2, updates=3)
-    (there,), here = times_apart([asked], plan), night_times(prepare(asked), plan)
+    there, here = times_apart(asked, plan), night_times(prepare(asked), plan)
     assert list(there) == list(here)
     # Of one kernel and one unit; this is no place to hold seconds against each other.
     assert all(abs(there[label] - here[label]) < math.log(100) for label in here)
