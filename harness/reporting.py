@@ -79,11 +79,14 @@ def _labelled(record: ComparisonRecord, trials: list[TrialRecord]) -> list[Trial
 
 def _standing(store: Store, record: ComparisonRecord, trials: list[TrialRecord]) -> str:
     """Say why there is no verdict."""
+    told = ""
     if record.kind == "tuning":
-        return "This is a tuning: its trials choose hyperparameters and are not reported."
+        told = "This is a tuning: its trials choose hyperparameters and are not reported. "
+        if record.status == "done":
+            return told.strip()
     ended = sum(trial.ended is not None for trial in trials)
     so_far = f"{ended} of {len(trials)} trials begun have ended."
-    said = f"The {record.kind} is {record.status}; {so_far}"
+    said = f"{told}The {record.kind} is {record.status}; {so_far}"
     resumable = record.status in ("planned", "interrupted", "failed")
     if resumable and store.plan(record.id) is not None:
         said += f" `bench resume {record.id}` goes on with it."

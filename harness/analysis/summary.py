@@ -115,7 +115,11 @@ def _method(
     first = trials[0]
     nothing = dict.fromkeys(CURRENCIES)
     no_target = TimeToTarget(math.nan, 0, len(ended), nothing, nothing, nothing)
-    alone = one_context and all(t.seconds_are == "alone" and t.fleet_rows == 1 for t in ended)
+    alone = (
+        bool(ended)
+        and one_context
+        and all(t.seconds_are == "alone" and t.fleet_rows == 1 for t in ended)
+    )
     train = [_outcome(t, t.train_metric) for t in ended]
     test = [_outcome(t, t.test_metric) for t in ended]
     return {

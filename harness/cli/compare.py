@@ -72,11 +72,12 @@ def command(
 
     With IDs of recorded comparisons nothing is run: what they recorded is compared as one.
     """
-    from harness.cli.output import show_result, write_html
+    from harness.cli.output import check_folders, show_result, write_html
     from harness.comparing import compare
     from harness.request import Request
 
     _check(ctx, recorded, optimizers, allow)
+    check_folders(json=json_path, html=html_path)
     request = Request(
         optimizers=optimizers or "",
         store=store_url(store),

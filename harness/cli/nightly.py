@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +68,9 @@ def run(
     for flag, path in named.items():
         # Before hours are spent; and empty, so that no earlier night's is taken for this one's.
         write_text(flag, path, "")
-    night = run_suite(read, Place(store_url(store), data_dir, no_mlflow, tracking_uri))
+    # What a module of the user's prints is no result.
+    with redirect_stdout(sys.stderr):
+        night = run_suite(read, Place(store_url(store), data_dir, no_mlflow, tracking_uri))
     _show(night, alone=json_path == "-")
     for flag, path in named.items():
         write_text(flag, path, _text(night, flag), RECORDED)

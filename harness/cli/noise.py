@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import click
@@ -42,7 +44,9 @@ def command(
     from harness.report.files import to_json
     from harness.report.noise import render_noise, with_thresholds
 
-    body = measure_noise(read, Place(store_url(store), data_dir, no_mlflow, tracking_uri))
+    # What a module of the user's prints is no result.
+    with redirect_stdout(sys.stderr):
+        body = measure_noise(read, Place(store_url(store), data_dir, no_mlflow, tracking_uri))
     text = to_json({"schema_version": 1, **with_thresholds(body)})
     if json_path == "-":
         click.echo(text, nl=False)

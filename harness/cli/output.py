@@ -26,6 +26,13 @@ def show_result(summary: Mapping[str, Any], json_path: str | None) -> None:
         write_text("--json", json_path, to_json(summary), recorded)
 
 
+def check_folders(**named: str | None) -> None:
+    """Refuse, before anything is run, a file in a folder that there is not; by option."""
+    for option, path in named.items():
+        if path and path != "-" and not Path(path).absolute().parent.is_dir():
+            raise Infrastructure(f"--{option} {path} cannot be written: there is no such folder.")
+
+
 def write_text(flag: str, path: str, text: str, recorded: str = "") -> None:
     """Write a file that an option names; Infrastructure, which also says what is `recorded`."""
     try:

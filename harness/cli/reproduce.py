@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from harness.cli.output import check_folders
 from harness.cli.reproduce_claims import command as claims_
 from harness.cli.reproduce_tables import TITLES, table_command
 from harness.errors import BenchError, Infrastructure, Usage
@@ -62,7 +63,7 @@ def figure2_(out: str, json_path: str | None) -> None:
     """Gradient descent, CM and NAG from one start on an oblong quadratic."""
     from harness.paper.figure2 import METHODS, draw, figure2
 
-    _check_folders(out, json_path)
+    check_folders(out=out, json=json_path)
     data = figure2()
     steps = len(data.values["nag"]) - 1
     lines = [
@@ -113,7 +114,7 @@ def figure5_(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    _check_folders(out, json_path)
+    check_folders(out=out, json=json_path)
     click.echo(f"hf on curves/{preset}, {iterations} iterations, in float64 …", err=True)
     data = figure5("curves", preset, iterations, seed)
     race = data.race
@@ -134,13 +135,6 @@ def figure5_(
     _give(lines, data.as_dict(), lambda path: draw(data, path), out, json_path)
     if not race.cg_is_never_above:
         raise BenchError("CG is above NAG at some step, which in exact arithmetic it cannot be.")
-
-
-def _check_folders(out: str, json_path: str | None) -> None:
-    """Refuse, before minutes are spent, a file in a folder that there is not."""
-    for flag, place in (("--out", out), ("--json", json_path)):
-        if place and not Path(place).absolute().parent.is_dir():
-            raise Infrastructure(f"{flag} {place} cannot be written: there is no such folder.")
 
 
 def _give(

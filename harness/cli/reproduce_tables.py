@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
 from harness.cli.options import data_dir_option, store_option, store_url, tracking_option
-from harness.cli.output import write_text
-from harness.errors import Infrastructure, Usage
+from harness.cli.output import check_folders, write_text
+from harness.errors import Usage
 
 SCHEMA_VERSION = 1
 TITLES = {
@@ -113,8 +112,7 @@ def _reproduce(
             f"--task {unknown[0]}: table {number} has no such task"
             f"{nearest(unknown[0], table.published)} It has {', '.join(table.published)}."
         )
-    if json_path not in (None, "-") and not Path(str(json_path)).absolute().parent.is_dir():
-        raise Infrastructure(f"--json {json_path} cannot be written: there is no such folder.")
+    check_folders(json=json_path)
     chosen = list(dict.fromkeys(tasks)) or list(table.published)
     request = Request(
         optimizers="",

@@ -24,10 +24,11 @@ def command(
     **settings: object,
 ) -> None:
     """Run one optimizer on a problem and record it."""
-    from harness.cli.output import show_result, write_html
+    from harness.cli.output import check_folders, show_result, write_html
     from harness.comparing import run_one
     from harness.request import Request
 
+    check_folders(json=json_path, html=html_path)
     request = Request(
         optimizers=optimizer,
         seeds=None,

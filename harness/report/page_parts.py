@@ -121,12 +121,14 @@ def _curves(
     worst = Scale.of(summary["protocol"]["direction"], "", ()).worst
     error, tables = metric_in_words(summary["protocol"]["metric"]), []
     for row in summary["methods"]:
-        mine = [measurements.get(t.id, ()) for t in trials if t.method == row["method"]]
+        own = [t for t in trials if t.method == row["method"]]
+        mine = [measurements.get(t.id, ()) for t in own]
         rows = []
         for index in range(max(map(len, mine), default=0)):
             taken = [each[index] for each in mine if index < len(each)]
-            # Those that diverged before are worse than any.
-            gone = [worst] * (len(mine) - len(taken))
+            # Those that diverged before are worse than any; others have ended, or run.
+            pairs = zip(own, mine, strict=True)
+            gone = [worst for t, m in pairs if t.status == "diverged" and index >= len(m)]
             ledgers = [m.ledger for m in taken]
             rows.append(
                 [number(float(np.median([spent(x, name) for x in ledgers]))) for name in CURRENCIES]
@@ -136,8 +138,8 @@ def _curves(
         heads = [*(label.capitalize() for label in CURRENCIES.values()), "Training", "Test"]
         count = f"{len(mine)} seeds" if len(mine) != 1 else "1 seed"
         caption = (
-            f"{row['method']}: {error} at each measurement, median of {count} (least to greatest); "
-            "what was spent is a median too"
+            f"{row['method']}: {error} at each measurement, median of {count} (least to greatest), "
+            "of those that got so far; what was spent is a median too"
         )
         tables.append(Table(caption, heads, rows))
     return tables

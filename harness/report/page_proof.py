@@ -105,10 +105,11 @@ def _diagnostics(summary: Plain) -> Table:
     """Return a row a trial of what it reported of itself at its end."""
     rows = [
         [f"{row['method']}, seed {trial['seed']}"]
-        + [number(trial["diagnostics"].get(name)) for name in DIAGNOSTICS]
+        + [number(told.get(name)) for name in DIAGNOSTICS]
         for row in summary["methods"]
         for trial in row["trials"]
-        if trial["diagnostics"].keys() & DIAGNOSTICS.keys()
+        # The first records have none.
+        if (told := trial.get("diagnostics", {})).keys() & DIAGNOSTICS.keys()
     ]
     caption = "What each trial reported of its last update"
     return Table(caption, ["Trial", *DIAGNOSTICS.values()], rows)

@@ -79,7 +79,7 @@ def _studies(summary: Plain) -> list[tuple[str, str, list[Point]]]:
     ]
     for name in dict.fromkeys(row["name"] for row in summary["methods"]):
         alike = [row for row in summary["methods"] if row["name"] == name]
-        caption = f"{name}: training {metric}, mean over the reported seeds"
+        caption = f"{name}: training {metric}, mean over its seeds"
         studies.append((caption, name, reported(alike)))
     return [study for study in studies if len(study[2]) > 1]
 
@@ -104,7 +104,7 @@ def _hyperparameters(rows: Sequence[Plain]) -> Table:
 def _tuned(tuning: Plain) -> str:
     trials = str(tuning["trials"]) if tuning["trials"] else "not tuned here"
     added = tuning.get("extended")
-    return f"{trials}, {added} points beyond the grid's edge" if added else trials
+    return f"{trials}, {added} of the points added by --extend" if added else trials
 
 
 def _edges(row: Plain) -> list[str]:

@@ -109,10 +109,10 @@ def test_an_added_point_is_the_chosen_one_but_for_a_value() -> None:
 def test_it_looks_to_the_better_neighbour_by_the_worst_seed() -> None:
     methods = make(parse("sgd[lr=0.01|0.1|1]"))
     values = [[1.0, 9.0], [0.0, 0.0], [5.0, 5.0]]
-    inside = Tried(parse("sgd"), methods, values, "none", "lower")
+    inside = Tried(parse("sgd[lr=0.01|0.1|1]"), methods, values, "none", "lower")
     edge = tried("nag[lr=1|2]", off("lr", 9))
     assert changes(inside, edge) == ["sgd lr=0.316", "nag lr=4"]
-    higher = Tried(parse("sgd"), methods, [[1.0], [9.0], [5.0]], "none", "higher")
+    higher = Tried(parse("sgd[lr=0.01|0.1|1]"), methods, [[1.0], [9.0], [5.0]], "none", "higher")
     assert changes(higher, edge) == ["sgd lr=0.316", "nag lr=4"]
 
 
@@ -165,3 +165,24 @@ def test_what_is_added_lies_beyond_the_edge_of_the_best(best: float, grid: list[
         (method,) = make(parse(added[0].text))
         new = method.hyperparameters["lr"]
         assert new > max(grid) if at.edges[0].side == "largest" else 0 < new < min(grid)
+
+
+def test_what_follows_from_another_value_is_no_grid() -> None:
+    """A period that follows from the batch differs between points, and nobody asked for it."""
+    written = parse("nag@torch[batch=100|200]")
+    methods = [
+        type(m)(m.backend, **{**m.hyperparameters, "period": p})
+        for m, p in zip(make(written), (5, 7), strict=True)
+    ]
+    found = Tried(written, methods, [[1.0], [2.0]], "none", "lower")
+    assert [axis.name for axis in found.axes] == ["batch"]
+    added = next_round([found])
+    assert added is not None and added[0].text == "nag@torch[batch=50]"
+
+
+def test_where_every_point_diverged_nothing_is_at_an_edge() -> None:
+    written = parse("sgd[lr=3|2|1]")
+    found = Tried(written, make(written), [[None], [None], [1.0, None]], "none", "lower")
+    assert found.all_diverged and found.edges == []
+    some = Tried(written, make(written), [[None], [None], [1.0]], "none", "lower")
+    assert not some.all_diverged and [edge.value for edge in some.edges] == [1.0]

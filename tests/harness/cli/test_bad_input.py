@@ -282,8 +282,16 @@ def test_the_disk_fills_up(compare, disk, more):
     assert ended.keys() <= {"interrupted"}
 
 
-@pytest.mark.parametrize("place", ["/dev/full", "not_there/result.json"])
-def test_json_that_cannot_be_written(compare, place):
+@pytest.mark.parametrize("option", ["json", "html"])
+def test_a_file_in_no_folder_is_refused_before_anything_is_run(compare, option):
+    said = compare(**{option: "not_there/result"})
+    told = f"bench: --{option} not_there/result cannot be written: there is no such folder.\n"
+    assert (said.code, said.out, said.err) == (4, "", told)
+    assert not Path(STORE).exists()
+
+
+def test_json_that_cannot_be_written(compare):
+    place = "/dev/full"
     said = compare(json=place)
     assert said.code == 4
     assert said.out.startswith("small / quick")

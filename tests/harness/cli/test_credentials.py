@@ -162,7 +162,7 @@ def watched(command: list[str], folder: Path, **environment: str) -> tuple[int, 
         )
         lines: set[str] = set()
         asked = False
-        mine = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        mine = "".join(f"{word}\0" for word in command).encode()
         while process.poll() is None:
             for pid in list(descendants(process.pid)):
                 try:

@@ -190,6 +190,8 @@ def test_comparisons_of_an_earlier_version(made):
         summary = json.loads(json.dumps(summary))
         del summary["profiles"]
         for row in summary["methods"]:
+            for trial in row["trials"]:
+                del trial["diagnostics"]
             for time in [row["time_to_target"], *row["times_to_targets"]]:
                 time.pop("restricted_mean", None), time.pop("horizon", None)
         for pair in summary["pairs"]:
@@ -214,6 +216,16 @@ def test_curves_and_targets_have_their_figures_in_tables(made, compared):
         for c in found
     )
     assert "6 of 6" in cells and "100%" in [t for tag, t in read.texts if tag == "th"]
+
+
+@pytest.mark.parametrize("status", ["diverged", "budget", "running"])
+def test_only_a_trial_that_diverged_is_counted_where_it_did_not_get(compared, status):
+    summary, trials, measurements = compared("nag", "hf")
+    first = next(n for n, trial in enumerate(trials) if trial.method == "nag")
+    trials[first] = replace(trials[first], status=status)
+    measurements[trials[first].id] = measurements[trials[first].id][:2]
+    words = Read(page(Recorded(summary, trials, measurements, {}, {}, None))).words
+    assert (" to diverged)" in words) == (status == "diverged")
 
 
 def test_heat_map_has_published_values_beside(made):
@@ -264,7 +276,7 @@ def test_methods_of_one_name_make_a_heat_map_of_what_is_reported(made):
         return summary, trials
 
     _, text, read = made("nag", "nag[lr=0.2]", change=change)
-    assert "nag: training squared error, mean over the reported seeds" in read.words
+    assert "nag: training squared error, mean over its seeds" in read.words
     assert '<table class="heat">' in text
 
 
