@@ -50,9 +50,11 @@ def histories(
     under its name, by protocol key. A metric is followed in the context of its newest night.
     """
     newest: dict[tuple[str, ...], NightMetric] = {}
+    # One that runs, or was killed, has none.
+    digest = next((night.suite_digest for night in nights if night.metrics), None)
     for night in nights:
         # Of a suite that was rewritten, what it had before is not its any more.
-        if night.suite_digest == nights[0].suite_digest:
+        if night.suite_digest == digest:
             for metric in night.metrics:
                 newest.setdefault(metric.series, metric)
     found = [series(nights, baselines, metric) for metric in newest.values()]

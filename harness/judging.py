@@ -81,6 +81,9 @@ def judge_quality(
         return replace(found, state="worse" if gone > were else "better")
     if np.array_equal(new, old, equal_nan=True):
         value = _mean(Ended({s: tonight.values[s] for s in seeds}, 0), found.scale)
+        if value is not None and noise is not None and noise.sd is not None:
+            return _held(found, value, value, noise, family)
+        # What is as it was needs no noise to say so.
         return replace(found, state="same", value=value, reference=value)
     finite = ~np.isnan(new) & ~np.isnan(old)
     new, old = new[finite], old[finite]

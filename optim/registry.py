@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
@@ -125,6 +126,12 @@ def _made(cls: Any, name: str, backend: str, given: Mapping[str, object]) -> Met
             f"{plugins.short(error)}"
         ) from error
     _require(method, OF_AN_INSTANCE, name)
+    cost = method.cost_of_a_step
+    if cost is not None and not 0 < cost < math.inf:
+        raise UsageError(
+            f"{name!r} says that a step costs {cost:g} gradient-equivalents; allowed are finite "
+            "numbers above 0, and None where steps cost what they cost."
+        )
     return method
 
 

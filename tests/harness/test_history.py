@@ -86,6 +86,11 @@ def test_the_metrics_are_those_of_the_suite_as_it_is_now() -> None:
     assert histories([failed], {}) == []
 
 
+def test_a_night_that_runs_hides_nothing() -> None:
+    running = night(2, suite_digest="n" * 64, status="running", ended=None)
+    assert only([running, *nights(0.0, 0.0)]).latest.value == 0.0
+
+
 def test_a_metric_is_followed_in_the_context_of_its_newest_night() -> None:
     elsewhere = [night(day, quality(context_digest="d" * 64)) for day in (0, 1)]
     here = night(2, quality())

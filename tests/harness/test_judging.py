@@ -79,6 +79,7 @@ def test_only_seeds_that_both_have_count():
     assert judged.threshold == pytest.approx(LIMIT * math.sqrt(3))
     equal = judge_quality(FOUND, tonight, Ended({0: 1.0, 2: 5.0}, 0), noise(), FAMILY)
     assert (equal.state, equal.value, equal.reference) == ("same", 0.0, 0.0)
+    assert equal.threshold == judged.threshold
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,9 @@ class Whole(Hollow):
     def load_state_dict(self, state, saved):
         state.update(saved)
 
+class Free(Whole):
+    cost_of_a_step = 0.0
+
 class Greedy(NAG):
     def __init__(self):
         pass
@@ -159,6 +162,7 @@ def test_a_class_of_ones_own_in_a_module() -> None:
             "the contract of a method is Method in optim/objective.py.",
         ),
         ("Hollow", "'./mine.py:Hollow' lacks step, state_dict, load_state_dict; the contract of"),
+        ("Free", "'./mine.py:Free' says that a step costs 0 gradient-equivalents"),
         ("Bare", "'./mine.py:Bare' lacks backend, hyperparameters; the contract"),
         ("Greedy", "'./mine.py:Greedy' cannot be made with a backend and its hyperparameters: "),
     ],
