@@ -21,6 +21,7 @@ from harness.series import series
 from harness.session import mirrored
 from harness.spec import key_of
 from harness.store.context import info, steady
+from harness.store.owner import is_gone, this_process
 from harness.store.results import Store
 from harness.suite import Place, Suite, name_of
 from harness.timing import metric_of
@@ -53,8 +54,9 @@ def run(suite: Suite, place: Place) -> NightRecord:
     written. What fails later ends the night as `failed`; the other parts are run all the same.
     """
     parts = suite.prepared(place)
-    who = info()
+    who = {**info(), "process": this_process()}
     with Store.open(place.store) as store:
+        _see_to_others(store)
         uuid = store.begin_night(suite.name, suite.key, suite.baseline, who["commit"], who)
     measured, failures = list[Measured](), list[str]()
     try:
@@ -69,6 +71,22 @@ def run(suite: Suite, place: Place) -> NightRecord:
             store.end_night(uuid, *_ended_as(metrics, failures), metrics)
     with Store.open(place.store) as store:
         return next(night for night in store.nights(suite.name) if night.uuid == uuid)
+
+
+def _see_to_others(store: Store) -> None:
+    """End the nights whose process is gone, and warn of one that is not."""
+    for night in store.nights():
+        if night.status != "running":
+            continue
+        if is_gone(night.info.get("process")):
+            # Not now: a night that was killed must not pass for one that has ended today.
+            why = "Its process ended before it did."
+            store.end_night(night.uuid, "failed", why, (), ended=night.created)
+        else:
+            say(
+                f"Night {night.uuid[:8]} of {night.suite}, begun {night.created:%Y-%m-%d %H:%M} "
+                "UTC, has not ended: two nights on one machine spoil each other's times."
+            )
 
 
 def _measured(

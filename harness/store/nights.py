@@ -85,8 +85,9 @@ class Nights(Leasing):
         status: Literal["clean", "changed", "failed"],
         reason: str | None,
         metrics: Sequence[NightMetric],
+        ended: datetime | None = None,
     ) -> None:
-        """End a night with all that it has found."""
+        """End a night with all that it has found; `ended` is when, None: now."""
         rows = [
             {"night": uuid, "position": position, **asdict(metric)}
             for position, metric in enumerate(metrics)
@@ -98,7 +99,7 @@ class Nights(Leasing):
                 .values(
                     status=status,
                     reason=reason and hide_passwords(reason),
-                    ended=now(connection),
+                    ended=ended or now(connection),
                 )
             )
             if rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from harness.analysis.noise import Noise, threshold
 from harness.baseline import accept
 from harness.request import prepare
 from harness.store import context
+from harness.store.owner import process_name
 from harness.store.results import Store
 from harness.suite import DigestPlan, Part, Place, Suite, TimePlan
 from harness.timing import relative_times
@@ -236,6 +238,22 @@ def test_a_change_is_found_under_another_kernel_and_another_version(place, monke
     assert {m.state for m in nightly.run(ONE, place).metrics} == {"same"}
     FAULTS["NAG without look-ahead"][1](monkeypatch)
     assert states(nightly.run(ONE, place), "digest") == {"nag": "changed"}
+
+
+@pytest.mark.usefixtures("steady")
+def test_nights_whose_process_is_gone_are_ended_and_others_told_of(place, capsys):
+    with Store.open(place.store) as store:
+        child = subprocess.Popen(["true"])
+        child.wait()
+        owners = {"process": process_name(child.pid)}, {"process": "elsewhere:1"}
+        dead, alive = (store.begin_night("small", "5" * 64, "main", None, of) for of in owners)
+    nightly.run(ONE, place)
+    with Store.open(place.store) as store:
+        found = {night.uuid: night for night in store.nights()}
+    assert (found[dead].status, found[dead].ended) == ("failed", found[dead].created)
+    assert found[alive].status == "running"
+    told = capsys.readouterr().err
+    assert f"Night {alive[:8]} of small" in told and dead[:8] not in told
 
 
 def test_a_suite_that_cannot_be_run_is_refused_before_anything_is_recorded(place):
