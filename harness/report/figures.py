@@ -60,7 +60,9 @@ def learning_curves(
     scale = Scale.of(protocol["direction"], summary["scale"], taken)
     metric = metric_in_words(protocol["metric"])
     shared = any(row["ledger"]["seconds_are"] == "shared" for row in summary["methods"])
-    currencies = CURRENCIES | ({"seconds": "seconds (shared: not ranked)"} if shared else {})
+    currencies = _currencies(summary)
+    if shared:
+        currencies["seconds"] = "seconds (shared: not ranked)"
     views = {}
     for currency, label in currencies.items():
         for data, of in DATA.items():
@@ -88,7 +90,7 @@ def profiles(summary: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Plain
     """Return the share of targets reached against every currency."""
     names, dashes = {t.method: t.method_name for t in trials}, _dashes(trials)
     views = {}
-    for currency, label in CURRENCIES.items():
+    for currency, label in _currencies(summary).items():
         traces = [
             {
                 "type": "scatter",
@@ -104,7 +106,13 @@ def profiles(summary: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Plain
         layout = _layout(traces, label, "share of targets reached", log=False)
         layout["yaxis"] |= {"range": [-0.02, 1.02], "tickformat": ".0%"}
         views[currency] = {"data": traces, "layout": layout}
-    return {"switches": [{"name": "Against", "options": CURRENCIES}], "views": views}
+    return {"switches": [{"name": "Against", "options": _currencies(summary)}], "views": views}
+
+
+def _currencies(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Return names and labels; that of the budget, of which all had the same, is shown first."""
+    first = summary["protocol"]["budget"]["currency"]
+    return {first: CURRENCIES[first], **CURRENCIES}
 
 
 def expected_best(summary: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Plain:

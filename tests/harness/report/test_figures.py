@@ -51,7 +51,7 @@ def test_currencies_are_those_of_the_ledger(compared):
     summary, trials, measurements = compared("nag", seeds=1)
     figure = figures.learning_curves(summary, trials, measurements)
     against = figure["switches"][0]["options"]
-    assert list(against) == ["updates", "examples", "gradients", "seconds"]
+    assert list(against) == ["gradients", "updates", "examples", "seconds"]
     assert against["seconds"] == "seconds (shared: not ranked)"
     end = measurements[0][-1].ledger
     for name in against:
@@ -116,3 +116,13 @@ def test_names_are_no_markup(compared):
     figure = figures.learning_curves(summary, trials, measurements)
     named = [t["name"] for t in figure["views"]["updates train"]["data"] if "name" in t]
     assert named == ["&lt;b&gt;x&lt;/b&gt;\\u202e"]
+
+
+def test_the_currency_of_the_budget_is_shown_first(compared):
+    summary, trials, measurements = compared("nag", "hf")
+    summary["protocol"]["budget"]["currency"] = "examples"
+    curves = figures.learning_curves(summary, trials, measurements)
+    for figure in (curves, figures.profiles(summary, trials)):
+        options = list(figure["switches"][0]["options"])
+        assert options[0] == "examples" and len(options) == 4
+        assert next(iter(figure["views"])).startswith("examples")

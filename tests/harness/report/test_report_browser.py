@@ -122,9 +122,9 @@ def test_on_a_desk(browse: Browse) -> None:
         after = look.evaluate("document.querySelector('h1').nextElementSibling.innerText")
         assert after.split("\n")[0].startswith("nag and ")
         # A switch draws another currency, and test data in place of training data.
-        assert axis(opened, "curves") == "updates"
-        look.get_by_label("gradient-equivalents").first.check()
         assert axis(opened, "curves") == "gradient-equivalents"
+        look.get_by_label("updates", exact=True).first.check()
+        assert axis(opened, "curves") == "updates"
         look.get_by_label("test data").check()
         assert "test data" in axis(opened, "curves", "yaxis")
         # Medians, bands and trials are there, and a click on a name takes them away.
@@ -199,7 +199,7 @@ def test_by_a_screen_reader(browse: Browse) -> None:
             'columnheader "Seeds n"',
             'rowheader "nag"',
             'img "Squared error: the median',
-            'radio "updates" [checked]',
+            'radio "gradient-equivalents" [checked]',
         ):
             assert any(words in line for line in lines), words
         # Where nothing can be heard, nothing can be reached.
