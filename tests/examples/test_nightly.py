@@ -24,7 +24,7 @@ WORKFLOW = EXAMPLES / "nightly-workflow.yml"
 UNITS = sorted((EXAMPLES / "systemd").iterdir())
 BENCH = Path(sys.executable).with_name("bench")
 TINY = """
-name = "tiny"
+name = "nightly"
 seeds = 2
 digest.updates = 1
 time = {blocks = 2, updates = 2}
@@ -146,14 +146,14 @@ def test_the_workflow_runs_from_the_first_night_to_a_clean_one(clone: Path, tmp_
     assert workflow.failed is None, told
     assert workflow.ran == ["Install", "Accept", "Run the night", "Show the history"]
     assert workflow.summary.read_text().startswith("## Nothing has changed")
-    assert "tiny against main: 2 on record" in (clone / "night" / "history.txt").read_text()
+    assert "nightly against main: 2 on record" in (clone / "night" / "history.txt").read_text()
     shown = subprocess.run(
         [BENCH, "baseline", "show", "main"], cwd=clone, capture_output=True, text=True
     )
     assert f"{accept}, accepted" in shown.stdout and "the 'first' one; $(exit 1)" in shown.stdout
     told = workflow.run("heard", cached=True)
     assert workflow.failed is None, told
-    assert "tiny: the last night ended" in told
+    assert "nightly: the last night ended" in told
     assert "-c constraints.txt ." in (workflow.stand_ins / "pip.told").read_text()
 
 
@@ -224,7 +224,7 @@ def test_the_services_run(units: Path, tmp_path: Path) -> None:
     assert ET.parse(tmp_path / "state" / "junit.xml").getroot().get("tests")
     done = start(status)
     assert done.returncode == 0, done.stderr
-    assert "tiny: the last night ended 0.0 h ago, failed" in done.stdout
+    assert "nightly: the last night ended 0.0 h ago, failed" in done.stdout
 
 
 def test_the_alarm_tells_which_unit_has_failed(units: Path, tmp_path: Path) -> None:
