@@ -32,6 +32,8 @@ def measure_noise(suite: Suite, place: Place, measure: Measure = times_apart) ->
     """
     began = time.perf_counter()
     parts = suite.prepared(place, suite.noise.seeds)
+    # A store that cannot be used is told of before anything is measured.
+    Store.open(place.store).close()
     summaries, times = _repeated(suite, [part.request for part in parts], measure)
     qualities = [
         noise

@@ -8,6 +8,7 @@ import pytest
 
 from harness import noise as module
 from harness.analysis.noise import Noise, threshold
+from harness.errors import Infrastructure
 from harness.noise import measure_noise
 from harness.request import Request, prepare
 from harness.spec import key_of
@@ -106,3 +107,11 @@ def test_comparisons_are_run_on_seeds_of_their_own_number(store_url, no_pictures
     quality = first[0]
     assert quality.kind == "quality" and quality.sd is not None
     assert 0 < threshold(quality.sd, quality.df, bodies[0]["family"])
+
+
+def test_a_store_that_cannot_be_used_is_told_of_before_anything_is_measured(script, tmp_path):
+    (tmp_path / "file").write_text("")
+    place = Place(f"sqlite:///{tmp_path}/file/bench.db")
+    with pytest.raises(Infrastructure):
+        measure_noise(suite("updates=2"), place, measure=script.times)
+    assert script.events == []
