@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import adding, claims, projection, table_section
-from benchmarks.grids import TABLES
-from benchmarks.long_sections import martens, nag
+from bench.harness.report.table import number
+from benchmarks.hessian_free import adding
 from benchmarks.machine import ran_on
-from harness.report.table import number
+from benchmarks.paper import claims, projection, table_section
+from benchmarks.paper.grids import TABLES
+from benchmarks.paper.long_sections import martens, nag
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parent / "RESULTS.md"

@@ -19,23 +19,23 @@ import torch
 
 from benchmarks import render
 from benchmarks.figures import Part
-from benchmarks.fleets import release
+from benchmarks.updates.fleets import release
 
 PARTS = {
-    "update": "update",
-    "hf": "hf",
-    "rnn": "rnn_gradient",
-    "whole": "whole_runs",
-    "rows": "rows",
-    "hf_rows": "hf_rows",
-    "recording": "recording",
+    "update": "updates.update",
+    "hf": "hessian_free.hf",
+    "rnn": "updates.rnn_gradient",
+    "whole": "hessian_free.whole_runs",
+    "rows": "updates.rows",
+    "hf_rows": "hessian_free.hf_rows",
+    "recording": "store.recording",
     "start": "start",
-    "store": "store",
-    "ranks": "ranks",
-    "momentum": "momentum",
-    "mnist": "mnist_fleet",
-    "add": "add_fleet",
-    "projection": "projection",
+    "store": "store.store",
+    "ranks": "distributed.ranks",
+    "momentum": "updates.momentum",
+    "mnist": "paper.mnist_fleet",
+    "add": "paper.add_fleet",
+    "projection": "paper.projection",
 }
 """What a part is called → its module."""
 GPU_ONLY = ("momentum", "mnist", "add", "projection")

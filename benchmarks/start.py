@@ -16,7 +16,7 @@ HELP = "bench --help"
 PYTHON = "python -c pass"
 COMMANDS = {
     # What the installed script `bench` runs.
-    HELP: ["-c", "from harness.cli.main import main; main()", "--help"],
+    HELP: ["-c", "from bench.harness.cli.main import main; main()", "--help"],
     PYTHON: ["-c", "pass"],
 }
 

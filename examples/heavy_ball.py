@@ -3,7 +3,7 @@
 bench compare --optimizers 'nag,./examples/heavy_ball.py:HeavyBall'
 """
 
-from optim.hyperparameters import Hyperparameter, cast_all
+from bench.optim.hyperparameters import Hyperparameter, cast_all
 
 
 class HeavyBall:

@@ -6,9 +6,9 @@ bench compare --optimizers nag,hf --problem './examples/own_module.py:make[width
 import numpy as np
 from torch import nn
 
-from models.from_module import ModuleProblem
-from models.losses import SoftmaxCrossEntropy
-from models.problem import Data, Metric, digest_of
+from bench.models.from_module import ModuleProblem
+from bench.models.losses import SoftmaxCrossEntropy
+from bench.models.problem import Data, Metric, digest_of
 
 
 def make(preset, width="20"):

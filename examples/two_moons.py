@@ -8,9 +8,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.layout import Layout
-from models.losses import LogisticCrossEntropy
-from models.problem import Data, Metric, Problem, digest_of
+from bench.models.layout import Layout
+from bench.models.losses import LogisticCrossEntropy
+from bench.models.problem import Data, Metric, Problem, digest_of
 
 
 def make(preset: str, noise: str = "0.15") -> Problem:

@@ -1,1 +1,1 @@
-"""Brings methods and problems together: plans, runs, records, compares, reports."""
+"""Brings methods and problems together; each folder is a room with a docstring on its door."""

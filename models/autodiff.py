@@ -9,20 +9,34 @@ comes from the same double backward through z and x together.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.groups import for_rows, over_groups
-from models.passes import Prices
-
-if TYPE_CHECKING:
-    from models.problem import Problem
+from bench.models.groups import for_rows, over_groups
+from bench.models.layout import Layout
+from bench.models.losses import MatchingLoss
+from bench.models.passes import Prices
 
 SAMPLE_VALUES = 2**24
 """Per-case gradients are made for as many cases at once as fit in this many values."""
+
+
+class Network(Protocol):
+    """What of a problem can be differentiated."""
+
+    layout: Layout
+    loss: MatchingLoss
+
+    def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        """Return the pre-activations of the outputs, (K, B, …)."""
+
+    def logits_and_states(
+        self, params: Mapping[str, Tensor], inputs: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, hidden pre-activations over time, and their weights."""
 
 
 class AutodiffPasses:
@@ -32,7 +46,7 @@ class AutodiffPasses:
     prices = Prices(linearization=1.0)
     capturable = False
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Network) -> None:
         self.problem = problem
         self.layout = problem.layout
         self.matching = problem.loss

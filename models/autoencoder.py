@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.groups import affine_into, over_groups, product_into
-from models.layout import Layout
-from models.losses import MatchingLoss
-from models.passes import Prices
-from models.workspace import Workspace
+from bench.models.groups import affine_into, over_groups, product_into
+from bench.models.layout import Layout
+from bench.models.losses import MatchingLoss
+from bench.models.passes import Prices
+from bench.models.workspace import Workspace
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from models.initialization import INITIALIZATIONS, Initialization
+from bench.models.initialization import INITIALIZATIONS, Initialization
 
 MOST_INPUTS = 100_000
 

@@ -11,15 +11,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models import brackets
-from models.autoencoder import Architecture, AutoencoderPasses
-from models.data.curves import curves as curves_data
-from models.data.faces import faces as faces_data
-from models.data.mnist import mnist as mnist_data
-from models.initialization import INITIALIZATIONS
-from models.losses import HalfSquaredError, LogisticCrossEntropy, MatchingLoss
-from models.metrics import squared_error
-from models.problem import Data, DataSource, Problem
+from bench.models import brackets
+from bench.models.autoencoder import Architecture, AutoencoderPasses
+from bench.models.data.curves import curves as curves_data
+from bench.models.data.faces import faces as faces_data
+from bench.models.data.mnist import mnist as mnist_data
+from bench.models.initialization import INITIALIZATIONS
+from bench.models.losses import HalfSquaredError, LogisticCrossEntropy, MatchingLoss
+from bench.models.metrics import squared_error
+from bench.models.problem import Data, DataSource, Problem
 
 CURVES_SEED = 0
 """The generator's seed: every comparison on curves is on the same images."""

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from models.autodiff import AutodiffPasses
-from models.layout import Layout
-from models.losses import MatchingLoss
-from models.passes import Passes
-from models.problem import Data, DataSource, Metric, Problem, to_tensor
+from bench.models.autodiff import AutodiffPasses
+from bench.models.layout import Layout
+from bench.models.losses import MatchingLoss
+from bench.models.passes import Passes
+from bench.models.problem import Data, DataSource, Metric, Problem, to_tensor
 
 PROBED = 4
 """Cases on which a module is tried before anything is run."""

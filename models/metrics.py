@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from models.losses import MatchingLoss
-from models.problem import Metric
+from bench.models.losses import MatchingLoss
+from bench.models.problem import Metric
 
 
 def squared_error(loss: MatchingLoss) -> Metric:

@@ -13,9 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.layout import Layout
-from models.losses import MatchingLoss
-from models.passes import Passes
+from bench.models.autodiff import AutodiffPasses
+from bench.models.layout import Layout
+from bench.models.losses import MatchingLoss
+from bench.models.passes import Passes
 
 Preset = Literal["quick", "standard", "paper"]
 PRESETS: tuple[str, ...] = ("quick", "standard", "paper")
@@ -147,8 +148,6 @@ class Problem(ABC):
 
     def passes(self) -> Passes:
         """Return the batch computations: autodiff here, hand-written where it pays."""
-        from models.autodiff import AutodiffPasses
-
         return AutodiffPasses(self)
 
     def outputs(self, logits: Tensor) -> Tensor:

@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.data.sequences import Task
-from models.data.sequences import data as sequences
-from models.initialization import EchoState
-from models.problem import Data, DataSource, Problem, to_tensor
-from models.recurrent_settings import Settings
-from models.recurrent_tasks import KINDS
-from models.rnn import RecurrentNetwork, RecurrentPasses
+from bench.models.data.sequences import Task
+from bench.models.data.sequences import data as sequences
+from bench.models.initialization import EchoState
+from bench.models.problem import Data, DataSource, Problem, to_tensor
+from bench.models.recurrent_settings import Settings
+from bench.models.recurrent_tasks import KINDS
+from bench.models.rnn import RecurrentNetwork, RecurrentPasses
 
 UNITS = 100
 OUTPUT_SCALE = 0.1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from models import brackets
-from models.data.sequences import LONGEST
-from models.initialization import INITIALIZATIONS, RADIUS, EchoState, Initialization
-from models.recurrent_tasks import Kind
+from bench.models import brackets
+from bench.models.data.sequences import LONGEST
+from bench.models.initialization import INITIALIZATIONS, RADIUS, EchoState, Initialization
+from bench.models.recurrent_tasks import Kind
 
 LARGEST_ALPHABET = 1_000
 ESN = "esn"

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from models.data.marked import Adding, Marked, Multiplying, Xor
-from models.data.sequences import Task
-from models.data.symbols import Memory, Permutation, TemporalOrder
-from models.losses import (
+from bench.models.data.marked import Adding, Marked, Multiplying, Xor
+from bench.models.data.sequences import Task
+from bench.models.data.symbols import Memory, Permutation, TemporalOrder
+from bench.models.losses import (
     HalfSquaredError,
     LogisticCrossEntropy,
     MatchingLoss,
     SoftmaxCrossEntropy,
     SteppedSoftmaxCrossEntropy,
 )
-from models.metrics import misclassified, wrong_symbols, zero_one
-from models.problem import Metric
+from bench.models.metrics import misclassified, wrong_symbols, zero_one
+from bench.models.problem import Metric
 
 TOLERANCE = 0.04
 """A case whose output is off by more is wrong."""

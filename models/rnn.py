@@ -18,12 +18,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.groups import affine_into, for_rows, over_groups, product_into
-from models.layout import Layout
-from models.losses import MatchingLoss
-from models.passes import Prices
-from models.unrolled import ReadAtEnd, ReadAtEveryStep, Sequences, flat
-from models.workspace import Workspace
+from bench.models.groups import affine_into, for_rows, over_groups, product_into
+from bench.models.layout import Layout
+from bench.models.losses import MatchingLoss
+from bench.models.passes import Prices
+from bench.models.unrolled import ReadAtEnd, ReadAtEveryStep, Sequences, flat
+from bench.models.workspace import Workspace
 
 WIDE_STEP = 4_000
 """From so many values a step on, a CPU computes tanh sooner by way of expm1 than torch's own."""

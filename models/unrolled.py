@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.groups import for_rows
+from bench.models.groups import for_rows
 
 
 def flat(values: Float[Tensor, "K S B n"]) -> Float[Tensor, "K SB n"]:

@@ -8,7 +8,7 @@ __all__ = ["resolve"]
 def __getattr__(name: str) -> Any:
     # Resolved on first use: the text grammar must be importable without torch.
     if name == "resolve":
-        from optim.registry import resolve
+        from bench.optim.registry import resolve
 
         return resolve
-    raise AttributeError(f"module 'optim' has no attribute {name!r}")
+    raise AttributeError(f"module 'bench.optim' has no attribute {name!r}")

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from optim.hyperparameters import Hyperparameter
+from bench.optim.hyperparameters import Hyperparameter
 
 
 class Full(Enum):

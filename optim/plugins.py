@@ -5,16 +5,19 @@ Nothing is imported that the user has not named.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from optim.hyperparameters import UsageError, nearest
+from bench.optim.hyperparameters import UsageError, nearest
 
 
 def is_plugin(name: str) -> bool:
@@ -76,10 +79,55 @@ def _from_file(path: Path, name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[unique] = module
     try:
-        spec.loader.exec_module(module)
+        with _neighbours(path.parent):
+            spec.loader.exec_module(module)
+        _check_neighbours(path)
     except BaseException as error:
         del sys.modules[unique]
         if not isinstance(error, Exception | SystemExit):
             raise
         raise UsageError(f"{name!r}: running {path} failed: {short(error)}") from error
     return module
+
+
+@contextmanager
+def _neighbours(folder: Path) -> Iterator[None]:
+    """Let a file import what stands beside it, as if Python had been started with the file.
+
+    Afterwards the folder is the last to be searched, for imports within functions: a file of
+    the user's must not stand in for a library that is imported later.
+    """
+    sys.path.insert(0, str(folder))
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))
+
+
+def _check_neighbours(path: Path) -> None:
+    """Refuse a file that imports a neighbour by a name under which another module is loaded."""
+    for name in _imports(path):
+        beside = (path.parent / name, path.parent / f"{name}.py")
+        module = sys.modules.get(name)
+        if module is None or not any(map(Path.exists, beside)):
+            continue
+        places = [*getattr(module, "__path__", ()), getattr(module, "__file__", None)]
+        if not any(Path(place).resolve() in beside for place in places if place):
+            raise ImportError(
+                f"it imports {name}, which stands beside it, but another module of that name "
+                f"is loaded already, from {places[0] or 'Python itself'}; rename one of them"
+            )
+
+
+def _imports(path: Path) -> set[str]:
+    """Return the top-level names that a file imports anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found

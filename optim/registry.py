@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-from optim import plugins
-from optim.hessian_free import HessianFree, MomentumHessianFree
-from optim.hyperparameters import UsageError, nearest
-from optim.momentum import CM, NAG, SGD
-from optim.objective import Method
-from optim.text import Written, parse
-from optim.torch_adapter import TORCH_PREFIX, adapt, is_optimizer, of_torch
+from bench.optim import plugins
+from bench.optim.hessian_free import HessianFree, MomentumHessianFree
+from bench.optim.hyperparameters import UsageError, nearest
+from bench.optim.momentum.methods import CM, NAG, SGD
+from bench.optim.objective import Method
+from bench.optim.text import Written, parse
+from bench.optim.torch.adapter import TORCH_PREFIX, adapt, is_optimizer, of_torch
 
 BUILT_IN: dict[str, Any] = {
     cls.name: cls for cls in (SGD, CM, NAG, HessianFree, MomentumHessianFree)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from optim.hyperparameters import UsageError
+from bench.optim.hyperparameters import UsageError
 
 
 @dataclass(frozen=True)

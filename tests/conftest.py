@@ -99,7 +99,7 @@ def _told(marker: str, stats: Mapping[str, Sequence[Any]]) -> str:
 
 def _without_password(url: str) -> str:
     # Not before the person's settings are forgotten.
-    from harness.store.failures import shown
+    from bench.harness.core.store_url import shown
 
     return shown(make_url(url))
 
@@ -178,7 +178,7 @@ def chromium() -> str:
 @pytest.fixture
 def registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     """Registers a text as the only rule of a claim, in `tmp_path`, and returns its digest."""
-    monkeypatch.setattr("harness.paper.claims.FOLDER", tmp_path)
+    monkeypatch.setattr("bench.harness.paper.claims.FOLDER", tmp_path)
 
     def register(text: str) -> str:
         (tmp_path / "claim_1.toml").write_text(text)

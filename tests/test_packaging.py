@@ -81,8 +81,6 @@ def test_wheel_runs_outside_the_clone(wheel: Path, workdir: Path) -> None:
         return done.stdout
 
     assert "compare" in run(home / "bin" / "bench", "--help")
-    script = (
-        "import harness as h, models as m, optim as o; print(h.__file__, m.__file__, o.__file__)"
-    )
+    script = "import bench.harness as h, bench.models as m; print(h.__file__, m.__file__)"
     assert all(file.startswith(str(home)) for file in run(python, "-c", script).split())
     assert "curves" in run(home / "bin" / "bench", "list", "problems")

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from harness.analysis import statistics
+from bench.harness.analysis import statistics
 
 Decision = Literal["holds", "does not hold", "cannot tell"]
 Values = Mapping[str, Mapping[int, float | None]]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from harness.records import Certificate, TrialRecord
-from harness.spec import canonical
+from bench.harness.core.records import Certificate, TrialRecord
+from bench.harness.core.spec import canonical
 
 ByMethod = Mapping[str, Sequence[TrialRecord]]
 Contexts = Mapping[str, Mapping[str, Any]]

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness.analysis.targets import Course, amount, first_reaching
-from harness.analysis.verdict import Direction
-from harness.spec import CURRENCIES
+from bench.harness.analysis.targets import Course, amount, first_reaching
+from bench.harness.analysis.verdict import Direction
+from bench.harness.core.spec import CURRENCIES
 
 STEPS = 5
 """Steps from one target of the problem to the next; the profile's targets lie between them."""

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.analysis.selection import worst
-from harness.analysis.verdict import Direction
-from harness.paper.published import TABLE_1
+from bench.harness.analysis.selection import worst
+from bench.harness.analysis.verdict import Direction
+from bench.harness.core.published import TABLE_1
 
 STEP_SIZE, MOMENTUM = "lr", "mu_max"
 _LETTER = {"nag": "N", "cm": "M"}

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from harness.analysis import statistics
-from harness.analysis.differences import differences
-from harness.analysis.profiles import profile, refined
-from harness.analysis.targets import Course, TimeToTarget, horizons, time_to_target
-from harness.analysis.verdict import Direction, Pair, verdicts
-from harness.paper.published import NOTE
-from harness.records import Measurement, TrialRecord
-from harness.spec import CURRENCIES, Protocol
+from bench.harness.analysis import statistics
+from bench.harness.analysis.differences import differences
+from bench.harness.analysis.profiles import profile, refined
+from bench.harness.analysis.targets import Course, TimeToTarget, horizons, time_to_target
+from bench.harness.analysis.verdict import Direction, Pair, verdicts
+from bench.harness.core.published import NOTE
+from bench.harness.core.records import Measurement, TrialRecord
+from bench.harness.core.spec import CURRENCIES, Protocol
 
 SCHEMA_VERSION = 1
 ALPHA = 0.05

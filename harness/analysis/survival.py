@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from harness.analysis.statistics import Floats
+from bench.harness.analysis.statistics import Floats
 
 _HALF = 0.5 + 1e-9
 """One half, but for rounding in the product of Kaplan and Meier."""

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from harness.analysis.survival import kaplan_meier
-from harness.analysis.verdict import Direction
-from harness.records import Ledger, Measurement, TrialRecord
-from harness.spec import CURRENCIES
+from bench.harness.analysis.survival import kaplan_meier
+from bench.harness.analysis.verdict import Direction
+from bench.harness.core.records import Ledger, Measurement, TrialRecord
+from bench.harness.core.spec import CURRENCIES
 
 Amounts = Mapping[str, float | None]
 """Currency → an amount of it."""
@@ -61,7 +61,7 @@ def first_reaching(
 
 
 def amount(ledger: Ledger, currency: str) -> float:
-    """Return what was spent in one of `harness.spec.CURRENCIES`."""
+    """Return what was spent in one of `bench.harness.core.spec.CURRENCIES`."""
     return float(getattr(ledger, currency))
 
 

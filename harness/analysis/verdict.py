@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from harness.analysis import statistics
-from harness.analysis.statistics import Floats
+from bench.harness.analysis import statistics
+from bench.harness.analysis.statistics import Floats
 
 Direction = Literal["lower", "higher"]
 Verdict = Literal["a better", "b better", "equivalent", "cannot tell", "too few seeds"]

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.check.laws import Broken, expect, near
-from harness.seeds import generator
-from models.problem import Problem
+from bench.harness.check.laws import Broken, expect, near
+from bench.harness.core.seeds import generator
+from bench.models.problem import Problem
 
 STEPS = (1e-3, 1e-4, 1e-5, 1e-6)
 AGREEMENT = 1e-5

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.problem import DataError
-from optim.plugins import short
+from bench.models.problem import DataError
+from bench.optim.plugins import short
 
 State = Literal["holds", "fails", "not applicable"]
 Law = Callable[[], str]

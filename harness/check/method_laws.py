@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from harness.check import minimum
-from harness.check.laws import (
+from bench.harness.check import minimum
+from bench.harness.check.laws import (
     EXACT,
     Law,
     NotApplicable,
@@ -19,11 +19,11 @@ from harness.check.laws import (
     settings_kept,
     undisturbed,
 )
-from harness.check.small import Network
-from harness.check.split import together
-from harness.check.trial import STEPS, Trial
-from harness.ranks import Ranks
-from optim.objective import Method
+from bench.harness.check.observed_trial import STEPS, Trial
+from bench.harness.check.small_problems import Network
+from bench.harness.check.thread_ranks import together
+from bench.harness.distributed.ranks import Ranks
+from bench.optim.objective import Method
 
 ROWS = 1e-10
 """Relative difference allowed between a row of a fleet and the trial alone, after STEPS."""

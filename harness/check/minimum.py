@@ -10,11 +10,11 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from harness.check.laws import Broken
-from harness.check.small import Quadratic
-from harness.check.trial import Trial
-from optim.hyperparameters import UsageError
-from optim.objective import Method
+from bench.harness.check.laws import Broken
+from bench.harness.check.observed_trial import Trial
+from bench.harness.check.small_problems import Quadratic
+from bench.optim.hyperparameters import UsageError
+from bench.optim.objective import Method
 
 STEPS = 1_000
 LOOKS = 50

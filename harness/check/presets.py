@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from harness.check.laws import Broken
-from harness.errors import Usage
-from models.problem import PRESETS, Problem
+from bench.harness.check.laws import Broken
+from bench.harness.core.errors import Usage
+from bench.models.problem import PRESETS, Problem
 
 FIXED: Mapping[str, Callable[[Problem], str]] = {
     "name": lambda problem: problem.name,

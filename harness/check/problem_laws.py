@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.binding import BoundObjective, DeviceData
-from harness.check import derivatives, presets, split
-from harness.check.derivatives import Point, everywhere
-from harness.check.laws import Broken, Law, NotApplicable, equal, expect, near, undisturbed
-from harness.fresh import BLOCK
-from harness.ledger import Account, Clock
-from harness.seeds import generator
-from harness.spec import Budget
-from models.problem import Data, DataSource, Problem, digest_of, to_tensor
+from bench.harness.check import derivatives, presets, thread_ranks
+from bench.harness.check.derivatives import Point, everywhere
+from bench.harness.check.laws import Broken, Law, NotApplicable, equal, expect, near, undisturbed
+from bench.harness.core.seeds import generator
+from bench.harness.core.spec import Budget
+from bench.harness.training.bound_objective import BoundObjective
+from bench.harness.training.case_stream import BLOCK
+from bench.harness.training.cases import DeviceData
+from bench.harness.training.ledger import Account, Clock
+from bench.models.problem import Data, DataSource, Problem, digest_of, to_tensor
 
 CPU = torch.device("cpu")
 CASES = 6
@@ -63,7 +64,9 @@ class ProblemLaws:
                 self.point()
             ),
             "K rows are K single rows": self.rows,
-            "a batch may be split over processes": lambda: split.check(self.problem, self.data),
+            "a batch may be split over processes": lambda: thread_ranks.check(
+                self.problem, self.data
+            ),
             "padding stays 0": self.padding,
         }
 
@@ -200,7 +203,7 @@ class ProblemLaws:
         covered = _covered(parts, self.data.digest)
         if covered is None:
             raise Broken(
-                "expected models.problem.digest_of the arrays of cases; found "
+                "expected bench.models.problem.digest_of the arrays of cases; found "
                 f"{self.data.digest[:16]}…, which is that of none of them"
             )
         missed = [name for name in parts if name not in covered]

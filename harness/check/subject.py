@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from harness import problems
-from harness.check.laws import Finding, examine, one_thread
-from harness.check.method_laws import MethodLaws
-from harness.check.problem_laws import ProblemLaws
-from harness.errors import Infrastructure, Usage
-from harness.folders import data_source
-from models.problem import DataError
-from optim import plugins, registry
-from optim.hyperparameters import nearest
-from optim.objective import Method
-from optim.text import Written, parse
-from optim.torch_adapter import TORCH_PREFIX
+from bench.harness.check.laws import Finding, examine, one_thread
+from bench.harness.check.method_laws import MethodLaws
+from bench.harness.check.problem_laws import ProblemLaws
+from bench.harness.core.errors import Infrastructure, Usage
+from bench.harness.core.paths import data_source
+from bench.harness.planning import problems
+from bench.models.problem import DataError
+from bench.optim import plugins, registry
+from bench.optim.hyperparameters import nearest
+from bench.optim.objective import Method
+from bench.optim.text import Written, parse
+from bench.optim.torch.adapter import TORCH_PREFIX
 
 Kind = Literal["problem", "optimizer"]
 

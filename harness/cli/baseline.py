@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.list_recorded import baselines
-from harness.cli.options import store_option, store_url
-from harness.errors import Usage
+from bench.harness.cli.list_recorded import baselines
+from bench.harness.cli.options import store_option, store_url
+from bench.harness.core.errors import Usage
 
 if TYPE_CHECKING:
-    from harness.records import BaselineRecord, ComparisonRecord
+    from bench.harness.core.records import BaselineRecord, ComparisonRecord
 
 
 @click.group("baseline", epilog="Example: bench baseline accept 3f2a9b1c --name main")
@@ -38,10 +38,10 @@ def accept(comparisons: tuple[str, ...], name: str, note: str | None, store: str
     A COMPARISON is an id or its beginning. It takes the place of what was accepted under the same
     protocol and name, which stays on record.
     """
-    from harness.baseline import accept as accept_all
-    from harness.spec import with_parameters
-    from harness.store.results import Store
-    from harness.texts import visible
+    from bench.harness.core.spec import with_parameters
+    from bench.harness.core.text import visible
+    from bench.harness.nightly.baseline import accept as accept_all
+    from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
         done = accept_all(opened, comparisons, name, note)
@@ -59,10 +59,10 @@ def accept(comparisons: tuple[str, ...], name: str, note: str | None, store: str
 @store_option
 def show(name: str, store: str | None) -> None:
     """Show what is accepted under a name: of every protocol the newest, and what it replaced."""
-    from harness.baseline import with_protocol
-    from harness.cli.console import PAGE, console
-    from harness.store.results import Store
-    from optim.hyperparameters import nearest
+    from bench.harness.cli.console import PAGE, console
+    from bench.harness.nightly.baseline import with_protocol
+    from bench.harness.store.results import Store
+    from bench.optim.hyperparameters import nearest
 
     with Store.open(store_url(store), create=False) as opened:
         records = with_protocol(opened, opened.baselines(name))
@@ -86,10 +86,10 @@ def _shown(
 ) -> Iterator[Any]:
     from rich.text import Text
 
-    from harness.cli.console import add, table
-    from harness.report.table import number
-    from harness.spec import with_parameters
-    from harness.texts import visible
+    from bench.harness.cli.console import add, table
+    from bench.harness.core.spec import with_parameters
+    from bench.harness.core.text import visible
+    from bench.harness.report.table import number
 
     protocol, summary = comparison.protocol, comparison.summary
     assert summary is not None

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import data_dir_option
-from harness.cli.output import write_text
-from harness.errors import BenchError
+from bench.harness.cli.options import data_dir_option
+from bench.harness.cli.output import write_text
+from bench.harness.core.errors import BenchError
 
 if TYPE_CHECKING:
-    from harness.check.subject import Checked
+    from bench.harness.check.subject import Checked
 
 _STYLE = {"holds": "green", "fails": "red", "not applicable": "dim"}
 
@@ -35,7 +35,7 @@ def command(name: str, preset: str, data_dir: str | None, json_path: str | None)
     batches are looked at on a CUDA device too, where there is one.
     The exit code is 1 where a law does not hold.
     """
-    from harness.check.subject import check
+    from bench.harness.check.subject import check
 
     checked = check(name, preset, data_dir)
     if json_path:
@@ -51,7 +51,7 @@ def command(name: str, preset: str, data_dir: str | None, json_path: str | None)
 def _show(checked: Checked) -> None:
     from rich.text import Text
 
-    from harness.cli.console import UNFOLDED, add, console, table
+    from bench.harness.cli.console import UNFOLDED, add, console, table
 
     shown = table("", "", "", whole=("",))
     shown.show_header = False

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from harness.cli.options import allow_option, store_url
-from harness.cli.run_options import run_options
-from harness.errors import Usage
+from bench.harness.cli.options import allow_option, store_url
+from bench.harness.cli.run_options import run_options
+from bench.harness.core.errors import Usage
 
 if TYPE_CHECKING:
-    from harness.request import Request
+    from bench.harness.planning.request import Request
 
 RECORDED = ("recorded", "allow", "json_path", "html_path", "store", "no_mlflow", "tracking_uri")
 """What may be given where recorded comparisons are compared, and nothing is run."""
@@ -72,9 +72,9 @@ def command(
 
     With IDs of recorded comparisons nothing is run: what they recorded is compared as one.
     """
-    from harness.cli.output import check_folders, show_result, write_html
-    from harness.comparing import compare
-    from harness.request import Request
+    from bench.harness.cli.output import check_folders, show_result, write_html
+    from bench.harness.comparison.compare import compare
+    from bench.harness.planning.request import Request
 
     _check(ctx, recorded, optimizers, allow)
     check_folders(json=json_path, html=html_path)
@@ -118,9 +118,9 @@ def _check(
 
 
 def _recorded(request: Request, ids: tuple[str, ...], allow: tuple[str, ...]) -> dict[str, Any]:
-    from harness.joining import compare_recorded
-    from harness.session import mirrored
-    from harness.store.results import Store
+    from bench.harness.comparison.combine import compare_recorded
+    from bench.harness.comparison.session import mirrored
+    from bench.harness.store.results import Store
 
     with Store.open(request.store, create=False) as store, mirrored(request):
         return compare_recorded(store, ids, allow)

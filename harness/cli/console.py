@@ -14,8 +14,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from harness.report.table import number
-from harness.texts import visible
+from bench.harness.core.text import visible
+from bench.harness.report.table import number
 
 UNFOLDED = 1000
 """Columns in which every row of a list stays on one line, for grep and awk."""

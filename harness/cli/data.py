@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import data_dir_option
-from harness.errors import Infrastructure, Usage
+from bench.harness.cli.options import data_dir_option
+from bench.harness.core.errors import Infrastructure, Usage
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from models.data.files import FileState
+    from bench.models.data.files import FileState
 
 DATASETS = ("curves", "mnist", "faces")
 
@@ -38,8 +38,8 @@ def list_(data_dir: str | None) -> None:
 @click.option("--to", metavar="DIR", help="Folder to write to; default: the user's cache.")
 def fetch(name: str, to: str | None) -> None:
     """Download the files of a data set that are missing or damaged, and verify them."""
-    from harness.folders import cache_folder
-    from models.problem import DataError
+    from bench.harness.core.paths import cache_folder
+    from bench.models.problem import DataError
 
     module = _module(name)
     console = _console()
@@ -70,7 +70,7 @@ def verify(name: str | None, data_dir: str | None) -> None:
 
 
 def _states(names: Iterable[str], data_dir: str | None) -> list[FileState]:
-    from harness.folders import data_source
+    from bench.harness.core.paths import data_source
 
     modules = [_module(name) for name in names]
     source = data_source(data_dir)
@@ -78,14 +78,14 @@ def _states(names: Iterable[str], data_dir: str | None) -> list[FileState]:
 
 
 def _module(name: str) -> Any:
-    from optim.hyperparameters import nearest
+    from bench.optim.hyperparameters import nearest
 
     if name not in DATASETS:
         raise Usage(
             f"There is no data set {name!r}{nearest(name, DATASETS)} "
             f"There are: {', '.join(DATASETS)}."
         )
-    return import_module(f"models.data.{name}")
+    return import_module(f"bench.models.data.{name}")
 
 
 def _show(states: list[FileState]) -> None:

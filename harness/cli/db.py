@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from harness.cli.db_care import gc, relocate, sql
-from harness.cli.db_moving import export, import_
-from harness.cli.options import store_option, store_url, tracking_option
+from bench.harness.cli.db_care import gc, relocate, sql
+from bench.harness.cli.db_moving import export, import_
+from bench.harness.cli.options import store_option, store_url, tracking_option
 
 
 @click.group("db", epilog="Example: bench db sync --store sqlite:///mlruns/bench.db")
@@ -18,7 +18,7 @@ def command() -> None:
 @store_option
 def upgrade(store: str | None) -> None:
     """Bring bench's tables to this version; MLflow's have `mlflow db upgrade`."""
-    from harness.store.results import Store
+    from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
         click.echo(f"bench's tables in {opened.shown_url} are up to date.")
@@ -29,8 +29,8 @@ def upgrade(store: str | None) -> None:
 @tracking_option
 def sync(store: str | None, tracking_uri: str | None) -> None:
     """Copy into MLflow what it does not have; where it has everything, nothing happens."""
-    from harness.store.mlflow_mirror import sync as copy
-    from harness.store.results import Store
+    from bench.harness.store.mlflow.mirror import sync as copy
+    from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
         done = copy(opened, tracking_uri=tracking_uri)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import store_option, store_url
-from harness.errors import Infrastructure, Usage
+from bench.harness.cli.options import store_option, store_url
+from bench.harness.core.errors import Infrastructure, Usage
 
 if TYPE_CHECKING:
-    from harness.store.garbage import Heap
-    from harness.store.querying import Answer
+    from bench.harness.store.garbage import Heap
+    from bench.harness.store.sql import Answer
 
 ROWS = 1000
 """At most so many are shown as a table."""
@@ -33,7 +33,7 @@ ROWS = 1000
 )
 def sql(store: str | None, statement: str, json_path: str | None) -> None:
     """Answer a question in SQL, of which docs/schema.md has examples; nothing can be changed."""
-    from harness.store.querying import ask
+    from bench.harness.store.sql import ask
 
     with ask(store_url(store), statement) as answer:
         if json_path is None:
@@ -52,7 +52,7 @@ def sql(store: str | None, statement: str, json_path: str | None) -> None:
 def _show(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from rich.text import Text
 
-    from harness.cli.console import UNFOLDED, add, console, table
+    from bench.harness.cli.console import UNFOLDED, add, console, table
 
     numeric = tuple(
         name
@@ -66,7 +66,7 @@ def _show(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def _word(value: Any) -> str:
-    from harness.store.querying import plain
+    from bench.harness.store.sql import plain
 
     made = plain(value)
     if made is None:  # Not finite.
@@ -96,7 +96,7 @@ def _write(answer: Answer, path: str) -> list[Sequence[Any]]:
 
 
 def _objects(answer: Answer, first: list[Sequence[Any]]) -> Iterator[str]:
-    from harness.store.querying import plain
+    from bench.harness.store.sql import plain
 
     before = "[\n"
     for row in answer.rows:
@@ -114,8 +114,8 @@ def _objects(answer: Answer, first: list[Sequence[Any]]) -> Iterator[str]:
 @click.option("--to", "new", metavar="PLACE", help="Folder or URI where they are.")
 def relocate(store: str | None, old: str | None, new: str | None) -> None:
     """Have MLflow find its files after mlruns/ was moved; a SQLite store knows its place itself."""
-    from harness.store.relocating import relocate as change
-    from harness.store.results import Store
+    from bench.harness.store.results import Store
+    from bench.harness.store.transfer.relocate import relocate as change
 
     with Store.open(store_url(store), create=False) as opened:
         moves = change(opened, old, new)
@@ -131,8 +131,8 @@ def relocate(store: str | None, old: str | None, new: str | None) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 def gc(store: str | None, dry_run: bool) -> None:
     """Remove trials that no comparison has, and rows and files that nothing refers to."""
-    from harness.store.garbage import collect
-    from harness.store.results import Store
+    from bench.harness.store.garbage import collect
+    from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
         found = collect(opened, _show_heaps, dry_run=dry_run)
@@ -143,7 +143,7 @@ def gc(store: str | None, dry_run: bool) -> None:
 
 
 def _show_heaps(heaps: Sequence[Heap]) -> None:
-    from harness.cli.console import UNFOLDED, add, console, table
+    from bench.harness.cli.console import UNFOLDED, add, console, table
 
     shown = table("to remove", "count", "bytes", "why", right=("count", "bytes"))
     for heap in heaps:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from harness.cli.options import store_option, store_url
+from bench.harness.cli.options import store_option, store_url
 
 _WORDS = {
     "comparison": "comparison",
@@ -45,8 +45,8 @@ _PLURALS = {"decision on a claim": "decisions on claims"}
 )
 def export(folder: Path, store: str | None, comparisons: tuple[str, ...], format: Any) -> None:
     """Write results, with their reports and pictures, into a new FOLDER for `bench db import`."""
-    from harness.store.exporting import export as write
-    from harness.store.results import Store
+    from bench.harness.store.results import Store
+    from bench.harness.store.transfer.export import export as write
 
     with Store.open(store_url(store), create=False) as opened:
         done = write(opened, folder, comparisons, format)
@@ -68,8 +68,8 @@ def import_(folder: Path, store: str | None) -> None:
     What is here already stays, unless it has come further in FOLDER. A second time changes
     nothing.
     """
-    from harness.store.importing import import_folder
-    from harness.store.results import Store
+    from bench.harness.store.results import Store
+    from bench.harness.store.transfer.importer import import_folder
 
     url = store_url(store)
     done = import_folder(folder, lambda: Store.open(url))

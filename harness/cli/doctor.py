@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from harness.cli.options import data_dir_option, store_option, store_url
-from harness.errors import Infrastructure
+from bench.harness.cli.options import data_dir_option, store_option, store_url
+from bench.harness.core.errors import Infrastructure
 
 _STYLE = {"ok": "green", "missing": "yellow", "problem": "red"}
 
@@ -20,8 +20,8 @@ def command(store: str | None, data_dir: str | None) -> None:
     """
     from rich.text import Text
 
-    from harness.cli.checks import examine
-    from harness.cli.console import PAGE, add, console, table
+    from bench.harness.cli.console import PAGE, add, console, table
+    from bench.harness.cli.doctor_checks import examine
 
     findings = examine(store_url(store), data_dir)
     shown = table("", "", "", whole=("",))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli import list_recorded
+from bench.harness.cli import list_recorded
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from optim.hyperparameters import Hyperparameter
+    from bench.optim.hyperparameters import Hyperparameter
 
 
 @click.group("list", epilog="Example: bench list problems")
@@ -32,10 +32,10 @@ for recorded in (
 @command.command(epilog="Example: bench list problems | grep quick")
 def problems() -> None:
     """List problems, a line a preset: network, data, budget, metric and targets."""
-    from harness.cli.console import UNFOLDED, add, console, table
-    from harness.problems import installed
-    from models.problem import PRESETS
-    from models.problems import PROBLEMS
+    from bench.harness.cli.console import UNFOLDED, add, console, table
+    from bench.harness.planning.problems import installed
+    from bench.models.built_in import PROBLEMS
+    from bench.models.problem import PRESETS
 
     shown = table(
         *("problem", "preset", "network and data", "parameters"),
@@ -61,8 +61,8 @@ def problems() -> None:
 @command.command(epilog="Example: bench list optimizers")
 def optimizers() -> None:
     """List optimizers with backends, reference and every hyperparameter."""
-    from harness.cli.console import UNFOLDED, add, console, table
-    from optim.registry import BUILT_IN, installed
+    from bench.harness.cli.console import UNFOLDED, add, console, table
+    from bench.optim.registry import BUILT_IN, installed
 
     out = console(UNFOLDED)
     for name in BUILT_IN:
@@ -89,9 +89,9 @@ def _not_loaded(package: str) -> str:
 
 
 def _problem(shown: Table, name: str, preset: str) -> None:
-    from harness.cli.console import add
-    from harness.problems import resolve
-    from harness.report.table import number
+    from bench.harness.cli.console import add
+    from bench.harness.planning.problems import resolve
+    from bench.harness.report.table import number
 
     problem = resolve(name, preset)
     sign = "≤" if problem.metric.direction == "lower" else "≥"
@@ -110,8 +110,8 @@ def _problem(shown: Table, name: str, preset: str) -> None:
 def _optimizer(name: str) -> Sequence[object]:
     from rich.text import Text
 
-    from harness.cli.console import add, table
-    from optim.registry import BUILT_IN
+    from bench.harness.cli.console import add, table
+    from bench.optim.registry import BUILT_IN
 
     cls = BUILT_IN[name]
     title = Text(name, style="bold")

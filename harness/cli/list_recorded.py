@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import store_option, store_url
+from bench.harness.cli.options import store_option, store_url
 
 if TYPE_CHECKING:
-    from harness.records import ComparisonRecord
-    from harness.store.results import Store
+    from bench.harness.core.records import ComparisonRecord
+    from bench.harness.store.results import Store
 
 NEWEST = 50
 """Rows that are shown unless more are asked for."""
@@ -47,8 +47,8 @@ limit_option: Callable[..., Any] = click.option(
 @store_option
 def comparisons_(limit: int | None, store: str | None) -> None:
     """List what was compared, run or tuned, the newest first."""
-    from harness.cli.recorded import comparisons
-    from harness.store.results import Store
+    from bench.harness.cli.record_lookup import comparisons
+    from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
         found = comparisons(opened, limit)
@@ -79,9 +79,9 @@ def comparisons_(limit: int | None, store: str | None) -> None:
 @store_option
 def trials(limit: int | None, store: str | None) -> None:
     """List trials in the order in which they were begun."""
-    from harness.cli.recorded import end_dead
-    from harness.report.table import number
-    from harness.store.results import Store
+    from bench.harness.cli.record_lookup import end_dead
+    from bench.harness.report.table import number
+    from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
         end_dead(opened)
@@ -116,7 +116,7 @@ def trials(limit: int | None, store: str | None) -> None:
 @store_option
 def claims(limit: int | None, store: str | None) -> None:
     """List what was decided of the paper's claims, the newest first."""
-    from harness.store.results import Store
+    from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
         rows = [
@@ -145,7 +145,7 @@ def claims(limit: int | None, store: str | None) -> None:
 @store_option
 def baselines(limit: int | None, store: str | None) -> None:
     """List comparisons that were accepted as baselines, the newest first."""
-    from harness.store.results import Store
+    from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
         every = opened.baselines()
@@ -181,8 +181,8 @@ def _print(
     right: tuple[str, ...],
 ) -> None:
     """Print rows on stdout; say on stderr that there is none, or that there are more."""
-    from harness.cli.console import UNFOLDED, console
-    from harness.cli.rows import shown
+    from bench.harness.cli.console import UNFOLDED, console
+    from bench.harness.cli.rows import shown
 
     if not rows:
         click.echo(f"There is no {one} in {store.shown_url} yet.", err=True)
@@ -198,7 +198,7 @@ def _print(
 
 
 def _problem_of(record: ComparisonRecord) -> str:
-    from harness.spec import with_parameters
+    from bench.harness.core.spec import with_parameters
 
     protocol = record.protocol
     name = f"{with_parameters(protocol.problem, protocol.parameters)}-{protocol.preset}"

@@ -16,8 +16,8 @@ from typing import Any
 
 import click
 
-from harness.errors import BenchError, Infrastructure, Usage
-from optim.hyperparameters import Unavailable, UsageError, nearest
+from bench.harness.core.errors import BenchError, Infrastructure, Usage
+from bench.optim.hyperparameters import Unavailable, UsageError, nearest
 
 COMMANDS = {
     "compare": "Compare optimizers on a problem, with a verdict for every pair.",
@@ -50,7 +50,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"harness.cli.{cmd_name}").command
+        command = importlib.import_module(f"bench.harness.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
         _check_keys(cmd_name, command, ctx)
         if isinstance(command, click.Group) and ctx.default_map is not None:
@@ -145,8 +145,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
 
 def _for_people(told: str, arguments: list[str]) -> str:
     """Return what is said of an error without passwords, and without what a terminal acts on."""
-    from harness.passwords import secrets_of, without
-    from harness.texts import visible
+    from bench.harness.core.secrets import secrets_of, without
+    from bench.harness.core.text import visible
 
     given = [*arguments, *(text for name, text in os.environ.items() if name[:6] == "BENCH_")]
     with suppress(OSError, UnicodeDecodeError):

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.nightly_history import history
-from harness.cli.nightly_status import status
-from harness.cli.options import data_dir_option, store_option, store_url, tracking_option
-from harness.cli.output import write_text
+from bench.harness.cli.nightly_history import history
+from bench.harness.cli.nightly_status import status
+from bench.harness.cli.options import data_dir_option, store_option, store_url, tracking_option
+from bench.harness.cli.output import write_text
 
 if TYPE_CHECKING:
-    from harness.records import NightRecord
+    from bench.harness.core.records import NightRecord
 
 RECORDED = " Nights that have ended are on record: bench nightly history."
 
@@ -58,9 +58,9 @@ def run(
     it was, and with 4 where the errors could not be judged or something failed. The files are
     written however it ends.
     """
-    from harness.nightly import exit_code
-    from harness.nightly import run as run_suite
-    from harness.suite import Place, Suite
+    from bench.harness.nightly.night import exit_code
+    from bench.harness.nightly.night import run as run_suite
+    from bench.harness.nightly.suite import Place, Suite
 
     read = Suite.read(suite)
     files = {"--junit": junit, "--markdown": markdown, "--json": json_path}
@@ -79,8 +79,8 @@ def run(
 
 def _show(night: NightRecord, *, alone: bool) -> None:
     """Print a night, or its JSON alone."""
-    from harness.cli.console import PAGE, console
-    from harness.report.night import render
+    from bench.harness.cli.console import PAGE, console
+    from bench.harness.nightly.table import render
 
     if alone:
         click.echo(_text(night, "--json"), nl=False)
@@ -89,9 +89,9 @@ def _show(night: NightRecord, *, alone: bool) -> None:
 
 
 def _text(night: NightRecord, flag: str) -> str:
-    from harness.report.files import to_json
-    from harness.report.junit import to_junit
-    from harness.report.night import as_dict, to_markdown
+    from bench.harness.nightly.junit import to_junit
+    from bench.harness.nightly.table import as_dict, to_markdown
+    from bench.harness.report.files import to_json
 
     if flag == "--json":
         return to_json(as_dict(night))

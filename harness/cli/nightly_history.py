@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import store_option, store_url
-from harness.errors import Infrastructure
+from bench.harness.cli.options import store_option, store_url
+from bench.harness.core.errors import Infrastructure
 
 if TYPE_CHECKING:
-    from harness.history import History, Turn
-    from harness.records import NightRecord
-    from harness.store.results import Store
+    from bench.harness.core.records import NightRecord
+    from bench.harness.nightly.history import History, Turn
+    from bench.harness.store.results import Store
 
 SCHEMA_VERSION = 1
 DRAWN = 40
@@ -46,8 +46,8 @@ def history(
     store: str | None,
 ) -> None:
     """Show every metric over the nights since it was accepted, and where it changed."""
-    from harness.cli.console import UNFOLDED, console
-    from harness.store.results import Store
+    from bench.harness.cli.console import UNFOLDED, console
+    from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
         found = _found(opened, suite, baseline, metric.lower())
@@ -65,7 +65,7 @@ def history(
 
 
 def _write(found: Sequence[tuple[Sequence[NightRecord], Sequence[History]]], path: str) -> None:
-    from harness.report.files import to_json
+    from bench.harness.report.files import to_json
 
     suites = [_suite_as_dict(nights, lines) for nights, lines in found]
     text = to_json({"schema_version": SCHEMA_VERSION, "suites": suites})
@@ -82,8 +82,8 @@ def _found(
     store: Store, suite: str | None, baseline: str | None, metric: str
 ) -> list[tuple[list[NightRecord], list[History]]]:
     """Return nights, newest first, and histories of every suite and baseline."""
-    from harness.baseline import accepted
-    from harness.history import histories
+    from bench.harness.nightly.baseline import accepted
+    from bench.harness.nightly.history import histories
 
     groups: dict[tuple[str, str], list[NightRecord]] = {}
     for night in store.nights(suite, baseline):
@@ -106,8 +106,8 @@ def _shown(
 ) -> Iterator[Any]:
     from rich.text import Text
 
-    from harness.cli.rows import shown
-    from harness.texts import visible
+    from bench.harness.cli.rows import shown
+    from bench.harness.core.text import visible
 
     last = nights[0]
     head = (
@@ -138,7 +138,7 @@ def _names(line: History) -> tuple[str, str, str]:
 def _row(line: History, limit: int) -> list[object]:
     from dataclasses import replace
 
-    from harness.report.night import change, figure
+    from bench.harness.nightly.table import change, figure
 
     latest = line.latest
     if latest.digest is not None:
@@ -157,7 +157,7 @@ def _row(line: History, limit: int) -> list[object]:
 
 def _course(line: History, limit: int) -> str:
     """Return the newest values as bars; what is allowed always lies within the axis."""
-    from harness.cli.sparkline import bars
+    from bench.harness.cli.sparkline import bars
 
     values = [metric.value for _, metric in line.nights][-limit:]
     held = [value for value in values if value is not None]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import store_option, store_url
-from harness.errors import BenchError, Usage
+from bench.harness.cli.options import store_option, store_url
+from bench.harness.core.errors import BenchError, Usage
 
 if TYPE_CHECKING:
-    from harness.records import NightRecord
+    from bench.harness.core.records import NightRecord
 
 LONGEST = 24 * 366
 
@@ -29,8 +29,8 @@ def status(suite: str | None, within: float, store: str | None) -> None:
     How the last one ended is said, and is no alarm here: a night that finds something or fails
     ends with an exit code of its own.
     """
-    from harness.store.results import Store
-    from harness.texts import visible
+    from bench.harness.core.text import visible
+    from bench.harness.store.results import Store
 
     if not 0 < within <= LONGEST:
         raise Usage(f"--within {within:g}: allowed are hours above 0, up to {LONGEST:,}.")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import data_dir_option, store_option, store_url, tracking_option
-from harness.cli.output import write_text
+from bench.harness.cli.options import data_dir_option, store_option, store_url, tracking_option
+from bench.harness.cli.output import write_text
 
 
 @click.command("noise", epilog="Example: bench noise nightly.toml")
@@ -33,16 +33,16 @@ def command(
     table [noise] says. The thresholds of nights follow from it: run it once on a machine, and again
     after its hardware, its libraries or the suite have changed.
     """
-    from harness.suite import Place, Suite
+    from bench.harness.nightly.suite import Place, Suite
 
     read = Suite.read(suite)
     if json_path not in (None, "-"):
         # Before hours are spent.
         write_text("--json", json_path, "")
-    from harness.cli.console import PAGE, console
-    from harness.noise import measure_noise
-    from harness.report.files import to_json
-    from harness.report.noise import render_noise, with_thresholds
+    from bench.harness.cli.console import PAGE, console
+    from bench.harness.nightly.noise import measure_noise
+    from bench.harness.nightly.noise_table import render_noise, with_thresholds
+    from bench.harness.report.files import to_json
 
     # What a module of the user's prints is no result.
     with redirect_stdout(sys.stderr):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from harness.errors import Usage
+from bench.harness.core.errors import Usage
 
 store_option = click.option(
     "--store",

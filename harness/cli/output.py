@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 
-from harness.errors import Infrastructure
+from bench.harness.core.errors import Infrastructure
 
 
 def show_result(summary: Mapping[str, Any], json_path: str | None) -> None:
     """Print the table, or with `-` the JSON alone; write the JSON to a file if one is named."""
-    from harness.cli.console import PAGE, console
-    from harness.report.files import to_json
-    from harness.report.table import render
+    from bench.harness.cli.console import PAGE, console
+    from bench.harness.report.files import to_json
+    from bench.harness.report.table import render
 
     if json_path == "-":
         click.echo(to_json(summary), nl=False)
@@ -45,8 +45,8 @@ def write_text(flag: str, path: str, text: str, recorded: str = "") -> None:
 
 def write_html(store_url: str, comparison_id: str, html_path: str) -> None:
     """Write the report of a comparison that has just been recorded."""
-    from harness.reporting import write_report
-    from harness.store.results import Store
+    from bench.harness.comparison.reports import write_report
+    from bench.harness.store.results import Store
 
     with Store.open(store_url, create=False) as store:
         write_report(store, store.comparison(comparison_id), Path(html_path), "--html")

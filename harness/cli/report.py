@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import store_option, store_url
-from harness.cli.run_options import html_option
+from bench.harness.cli.options import store_option, store_url
+from bench.harness.cli.run_options import html_option
 
 
 @click.command("report", epilog="Example: bench report 3f9a --html report.html")
@@ -24,11 +24,11 @@ def command(id: str, html_path: str | None, pictures: str | None, store: str | N
 
     It is printed as by `bench show` where neither --html nor --pictures is given.
     """
-    from harness.cli.recorded import end_dead
-    from harness.cli.show import show_comparison
-    from harness.reporting import write_pictures, write_report
-    from harness.store.results import Store
-    from harness.texts import visible
+    from bench.harness.cli.record_lookup import end_dead
+    from bench.harness.cli.show import show_comparison
+    from bench.harness.comparison.reports import write_pictures, write_report
+    from bench.harness.core.text import visible
+    from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
         # Those whose process died are ended by this, so that nothing dead is shown as running.

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from harness.cli.output import check_folders
-from harness.cli.reproduce_claims import command as claims_
-from harness.cli.reproduce_tables import TITLES, table_command
-from harness.errors import BenchError, Infrastructure, Usage
+from bench.harness.cli.output import check_folders
+from bench.harness.cli.reproduce_claims import command as claims_
+from bench.harness.cli.reproduce_tables import TITLES, table_command
+from bench.harness.core.errors import BenchError, Infrastructure, Usage
 
 
 class Figures(click.Group):
@@ -22,7 +22,7 @@ class Figures(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        from optim.hyperparameters import nearest
+        from bench.optim.hyperparameters import nearest
 
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             raise Usage(
@@ -61,7 +61,7 @@ def _files(name: str) -> Callable[[Any], Any]:
 @_files("figure2")
 def figure2_(out: str, json_path: str | None) -> None:
     """Gradient descent, CM and NAG from one start on an oblong quadratic."""
-    from harness.paper.figure2 import METHODS, draw, figure2
+    from bench.harness.paper.figure2 import METHODS, draw, figure2
 
     check_folders(out=out, json=json_path)
     data = figure2()
@@ -110,7 +110,7 @@ def figure5_(
     """CG against NAG on the damped quadratic of a Hessian-free iteration on Curves."""
     import torch
 
-    from harness.paper.figure5 import SCHEDULE, draw, figure5
+    from bench.harness.paper.figure5 import SCHEDULE, draw, figure5
 
     if threads is not None:
         torch.set_num_threads(threads)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from harness.cli.options import data_dir_option, store_option, store_url, tracking_option
-from harness.cli.output import write_text
-from harness.errors import BenchError, Infrastructure, Usage
+from bench.harness.cli.options import data_dir_option, store_option, store_url, tracking_option
+from bench.harness.cli.output import write_text
+from bench.harness.core.errors import BenchError, Infrastructure, Usage
 
 SCHEMA_VERSION = 1
 
@@ -62,11 +62,11 @@ def command(
     Ends with 0 where every claim holds, and with 1 where one does not or nothing can be told.
     What is on record is reused, so an interrupted run goes on when it is called again.
     """
-    from harness.cli.console import PAGE, UNFOLDED, console
-    from harness.paper.claims import PRESETS, rules
-    from harness.report.claims import one_line, render_claims
-    from harness.report.files import to_json
-    from optim.hyperparameters import nearest
+    from bench.harness.cli.console import PAGE, UNFOLDED, console
+    from bench.harness.paper.claims import PRESETS, rules
+    from bench.harness.paper.claims_table import one_line, render_claims
+    from bench.harness.report.files import to_json
+    from bench.optim.hyperparameters import nearest
 
     if preset not in PRESETS:
         raise Usage(
@@ -77,12 +77,12 @@ def command(
     if json_path not in (None, "-") and not Path(str(json_path)).absolute().parent.is_dir():
         raise Infrastructure(f"--json {json_path} cannot be written: there is no such folder.")
     if dry_run:
-        from harness.report.claims import render_rules
+        from bench.harness.paper.claims_table import render_rules
 
         console(UNFOLDED).print(render_rules(chosen))
         return
-    from harness.paper.claim_runs import decide_claims
-    from harness.request import Request
+    from bench.harness.paper.claim_runs import decide_claims
+    from bench.harness.planning.request import Request
 
     request = Request(
         optimizers="",
@@ -117,7 +117,7 @@ def command(
 
 def _numbers(which: str) -> list[int]:
     """Read `1,3` or `2-4`; Usage says what is allowed."""
-    from harness.paper.claims import NUMBERS
+    from bench.harness.paper.claims import NUMBERS
 
     chosen: set[int] = set()
     for part in which.split(","):

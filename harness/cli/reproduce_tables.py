@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from harness.cli.options import data_dir_option, store_option, store_url, tracking_option
-from harness.cli.output import check_folders, write_text
-from harness.errors import Usage
+from bench.harness.cli.options import data_dir_option, store_option, store_url, tracking_option
+from bench.harness.cli.output import check_folders, write_text
+from bench.harness.core.errors import Usage
 
 SCHEMA_VERSION = 1
 TITLES = {
@@ -98,13 +98,13 @@ def _reproduce(
     store: str | None,
     **settings: Any,
 ) -> None:
-    from harness.cli.console import PAGE, console
-    from harness.paper.table_runs import check, effort, reproduce_table
-    from harness.paper.tables import TABLES
-    from harness.report.files import to_json
-    from harness.report.paper_tables import render_table
-    from harness.request import Request
-    from optim.hyperparameters import nearest
+    from bench.harness.cli.console import PAGE, console
+    from bench.harness.paper.table_runs import check, effort, reproduce_table
+    from bench.harness.paper.tables import TABLES
+    from bench.harness.paper.tables_report import render_table
+    from bench.harness.planning.request import Request
+    from bench.harness.report.files import to_json
+    from bench.optim.hyperparameters import nearest
 
     table = TABLES[number]
     if unknown := [task for task in tasks if task not in table.published]:

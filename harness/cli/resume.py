@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from harness.cli.options import (
+from bench.harness.cli.options import (
     data_dir_option,
     plugin_option,
     store_option,
@@ -41,8 +41,8 @@ def command(
 
     Whatever a COMPARISON uses is loaded; of your own, the newest one may use what --plugin names.
     """
-    from harness.cli.output import show_result
-    from harness.resuming import resume
+    from bench.harness.cli.output import show_result
+    from bench.harness.comparison.resume import resume
 
     summary = resume(
         store_url(store), comparison, nproc_per_node, data_dir, no_mlflow, plugins, tracking_uri

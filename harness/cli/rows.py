@@ -8,8 +8,8 @@ from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.text import Text
 
-from harness.cli.console import add, table
-from harness.texts import visible
+from bench.harness.cli.console import add, table
+from bench.harness.core.text import visible
 
 _BETWEEN = 2
 """Spaces between columns."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from harness.cli.options import store_url
-from harness.cli.run_options import run_options
+from bench.harness.cli.options import store_url
+from bench.harness.cli.run_options import run_options
 
 
 @click.command(
@@ -24,9 +24,9 @@ def command(
     **settings: object,
 ) -> None:
     """Run one optimizer on a problem and record it."""
-    from harness.cli.output import check_folders, show_result, write_html
-    from harness.comparing import run_one
-    from harness.request import Request
+    from bench.harness.cli.output import check_folders, show_result, write_html
+    from bench.harness.comparison.compare import run_one
+    from bench.harness.planning.request import Request
 
     check_folders(json=json_path, html=html_path)
     request = Request(

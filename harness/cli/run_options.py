@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from harness.cli.options import data_dir_option, store_option, tracking_option
+from bench.harness.cli.options import data_dir_option, store_option, tracking_option
 
 html_option = click.option(
     "--html",
@@ -61,7 +61,8 @@ OPTIONS = (
     click.option(
         "--plan",
         metavar="FILE",
-        help="Enter it for `torchrun … -m harness.worker FILE` or `bench worker`; train nothing.",
+        help="Train nothing; write the plan for `bench worker`, or for `torchrun … "
+        "-m bench.harness.execution.worker FILE`.",
     ),
     click.option("--timed", is_flag=True, help="Run each trial alone, so that seconds are ranked."),
     click.option("--fresh", is_flag=True, help="Run again what is on record."),

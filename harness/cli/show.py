@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import allow_option, store_option, store_url
-from harness.errors import Usage
+from bench.harness.cli.options import allow_option, store_option, store_url
+from bench.harness.core.errors import Usage
 
 if TYPE_CHECKING:
-    from harness.records import ClaimRecord, ComparisonRecord, TrialRecord
-    from harness.store.results import Store
+    from bench.harness.core.records import ClaimRecord, ComparisonRecord, TrialRecord
+    from bench.harness.store.results import Store
 
     Found = ComparisonRecord | TrialRecord | ClaimRecord
 
@@ -27,10 +27,10 @@ def command(id: str, id2: str | None, allow: tuple[str, ...], store: str | None)
     A decision on a claim is shown by its ID in `bench list claims`. With ID2, two trials are shown
     side by side with what tells them apart, and two comparisons judged as one.
     """
-    from harness.cli.recorded import end_dead
-    from harness.cli.show_trial import show_trial
-    from harness.records import ClaimRecord, ComparisonRecord
-    from harness.store.results import Store
+    from bench.harness.cli.record_lookup import end_dead
+    from bench.harness.cli.show_trial import show_trial
+    from bench.harness.core.records import ClaimRecord, ComparisonRecord
+    from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
         # Those whose process died are ended by this, so that nothing dead is shown as running.
@@ -49,16 +49,16 @@ def command(id: str, id2: str | None, allow: tuple[str, ...], store: str | None)
 
 
 def _show_two(store: Store, a: Found, b: Found, allow: tuple[str, ...]) -> None:
-    from harness.cli.console import PAGE, console
-    from harness.cli.show_trial import show_two_trials
-    from harness.records import ComparisonRecord, TrialRecord
-    from harness.report.table import render
+    from bench.harness.cli.console import PAGE, console
+    from bench.harness.cli.show_trial import show_two_trials
+    from bench.harness.core.records import ComparisonRecord, TrialRecord
+    from bench.harness.report.table import render
 
     if isinstance(a, TrialRecord) and isinstance(b, TrialRecord):
         show_two_trials(store, a, b, allow)
     elif isinstance(a, ComparisonRecord) and isinstance(b, ComparisonRecord):
         # It takes a while to import.
-        from harness.joining import join
+        from bench.harness.comparison.combine import join
 
         console(PAGE).print(render(join(store, [a, b], allow).summary))
     else:
@@ -74,7 +74,7 @@ def _show_two(store: Store, a: Found, b: Found, allow: tuple[str, ...]) -> None:
 
 def _find(store: Store, text: str) -> Found:
     """Return the comparison or trial, or else the decision, whose id begins so."""
-    from harness.cli.recorded import find
+    from bench.harness.cli.record_lookup import find
 
     try:
         return find(store, text)
@@ -86,18 +86,18 @@ def _find(store: Store, text: str) -> Found:
 
 
 def _show_claim(record: ClaimRecord) -> None:
-    from harness.cli.console import PAGE, console
-    from harness.report.claims import render_claims
+    from bench.harness.cli.console import PAGE, console
+    from bench.harness.paper.claims_table import render_claims
 
     console(PAGE).print(render_claims([record.body]))
 
 
 def show_comparison(store: Store, record: ComparisonRecord) -> None:
     """Print the result of a comparison, or how it stands, and where its files are."""
-    from harness.cli.console import PAGE, console
-    from harness.cli.output import show_result
-    from harness.cli.show_progress import show_progress
-    from harness.report.files import REPORT
+    from bench.harness.cli.console import PAGE, console
+    from bench.harness.cli.output import show_result
+    from bench.harness.cli.show_progress import show_progress
+    from bench.harness.report.files import REPORT
 
     if record.summary is None:
         show_progress(store, record)

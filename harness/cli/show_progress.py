@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.console import PAGE, add, console, figure, table
-from harness.cli.sparkline import Axes
-from harness.records import ComparisonRecord, FleetRecord, Measurement, TrialRecord
-from harness.report.table import number
-from harness.spec import Budget, with_parameters
-from harness.store.results import Store
+from bench.harness.cli.console import PAGE, add, console, figure, table
+from bench.harness.cli.sparkline import Axes
+from bench.harness.core.records import ComparisonRecord, FleetRecord, Measurement, TrialRecord
+from bench.harness.core.spec import Budget, with_parameters
+from bench.harness.report.table import number
+from bench.harness.store.results import Store
 
 
 def show_progress(store: Store, record: ComparisonRecord) -> None:

@@ -11,15 +11,15 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from harness.allowing import check_allowed, in_words, plain, way_on
-from harness.cli.console import PAGE, add, console, figure, table
-from harness.cli.recorded import parts_of
-from harness.cli.sparkline import Axes
-from harness.errors import Incomparable
-from harness.records import ComparisonRecord, Measurement, TrialRecord
-from harness.report.table import number
-from harness.spec import MethodSpec, Protocol, with_parameters
-from harness.store.results import Store
+from bench.harness.cli.console import PAGE, add, console, figure, table
+from bench.harness.cli.record_lookup import parts_of
+from bench.harness.cli.sparkline import Axes
+from bench.harness.comparison.comparability import check_allowed, in_words, plain, way_on
+from bench.harness.core.errors import Incomparable
+from bench.harness.core.records import ComparisonRecord, Measurement, TrialRecord
+from bench.harness.core.spec import MethodSpec, Protocol, with_parameters
+from bench.harness.report.table import number
+from bench.harness.store.results import Store
 
 LINES = 25
 """Measurements are thinned to so many lines."""

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.records import Measurement
-from harness.report.table import number
-from harness.spec import Budget
+from bench.harness.core.records import Measurement
+from bench.harness.core.spec import Budget
+from bench.harness.report.table import number
 
 _LEVELS = "▁▂▃▄▅▆▇█"
 _LOST = "×"

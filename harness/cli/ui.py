@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 from urllib.error import URLError
@@ -18,11 +17,12 @@ from urllib.request import ProxyHandler, build_opener
 
 import click
 
-from harness.cli.options import store_option, store_url
-from harness.errors import Infrastructure, Usage
+from bench.harness.cli.options import store_option, store_url
+from bench.harness.core.errors import Infrastructure, Usage
+from bench.harness.core.paths import search_path
 
 if TYPE_CHECKING:
-    from harness.store.results import Store
+    from bench.harness.store.results import Store
 
 _PORT = 5000
 _START_SECONDS = 120
@@ -39,8 +39,8 @@ _START_SECONDS = 120
 )
 def command(store: str | None, host: str, port: int | None) -> None:
     """Show the store in MLflow's pages until Ctrl-C."""
-    from harness.store.mlflow_mirror import first_view, sync
-    from harness.store.results import Store
+    from bench.harness.store.mlflow.mirror import first_view, sync
+    from bench.harness.store.results import Store
 
     chosen = _port(host, port)
     with Store.open(store_url(store), create=False) as opened:
@@ -91,7 +91,7 @@ def _bound(host: str, port: int) -> socket.socket:
 @contextmanager
 def _server(store: Store, host: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """Run MLflow's server with one worker; end all its processes at the end."""
-    from harness.store.mlflow_mirror import ENVIRONMENT
+    from bench.harness.store.mlflow.mirror import ENVIRONMENT
 
     settings = {
         # In the environment because the URL may hold a password, and command lines are public.
@@ -99,11 +99,10 @@ def _server(store: Store, host: str, port: int) -> Iterator[subprocess.Popen[byt
         "MLFLOW_DEFAULT_ARTIFACT_ROOT": (store.artifacts / "mlflow").as_uri(),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "harness.store.mlflow_server"]
+        [sys.executable, "-P", "-m", "bench.harness.store.mlflow.server"]
         + ["--host", host, "--port", str(port), "--workers", "1"],
-        env={**ENVIRONMENT, **os.environ, **settings, "PYTHONPATH": os.pathsep.join(paths)},
+        env={**ENVIRONMENT, **os.environ, **settings, "PYTHONPATH": search_path()},
         # It ends when this pipe closes, however this process ends.
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from harness.cli.options import data_dir_option, plugin_option, store_option, store_url
+from bench.harness.cli.options import data_dir_option, plugin_option, store_option, store_url
 
 
 @click.command("worker", epilog="Example: bench worker --exit-when-empty --store postgresql://…")
@@ -22,6 +22,6 @@ def command(
     A comparison with a method or a problem that is not built in is left out, unless --plugin
     names it: whoever can write to the store has written what it names.
     """
-    from harness.resuming import work
+    from bench.harness.comparison.resume import work
 
     return work(store_url(store), exit_when_empty, data_dir, plugins)

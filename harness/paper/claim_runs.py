@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from harness.analysis.contrast import Decided, Decision, Values, decide, together
-from harness.comparing import compare
-from harness.paper.claims import ArmedRun, Measured, Rule
-from harness.request import Request, prepare, say
-from harness.session import mirrored
-from harness.store.results import Store
-from optim.text import parse
+from bench.harness.analysis.contrast import Decided, Decision, Values, decide, together
+from bench.harness.comparison.compare import compare
+from bench.harness.comparison.session import mirrored
+from bench.harness.core.notices import say
+from bench.harness.paper.claims import ArmedRun, Measured, Rule
+from bench.harness.planning.preparation import prepare
+from bench.harness.planning.request import Request
+from bench.harness.store.results import Store
+from bench.optim.text import parse
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
 
-from harness.analysis.contrast import Statement
-from harness.errors import Infrastructure
-from harness.paper import published
+from bench.harness.analysis.contrast import Statement
+from bench.harness.core import published
+from bench.harness.core.errors import Infrastructure
 
-FOLDER = files("harness").joinpath("paper", "rules")
+FOLDER = files("bench.harness.paper").joinpath("rules")
 PRESETS = ("quick", "paper")
 NUMBERS = range(1, 7)
 """The claims, as they are numbered in docs/claims.md."""

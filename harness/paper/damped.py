@@ -8,18 +8,18 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from harness.binding import DeviceData
-from harness.errors import Usage
-from harness.fleet import Fleet, Progress
-from harness.folders import data_source
-from harness.paper.quadratic import Quadratic
-from harness.planning import methods
-from harness.problems import resolve
-from harness.records import Measurement
-from harness.spec import Budget
-from optim.hessian_free.batches import curvature_batch, gradient_batch
-from optim.hessian_free.curvature import Regularized
-from optim.text import parse
+from bench.harness.core.errors import Usage
+from bench.harness.core.paths import data_source
+from bench.harness.core.records import Measurement
+from bench.harness.core.spec import Budget
+from bench.harness.paper.quadratic import Quadratic
+from bench.harness.planning.fleets import methods
+from bench.harness.planning.problems import resolve
+from bench.harness.training.cases import DeviceData
+from bench.harness.training.fleet import Fleet, Progress
+from bench.optim.hessian_free.batches import curvature_batch, gradient_batch
+from bench.optim.hessian_free.curvature import Regularized
+from bench.optim.text import parse
 
 _TOLERANCE = 1e-6
 """Relative, of the largest eigenvalue."""

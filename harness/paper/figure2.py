@@ -13,9 +13,9 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.paper.quadratic import Quadratic, follow
-from harness.report.style import DPI, color, save
-from optim.registry import resolve
+from bench.harness.paper.quadratic import Quadratic, follow
+from bench.harness.report.style import DPI, color, save
+from bench.optim.registry import resolve
 
 METHODS = ("gd", "cm", "nag")
 _NAMES = {"gd": "gradient descent", "cm": "classical momentum", "nag": "NAG"}

@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from harness.paper.damped import damped_quadratic, largest_eigenvalue
-from harness.paper.quadratic import Quadratic, follow
-from harness.report.style import DPI, color, faint_grid, save
-from optim.hessian_free.cg import Vectors, conjugate_gradients
-from optim.registry import resolve
+from bench.harness.paper.damped import damped_quadratic, largest_eigenvalue
+from bench.harness.paper.quadratic import Quadratic, follow
+from bench.harness.report.style import DPI, color, faint_grid, save
+from bench.optim.hessian_free.cg import Vectors, conjugate_gradients
+from bench.optim.registry import resolve
 
 STEPS = 120
 """As in the figure."""

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from optim.objective import Batch, Curvature, Full, Method, Stream, dots
+from bench.optim.objective import Batch, Curvature, Full, Method, Stream, dots
 
 Product = Callable[[Float[Tensor, "1 P"]], Float[Tensor, "1 P"]]
 """v ↦ A v; its memory may be written over by the next product."""
@@ -24,7 +24,7 @@ class Nothing:
 
 @dataclass(frozen=True)
 class Quadratic:
-    """φ(x) = ½ xᵀA x + gᵀx as an `optim.objective.Objective`, the same in every row of x."""
+    """φ(x) = ½ xᵀA x + gᵀx as an `bench.optim.objective.Objective`, the same in every row of x."""
 
     dots = staticmethod(dots)
 

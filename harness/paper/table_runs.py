@@ -11,17 +11,19 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from harness.analysis.grids import Axis, Side
-from harness.analysis.selection import Value
-from harness.comparing import compare
-from harness.errors import Usage
-from harness.fleet import updates_of
-from harness.paper.published import TABLE_2
-from harness.paper.tables import HESSIAN_FREE, NOT_RUN, PaperTable
-from harness.request import Request, prepare, say
-from harness.session import mirrored
-from harness.spec import Budget, MethodSpec
-from optim.objective import Method
+from bench.harness.analysis.grids import Axis, Side
+from bench.harness.analysis.selection import Value
+from bench.harness.comparison.compare import compare
+from bench.harness.comparison.session import mirrored
+from bench.harness.core.errors import Usage
+from bench.harness.core.notices import say
+from bench.harness.core.published import TABLE_2
+from bench.harness.core.spec import Budget, MethodSpec
+from bench.harness.paper.tables import HESSIAN_FREE, NOT_RUN, PaperTable
+from bench.harness.planning.preparation import prepare
+from bench.harness.planning.request import Request
+from bench.harness.training.fleet import updates_of
+from bench.optim.objective import Method
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.paper.published import TABLE_1, TABLE_2, TABLE_3, TABLE_5
-from models.problem import Problem
-from models.recurrent_tasks import BATCH as SEQUENCES
-from optim.momentum import LR
+from bench.harness.core.published import TABLE_1, TABLE_2, TABLE_3, TABLE_5
+from bench.models.problem import Problem
+from bench.models.recurrent_tasks import BATCH as SEQUENCES
+from bench.optim.momentum.methods import LR
 
 METHODS: Mapping[str, str] = {"N": "nag", "M": "cm"}
 COLUMN = re.compile(r"0|(0\.\d+)([NM])")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.records import Ledger, Measurement, TrialRecord
+from bench.harness.core.records import Ledger, Measurement, TrialRecord
 
 Floats = NDArray[np.floating[Any]]
 Data = Literal["train", "test"]

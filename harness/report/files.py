@@ -1,27 +1,17 @@
-"""The files of a comparison: JSON, text, pictures, report; beside the store and in MLflow."""
+"""What the files of a comparison are called, and what is in those that are text."""
 
 from __future__ import annotations
 
 import io
 import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
-from harness.records import Measurement, TrialRecord
-from harness.report.curves import profiled
-from harness.report.heat import heat_maps
-from harness.report.hf_plots import diagnostics, reports_damping
-from harness.report.html import Recorded, page
-from harness.report.page_tuning import grids
-from harness.report.plots import learning_curves, profiles, reconstructions
-from harness.report.table import render
-from harness.texts import visible
+from bench.harness.core.records import Measurement, TrialRecord
+from bench.harness.report.table import render
 
 WIDTH = 110
 RECONSTRUCTIONS = "reconstructions.npy"
@@ -34,90 +24,12 @@ REPORT = "report.html"
 """The report in a comparison's folder."""
 
 
-def write_files(
-    folder: Path,
-    summary: Mapping[str, Any],
-    trials: Sequence[TrialRecord],
-    measurements: Mapping[int, Sequence[Measurement]],
-    originals: np.ndarray | None,
-    heads: Sequence[tuple[str, int]],
-    trial_files: Path,
-    contexts: Mapping[str, Mapping[str, Any]],
-) -> None:
-    """Write comparison.json, report.txt, pictures, and report.html with all of it.
-
-    `originals` are the images whose reconstructions are in a folder a trial, `trial-<uuid>`, in
-    `trial_files`; `heads` are what groups of them are called. `contexts` are by digest.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "comparison.json").write_text(to_json(summary), "utf-8")
-    (folder / "report.txt").write_text(to_text(summary), "utf-8")
-    recorded = Recorded(summary, trials, measurements, contexts)
-    draw(recorded, folder, (".png",))
-    rows: list[tuple[str, np.ndarray]] = []
-    for trial in {t.method: t for t in sorted(trials, key=lambda t: -t.seed)}.values():
-        made = trial_files / f"trial-{trial.uuid}"
-        if not rows and (before := _images(made / BEFORE_TRAINING)) is not None:
-            rows.append(("before\ntraining", before))
-        if (after := _images(made / RECONSTRUCTIONS)) is not None:
-            rows.append((f"{visible(trial.method)}\n{both_errors(trial)}", after))
-    if originals is not None and rows:
-        # What was given to the network is not kept: later there is no other picture of it.
-        for ending in (".png", ".svg"):
-            reconstructions(originals, rows, folder / f"{RECONSTRUCTIONS_PICTURE}{ending}", heads)
-    report = page(replace(recorded, pictures=read_pictures(folder)))
-    (folder / REPORT).write_text(report, "utf-8")
-
-
-def draw(
-    recorded: Recorded, folder: Path, endings: Sequence[str], everything: bool = False
-) -> list[Path]:
-    """Draw pictures into a folder, a file an ending, and return the files.
-
-    They are those that a report shows where no script runs; with `everything` also those whose
-    figures it has in tables.
-    """
-    summary, trials, measurements = recorded.summary, recorded.trials, recorded.measurements
-    telling = [t for t in trials if reports_damping(measurements.get(t.id, ()))]
-    drawn: dict[str, Callable[[Path], None]] = {
-        "learning_curves": lambda path: learning_curves(summary, trials, measurements, path)
-    }
-    if telling:
-        drawn["diagnostics"] = lambda path: diagnostics(telling, measurements, path)
-    if everything and profiled(summary):
-        drawn["profiles"] = lambda path: profiles(summary, trials, path)
-    if everything and (maps := grids(summary)):
-        protocol, log = summary["protocol"], summary["scale"] == "log"
-        drawn["sensitivity"] = lambda path: heat_maps(maps, protocol["direction"], log, path)
-    files = []
-    for name, picture in drawn.items():
-        for ending in endings:
-            files.append(folder / f"{name}{ending}")
-            picture(files[-1])
-    return files
-
-
 def read_pictures(folder: Path, names: Sequence[str] | None = None) -> dict[str, bytes]:
     """Return the PNG files of a folder by name without ending, all or those with these names."""
     found = {path.stem: path for path in sorted(folder.glob("*.png"))}
     return {
         name: path.read_bytes() for name, path in found.items() if names is None or name in names
     }
-
-
-def _images(path: Path) -> np.ndarray | None:
-    """Return what a file has; None, and a sentence, where it has no images or is something else."""
-    if not path.is_file():
-        return None
-    try:
-        # Never an array of objects, which would be unpickled.
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray) and found.ndim == 3 and found.dtype.kind == "f":
-            return found
-    except (ValueError, EOFError):
-        pass
-    print(f"{path} does not hold images, and is left out.", file=sys.stderr, flush=True)
-    return None
 
 
 def both_errors(of: TrialRecord | Measurement) -> str:

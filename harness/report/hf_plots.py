@@ -2,7 +2,7 @@
 
 A step reports λ, ρ = (change of h) / (change of the model), the CG steps and the iterate
 that backtracking chose, the step's rate (0: rejected), both decreases, and how
-often h was evaluated (`optim.hessian_free.HessianFree.step`). With every measurement
+often h was evaluated (`bench.optim.hessian_free.HessianFree.step`). With every measurement
 stand those of the last update before it.
 """
 
@@ -19,8 +19,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from harness.records import Measurement, TrialRecord
-from harness.report.style import DPI, color, faint_grid, legible, markers, save
+from bench.harness.core.records import Measurement, TrialRecord
+from bench.harness.report.style import DPI, color, faint_grid, legible, markers, save
 
 RHO_SHOWN = (-0.25, 1.75)
 """ρ is shown within these; what lies outside is marked at the edge."""

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harness.records import Measurement, TrialRecord
-from harness.report.curves import (
+from bench.harness.core.records import Measurement, TrialRecord
+from bench.harness.report.curves import (
     CURRENCIES,
     Curve,
     Floats,
@@ -21,8 +21,8 @@ from harness.report.curves import (
     metric_in_words,
     profile_steps,
 )
-from harness.report.style import DPI, color, faint_grid, legible, markers, save
-from harness.report.table import title
+from bench.harness.report.style import DPI, color, faint_grid, legible, markers, save
+from bench.harness.report.table import title
 
 _SHOWN = ("updates", "gradients", "seconds")
 """Examples are as many for every update of a method; the report shows them as well."""

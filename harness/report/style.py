@@ -14,8 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from harness.records import TrialRecord
-from harness.texts import shortened, visible
+from bench.harness.core.records import TrialRecord
+from bench.harness.core.text import shortened, visible
 
 DPI = 110
 LONGEST = 60

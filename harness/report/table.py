@@ -13,10 +13,10 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from harness.analysis.grids import Edge
-from harness.report.commands import Command
-from harness.spec import with_parameters
-from harness.texts import all_visible
+from bench.harness.analysis.grids import Edge
+from bench.harness.core.spec import with_parameters
+from bench.harness.core.text import all_visible
+from bench.harness.report.commands import Command
 
 Plain = Mapping[str, Any]
 

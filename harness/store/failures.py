@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +9,9 @@ from contextlib import contextmanager
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from harness.errors import Infrastructure, Usage
-from harness.passwords import HIDDEN, hidden, is_secret, secrets_of, without
-
-ELSEWHERE = "choose another place with --store"
+from bench.harness.core.errors import Infrastructure
+from bench.harness.core.secrets import secrets_of, without
+from bench.harness.core.store_url import ELSEWHERE, shown
 
 # What SQLite says, and what that means to a person.
 _MEANING = (
@@ -24,12 +22,6 @@ _MEANING = (
     ("unable to open", f"cannot be opened; make it readable and writable or {ELSEWHERE}."),
     ("is locked", "has been locked by another process for 30 seconds; try again later."),
 )
-
-
-def shown(url: URL) -> str:
-    """Return the URL with every password in it replaced by ***."""
-    secret = {key: HIDDEN for key in url.query if is_secret(key)}
-    return url.update_query_dict(secret).render_as_string(hide_password=True)
 
 
 @contextmanager
@@ -50,16 +42,3 @@ def _sentence(url: URL, error: Exception) -> str:
     reason = " ".join(told.split()) or type(error).__name__
     reason = without(reason, secrets_of(url.render_as_string(hide_password=False)))
     return f"The store {shown(url)} failed: {reason.rstrip('.?')}. Check it, or {ELSEWHERE}."
-
-
-def malformed(text: str) -> Usage:
-    """Return what to tell a person whose store URL cannot be read."""
-    told = hidden([text])[0]
-    if told == text and re.search("@|://[^/]*:", text):
-        # Whatever it is, what stands behind the scheme may hold a password.
-        told = re.sub("(?s)[:/].*", f":{HIDDEN}", text)
-    return Usage(
-        f"--store {told}: this is not the URL of a store. Write "
-        "sqlite:///folder/bench.db or postgresql://user:password@host/database, with @ / : and % "
-        "in a password written as %40 %2F %3A and %25."
-    )

@@ -19,16 +19,16 @@ from typing import BinaryIO
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, func, select
 
-from harness.errors import Infrastructure
-from harness.store import tables as t
-from harness.store.results import Store
-from harness.store.writing import IMPORT_LOCK
+from bench.harness.core.errors import Infrastructure
+from bench.harness.store import tables as t
+from bench.harness.store.changes import IMPORT_LOCK
+from bench.harness.store.results import Store
 
 _UUID = re.compile(r"[0-9a-f]{32}")
 _CHECKPOINT = re.compile(r"([0-9a-f]{8})-(\d{4,})\.(?:\d{6,}\.ckpt|new)")
-"""As `harness.checkpoint` names what it keeps of a comparison's fleet."""
+"""As `bench.harness.training.checkpoint` names what it keeps of a comparison's fleet."""
 _SPOOLED = re.compile(r"([0-9a-f]{32})-\d+-[0-9a-f]{8}\.jsonl")
-"""As `harness.store.spool` names what it keeps for a store."""
+"""As `bench.harness.store.spool` names what it keeps for a store."""
 
 # Whoever begins or takes over a trial writes to one of these first, and so waits.
 _LOCKED = ", ".join(table.name for table in (t.protocol, t.method, t.context, t.comparison_trial))

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection, select
 
-from harness.store import tables as t
+from bench.harness.store import tables as t
 
 # Ids in one statement: databases limit their number.
 CHUNK = 10_000

@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import Select, select
 
-from harness.records import Ledger, Measurement
-from harness.store import tables as t
-from harness.store.rows import DIAGNOSTIC, LEDGER, VALUES
+from bench.harness.core.records import Ledger, Measurement
+from bench.harness.store import tables as t
+from bench.harness.store.rows import DIAGNOSTIC, LEDGER, VALUES
 
 _COLUMNS = ("trial_id", "idx", *LEDGER, *VALUES, "nonfinite", "diagnostics")
 

@@ -12,13 +12,13 @@ from typing import Any, Literal
 
 from sqlalchemy import select, update
 
-from harness.passwords import hide_passwords
-from harness.records import BaselineRecord, NightMetric, NightRecord, NoiseRecord
-from harness.store import tables as t
-from harness.store.leasing import Leasing
-from harness.store.links import chunks
-from harness.store.rows import to_json
-from harness.store.statements import now
+from bench.harness.core.records import BaselineRecord, NightMetric, NightRecord, NoiseRecord
+from bench.harness.core.secrets import hide_passwords
+from bench.harness.store import tables as t
+from bench.harness.store.leases import Leasing
+from bench.harness.store.links import chunks
+from bench.harness.store.rows import to_json
+from bench.harness.store.statements import now
 
 _METRIC = tuple(field.name for field in fields(NightMetric))
 

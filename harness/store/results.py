@@ -11,18 +11,19 @@ from types import TracebackType
 
 from sqlalchemy import URL, Connection, Engine, select
 
-from harness.errors import Infrastructure
-from harness.store import tables as t
-from harness.store.failures import ELSEWHERE, sentences
-from harness.store.nights import Nights
-from harness.store.opening import artifacts_of, open_engine, read_url
-from harness.texts import visible
+from bench.harness.core.errors import Infrastructure
+from bench.harness.core.store_url import ELSEWHERE, read_url
+from bench.harness.core.text import visible
+from bench.harness.store import tables as t
+from bench.harness.store.engine import artifacts_of, open_engine
+from bench.harness.store.failures import sentences
+from bench.harness.store.nights import Nights
 
 
 class Store(Nights):
     """The results database behind one URL; safe to use from several threads and processes.
 
-    Every method raises `harness.errors.Infrastructure`, a sentence without
+    Every method raises `bench.harness.core.errors.Infrastructure`, a sentence without
     password, where the database fails; what was entered before stays.
     """
 

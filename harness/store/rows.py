@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from harness.records import (
+from bench.harness.core.records import (
     Certificate,
     ComparisonRecord,
     FleetRecord,
@@ -18,8 +18,8 @@ from harness.records import (
     Measurement,
     TrialRecord,
 )
-from harness.spec import Protocol
-from harness.texts import storable
+from bench.harness.core.spec import Protocol
+from bench.harness.core.text import storable
 
 CERTIFICATE = ("theta_digest", "method_source", "problem_source", "seed_plan", "command")
 VALUES = ("train_metric", "test_metric", "train_loss", "test_loss")

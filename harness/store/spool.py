@@ -12,9 +12,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, get_args
 
-from harness.records import Ledger, Measurement, Status
-from harness.store.results import Store
-from harness.store.rows import ledger_columns, measurement_row, value_columns
+from bench.harness.core.records import Ledger, Measurement, Status
+from bench.harness.store.results import Store
+from bench.harness.store.rows import ledger_columns, measurement_row, value_columns
 
 _CHUNK = 1000
 

@@ -28,7 +28,7 @@ from sqlalchemy import (
     false,
 )
 
-from harness.texts import storable
+from bench.harness.core.text import storable
 
 VERSION_TABLE = "bench_alembic_version"
 

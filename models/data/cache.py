@@ -15,8 +15,8 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float32
 
-from models.data.files import FileState, write_atomically
-from models.problem import DataSource, digest_of
+from bench.models.data.files import FileState, write_atomically
+from bench.models.problem import DataSource, digest_of
 
 
 class Selection(Protocol):

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from models.data.cache import cached, cached_states
-from models.data.files import FileState
-from models.problem import Data, DataSource
+from bench.models.data.cache import cached, cached_states
+from bench.models.data.files import FileState
+from bench.models.problem import Data, DataSource
 
 NAME = "curves (generated)"
 RECIPE = 1

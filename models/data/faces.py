@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
-from models.data import olivetti
-from models.data.cache import cached, cached_states
-from models.data.files import FileState
-from models.problem import Data, DataError, DataSource, digest_of
+from bench.models.data import olivetti
+from bench.models.data.cache import cached, cached_states
+from bench.models.data.files import FileState
+from bench.models.problem import Data, DataError, DataSource, digest_of
 
 NAME = "faces (rebuilt)"
 RECIPE = 1

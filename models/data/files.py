@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from models.problem import DataError, DataSource
+from bench.models.problem import DataError, DataSource
 
 TIMEOUT = 30.0
 """Seconds that a mirror may stay silent."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from models.data.sequences import RESOLUTION, VaryingTask, exact, marked_ends
+from bench.models.data.sequences import RESOLUTION, VaryingTask, exact, marked_ends
 
 
 @dataclass(frozen=True)

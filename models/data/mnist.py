@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from models.data.files import FileState, PublishedFile, fetch, find, read
-from models.problem import Data, DataError, DataSource, digest_of
+from bench.models.data.files import FileState, PublishedFile, fetch, find, read
+from bench.models.problem import Data, DataError, DataSource, digest_of
 
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",

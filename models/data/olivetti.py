@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from models.data.files import FileState, absent, fetch_command, first_file, put, reason
-from models.problem import DataError, DataSource, digest_of
+from bench.models.data.files import FileState, absent, fetch_command, first_file, put, reason
+from bench.models.problem import DataError, DataSource, digest_of
 
 PEOPLE = 40
 PICTURES = 10

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from models.problem import Data, digest_of
+from bench.models.problem import Data, digest_of
 
 RESOLUTION = 2**16
 """Values are multiples of its inverse, so that sequences are the same on every processor."""

@@ -1,6 +1,6 @@
 """Hessian-free optimization: curvature, CG, preconditioner, damping, line search, composition."""
 
-from optim.hessian_free.hessian_free import HessianFree
-from optim.hessian_free.momentum_hessian_free import MomentumHessianFree
+from bench.optim.hessian_free.hessian_free import HessianFree
+from bench.optim.hessian_free.momentum_hessian_free import MomentumHessianFree
 
 __all__ = ["HessianFree", "MomentumHessianFree"]

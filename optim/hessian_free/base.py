@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from optim.hessian_free.cg import VECTORS_OF_CG, Vectors
-from optim.hessian_free.damping import MOST, adapted
-from optim.hessian_free.preconditioner import diagonal
-from optim.hyperparameters import Hyperparameter, UsageError, cast_all
-from optim.objective import Batch, Method, Objective
+from bench.optim.hessian_free.cg import VECTORS_OF_CG, Vectors
+from bench.optim.hessian_free.damping import MOST, adapted
+from bench.optim.hessian_free.preconditioner import diagonal
+from bench.optim.hyperparameters import Hyperparameter, UsageError, cast_all
+from bench.optim.objective import Batch, Method, Objective
 
 LAM = Hyperparameter(
     "lam", float, 45.0, "λ₀, the initial damping; 0 stays 0", low=0.0, high=MOST,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from optim.objective import FULL, Batch, Objective
+from bench.optim.objective import FULL, Batch, Objective
 
 
 def share(cases: int, parts: int) -> int:

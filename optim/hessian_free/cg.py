@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from optim.objective import Curvature, Dots, dots
+from bench.optim.objective import Curvature, Dots, dots
 
 FIRST_KEPT = 5
 KEPT_RATIO = 1.3

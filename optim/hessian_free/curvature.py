@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from optim.objective import Batch, Curvature, Objective
+from bench.optim.objective import Batch, Curvature, Objective
 
 
 @dataclass(frozen=True)

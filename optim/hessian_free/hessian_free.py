@@ -30,7 +30,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from optim.hessian_free.base import (
+from bench.optim.hessian_free.base import (
     EXPONENT,
     LAM,
     LAM_FACTOR,
@@ -39,13 +39,13 @@ from optim.hessian_free.base import (
     State,
     reason_to_stop,
 )
-from optim.hessian_free.batches import curvature_batch, gradient_batch
-from optim.hessian_free.cg import conjugate_gradients, kept_steps
-from optim.hessian_free.curvature import Regularized
-from optim.hessian_free.damping import MOST, reduction_ratio
-from optim.hessian_free.line_search import backtrack, search
-from optim.hyperparameters import Hyperparameter
-from optim.objective import Objective
+from bench.optim.hessian_free.batches import curvature_batch, gradient_batch
+from bench.optim.hessian_free.cg import conjugate_gradients, kept_steps
+from bench.optim.hessian_free.curvature import Regularized
+from bench.optim.hessian_free.damping import MOST, reduction_ratio
+from bench.optim.hessian_free.line_search import backtrack, search
+from bench.optim.hyperparameters import Hyperparameter
+from bench.optim.objective import Objective
 
 
 class HessianFree(OneTrial):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from optim.hessian_free.cg import Iterate
+from bench.optim.hessian_free.cg import Iterate
 
 SHRINK = 0.8
 """The rate's factor from one trial step to the next."""

@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from optim.hessian_free.base import (
+from bench.optim.hessian_free.base import (
     EXPONENT,
     LAM,
     LAM_FACTOR,
@@ -35,13 +35,13 @@ from optim.hessian_free.base import (
     State,
     reason_to_stop,
 )
-from optim.hessian_free.batches import curvature_batch, gradient_batch
-from optim.hessian_free.cg import conjugate_gradients
-from optim.hessian_free.curvature import Regularized
-from optim.hessian_free.damping import LOW_RATIO, MOST, reduction_ratio
-from optim.hessian_free.phases import RECIPES, Phase, phase_at
-from optim.hyperparameters import Hyperparameter, UsageError
-from optim.objective import Objective
+from bench.optim.hessian_free.batches import curvature_batch, gradient_batch
+from bench.optim.hessian_free.cg import conjugate_gradients
+from bench.optim.hessian_free.curvature import Regularized
+from bench.optim.hessian_free.damping import LOW_RATIO, MOST, reduction_ratio
+from bench.optim.hessian_free.phases import RECIPES, Phase, phase_at
+from bench.optim.hyperparameters import Hyperparameter, UsageError
+from bench.optim.objective import Objective
 
 SINGLE = "single"
 

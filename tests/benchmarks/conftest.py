@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.grids import TABLES
+from benchmarks.paper.grids import TABLES
 from tests.harness.conftest import taped as taped
 
 

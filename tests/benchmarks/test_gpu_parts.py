@@ -7,8 +7,9 @@ from types import ModuleType
 import pytest
 import torch
 
-from benchmarks import add_fleet, mnist_fleet, momentum, projection
 from benchmarks.figures import Figure
+from benchmarks.paper import add_fleet, mnist_fleet, projection
+from benchmarks.updates import momentum
 from tests.harness.tape import TapedGraph
 
 CPU = torch.device("cpu")
@@ -76,7 +77,7 @@ def test_updates_are_measured_as_replays(
 def test_every_means_of_the_update_is_captured(
     taped: list[TapedGraph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from optim.momentum import torch_update
+    from bench.optim.momentum.methods import torch_update
 
     monkeypatch.setattr(momentum, "captures", lambda device: True)
     monkeypatch.setattr(momentum, "_kernel", lambda device: ("one kernel", torch_update))

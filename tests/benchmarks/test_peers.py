@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.gauss_newton import CURVLINOPS, products
-from benchmarks.plain import cross_entropy, loop, sequential
-from models.deep_autoencoders import DeepAutoencoder, Preset
-from models.problem import Data, DataSource
+from bench.models.deep_autoencoders import DeepAutoencoder, Preset
+from bench.models.problem import Data, DataSource
+from benchmarks.hessian_free.gauss_newton import CURVLINOPS, products
+from benchmarks.updates.plain import cross_entropy, loop, sequential
 
 BATCH = 7
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from benchmarks import render, rows, run, start
+from benchmarks import render, run, start
 from benchmarks.figures import Part, figure
 from benchmarks.run import GPU_ONLY, ON_GPU, PARTS, main
+from benchmarks.updates import rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -85,7 +86,7 @@ def test_a_part_that_fails_is_told_and_the_others_go_on(
 
 def test_a_machine_with_a_gpu_needs_neither_store_nor_mlflow() -> None:
     """Such machines are lent bare; what is measured there is recorded as files."""
-    modules = ["run", "render", "table", *(PARTS[name] for name in ON_GPU)]
+    modules = ["run", "render", "paper.table", *(PARTS[name] for name in ON_GPU)]
     imported = ", ".join(f"benchmarks.{name}" for name in modules)
     heavy = "{'sqlalchemy', 'alembic', 'mlflow', 'platformdirs'}"
     code = f"import sys, {imported}; sys.exit(bool({heavy} & set(sys.modules)))"

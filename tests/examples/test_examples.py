@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.main import main
-from harness.store.context import source_digest
-from optim.registry import resolve
+from bench.harness.cli.main import main
+from bench.harness.core.sources import source_digest
+from bench.optim.registry import resolve
 from tests.harness.small import PROBLEM, QUICK_HF
 
 ROOT = Path(__file__).parents[2]
@@ -24,8 +24,8 @@ def bench(monkeypatch, tmp_path, capsys):
     """Run `bench` at the project's root with a store elsewhere; return its JSON."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("BENCH_STORE", f"sqlite:///{tmp_path / 'bench.db'}")
-    monkeypatch.setattr("harness.launch.Run._picture", lambda *given: None)
-    monkeypatch.setattr("harness.comparing.write_files", lambda *given: None)
+    monkeypatch.setattr("bench.harness.execution.run.Run._picture", lambda *given: None)
+    monkeypatch.setattr("bench.harness.comparison.compare.write_files", lambda *given: None)
 
     def run(*arguments):
         running = ("--no-mlflow", "--threads", "1") if arguments[0] in ("compare", "run") else ()

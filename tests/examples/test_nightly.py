@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.suite import Suite
+from bench.harness.nightly.suite import Suite
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from harness import binding, cuda_graph
+from bench.harness.training import bound_objective, cuda_graph
 from tests.harness.tape import TapedGraph, taping
 
 
@@ -22,8 +22,8 @@ def threads() -> Iterator[None]:
 @pytest.fixture
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw nothing: for tests that look at no file, pictures only take time."""
-    monkeypatch.setattr("harness.comparing.write_files", lambda *given: None)
-    monkeypatch.setattr("harness.launch.Run._picture", lambda *given: None)
+    monkeypatch.setattr("bench.harness.comparison.compare.write_files", lambda *given: None)
+    monkeypatch.setattr("bench.harness.execution.run.Run._picture", lambda *given: None)
 
 
 @pytest.fixture
@@ -37,5 +37,5 @@ def taped(monkeypatch: pytest.MonkeyPatch) -> list[TapedGraph]:
 
     monkeypatch.setattr(cuda_graph.torch.cuda, "CUDAGraph", new)
     monkeypatch.setattr(cuda_graph.torch.cuda, "graph", taping)
-    monkeypatch.setattr(binding, "captures", lambda device: True)
+    monkeypatch.setattr(bound_objective, "captures", lambda device: True)
     return made

@@ -8,7 +8,7 @@ import zlib
 
 import torch
 
-from optim.hyperparameters import Hyperparameter, cast_all
+from bench.optim.hyperparameters import Hyperparameter, cast_all
 
 
 class Watcher:

@@ -19,19 +19,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness import problems
-from harness.binding import BoundObjective, DeviceData
-from harness.check.small import Network
-from harness.distributed import PIECE, Group
-from harness.errors import BenchError
-from harness.fleet import Fleet, Progress
-from harness.ledger import Account, Clock
-from harness.ranks import Ranks
-from harness.records import Measurement
-from harness.spec import Budget
-from models.problem import DataSource, Problem
-from optim import registry
-from optim.objective import Method
+from bench.harness.check.small_problems import Network
+from bench.harness.core.errors import BenchError
+from bench.harness.core.records import Measurement
+from bench.harness.core.spec import Budget
+from bench.harness.distributed.process_group import PIECE, Group
+from bench.harness.distributed.ranks import Ranks
+from bench.harness.planning import problems
+from bench.harness.training.bound_objective import BoundObjective
+from bench.harness.training.cases import DeviceData
+from bench.harness.training.fleet import Fleet, Progress
+from bench.harness.training.ledger import Account, Clock
+from bench.models.problem import DataSource, Problem
+from bench.optim import registry
+from bench.optim.objective import Method
 
 CPU = torch.device("cpu")
 

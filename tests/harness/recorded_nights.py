@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from harness.records import NightMetric, NightRecord
+from bench.harness.core.records import NightMetric, NightRecord
 
 FIRST = datetime(2026, 3, 1, 2, tzinfo=UTC)
 PROTOCOL = "p" * 64

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from harness import order
-from harness.seeds import generator
-from optim.hessian_free.base import OneTrial
-from optim.momentum import NAG
-from optim.schedules import Rising
+from bench.harness.core.seeds import generator
+from bench.harness.training import case_order
+from bench.optim.hessian_free.base import OneTrial
+from bench.optim.momentum.methods import NAG
+from bench.optim.momentum.schedules import Rising
 
 
 def no_look_ahead(patch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def cold_start(patch: pytest.MonkeyPatch) -> None:
 
 
 def other_order(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(order, "generator", lambda *names: generator(*names, "another"))
+    patch.setattr(case_order, "generator", lambda *names: generator(*names, "another"))
 
 
 FAULTS: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.request import Request
-from models.deep_autoencoders import DeepAutoencoder, Preset
-from models.problem import Data, DataSource, digest_of
+from bench.harness.planning.request import Request
+from bench.models.deep_autoencoders import DeepAutoencoder, Preset
+from bench.models.problem import Data, DataSource, digest_of
 
 PROBLEM = "tests.harness.small:make"
 BUDGET = "gradients=3000"

@@ -19,14 +19,14 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from harness import talks
-from harness.checkpoint import Checkpoints
-from harness.fleet import Fleet
-from harness.records import Measurement
-from harness.store import writing
-from harness.store.rows import value_columns
-from models.problem import Problem
-from models.problems import PROBLEMS
+from bench.harness.core.records import Measurement
+from bench.harness.distributed import consensus
+from bench.harness.store import changes
+from bench.harness.store.rows import value_columns
+from bench.harness.training.checkpoint import Checkpoints
+from bench.harness.training.fleet import Fleet
+from bench.models.built_in import PROBLEMS
+from bench.models.problem import Problem
 from tests.harness.small import make
 
 KEPT_EVERY = 7
@@ -75,9 +75,9 @@ def _dying(measurement: Measurement | None) -> dict[str, object]:
 
 
 if "DYING" in os.environ:
-    writing.value_columns = _dying
+    changes.value_columns = _dying
 if "NAPS" in os.environ:
     Checkpoints.due = _due  # type: ignore[method-assign]
     Fleet.advance = _slowly  # type: ignore[method-assign]
     # Ranks ask each other at every update.
-    talks.TALK_SECONDS = 0.0
+    consensus.TALK_SECONDS = 0.0

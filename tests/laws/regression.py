@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.layout import Layout
-from models.losses import HalfSquaredError
-from models.metrics import squared_error
-from models.problem import Data, DataSource, Problem
+from bench.models.layout import Layout
+from bench.models.losses import HalfSquaredError
+from bench.models.metrics import squared_error
+from bench.models.problem import Data, DataSource, Problem
 
 CASES = 24
 

@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.binding import BoundObjective, Cases, DeviceData, initial_parameters
-from harness.ledger import Account, Clock
-from harness.spec import Budget
-from models.problem import Problem
-from optim.momentum_cuda import obstacle
-from optim.objective import Curvature, Method, Pair
-from optim.registry import BUILT_IN, find, resolve
+from bench.harness.core.spec import Budget
+from bench.harness.training.bound_objective import BoundObjective, initial_parameters
+from bench.harness.training.cases import Cases, DeviceData
+from bench.harness.training.ledger import Account, Clock
+from bench.models.problem import Problem
+from bench.optim.momentum.update_cuda import obstacle
+from bench.optim.objective import Curvature, Method, Pair
+from bench.optim.registry import BUILT_IN, find, resolve
 
 CPU = torch.device("cpu")
 
@@ -32,7 +33,7 @@ SETTINGS = {
 
 NAMES = [*BUILT_IN, "torch.optim.AdamW"]
 HERE = {"torch", "numba"} if obstacle("cpu") else {"torch", "numba", "numba-cuda"}
-"""On a CPU @numba-cuda needs its simulator: tests/optim/test_momentum_cuda.py turns it on."""
+"""On a CPU @numba-cuda needs its simulator: optim/momentum/test_update_cuda.py turns it on."""
 METHODS = [f"{name}@{b}" for name in NAMES for b in find(name).backends if b in HERE]
 BATCH = 8
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.autodiff import AutodiffPasses
-from models.problem import Problem
-from optim.hyperparameters import UsageError
-from optim.objective import Method
-from optim.registry import find
+from bench.models.autodiff import AutodiffPasses
+from bench.models.problem import Problem
+from bench.optim.hyperparameters import UsageError
+from bench.optim.objective import Method
+from bench.optim.registry import find
 from tests.laws.regression import CASES, Regression
 from tests.laws.runs import METHODS, NAMES, Run, method, same
 from tests.models.tiny import Tiny, padding

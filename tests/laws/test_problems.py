@@ -12,16 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.binding import BoundObjective, DeviceData, initial_parameters
-from harness.check import presets
-from harness.fresh import BLOCK, Fresh
-from harness.ledger import Account, Clock
-from harness.seeds import generator
-from harness.spec import Budget
-from models.deep_autoencoders import CURVES, FACES, MNIST, Preset
-from models.problem import PRESETS, Data, DataSource, Problem, digest_of
-from models.problems import PROBLEMS
-from models.recurrent_tasks import KINDS
+from bench.harness.check import presets
+from bench.harness.core.seeds import generator
+from bench.harness.core.spec import Budget
+from bench.harness.training.bound_objective import BoundObjective, initial_parameters
+from bench.harness.training.case_stream import BLOCK, Fresh
+from bench.harness.training.cases import DeviceData
+from bench.harness.training.ledger import Account, Clock
+from bench.models.built_in import PROBLEMS
+from bench.models.deep_autoencoders import CURVES, FACES, MNIST, Preset
+from bench.models.problem import PRESETS, Data, DataSource, Problem, digest_of
+from bench.models.recurrent_tasks import KINDS
 from tests.models.tiny import padding
 
 CPU = torch.device("cpu")

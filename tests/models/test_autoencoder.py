@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from models.autoencoder import Architecture, AutoencoderPasses
-from models.losses import LogisticCrossEntropy
-from models.passes import Prices
+from bench.models.autoencoder import Architecture, AutoencoderPasses
+from bench.models.losses import LogisticCrossEntropy
+from bench.models.passes import Prices
 
 CURVES = Architecture.mirrored((784, 400, 200, 100, 50, 25, 6))
 MNIST = Architecture.mirrored((784, 1000, 500, 250, 30))

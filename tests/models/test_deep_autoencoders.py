@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.autodiff import AutodiffPasses
-from models.autoencoder import AutoencoderPasses
-from models.problem import PRESETS, digest_of, to_tensor
-from models.problems import PROBLEMS
+from bench.models.autodiff import AutodiffPasses
+from bench.models.autoencoder import AutoencoderPasses
+from bench.models.built_in import PROBLEMS
+from bench.models.problem import PRESETS, digest_of, to_tensor
 
 
 def test_the_paper_preset_is_the_published_protocol() -> None:

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.from_module import ModuleProblem
-from models.layout import Layout
-from models.losses import HalfSquaredError
-from models.metrics import squared_error
-from models.problem import Data, DataSource, Problem, digest_of
+from bench.models.from_module import ModuleProblem
+from bench.models.layout import Layout
+from bench.models.losses import HalfSquaredError
+from bench.models.metrics import squared_error
+from bench.models.problem import Data, DataSource, Problem, digest_of
 
 LOSS = HalfSquaredError()
 SOURCE = DataSource(())

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.autodiff import AutodiffPasses
-from models.groups import affine_into, by_group, for_rows, over_groups, product_into
-from models.losses import (
+from bench.models.autodiff import AutodiffPasses
+from bench.models.groups import affine_into, by_group, for_rows, over_groups, product_into
+from bench.models.losses import (
     HalfSquaredError,
     LogisticCrossEntropy,
     MatchingLoss,
     SteppedSoftmaxCrossEntropy,
 )
-from models.passes import Passes
-from models.recurrent import SequenceProblem
-from models.rnn import RecurrentNetwork, RecurrentPasses
+from bench.models.passes import Passes
+from bench.models.recurrent import SequenceProblem
+from bench.models.rnn import RecurrentNetwork, RecurrentPasses
 from tests.models.tiny import Tiny, padding
 
 ROWS, CASES = 6, 4

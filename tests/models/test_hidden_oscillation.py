@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.binding import OBSERVED, Cases, observe
-from models.recurrent import SequenceProblem
+from bench.harness.training.bound_objective import OBSERVED, observe
+from bench.harness.training.cases import Cases
+from bench.models.recurrent import SequenceProblem
 
 T, CASES = 20, 6
 

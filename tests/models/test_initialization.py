@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from models.initialization import (
+from bench.models.built_in import PROBLEMS
+from bench.models.initialization import (
     FAN_IN,
     INITIALIZATIONS,
     Gaussian,
@@ -15,7 +16,6 @@ from models.initialization import (
     Sparse,
     sparse_tanh,
 )
-from models.problems import PROBLEMS
 
 FAMILIES = ("curves", "add")
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from models.layout import ALIGNMENT, Layout
+from bench.models.layout import ALIGNMENT, Layout
 
 LAYOUT = Layout({"W1": (3, 5), "b1": (5,), "W2": (5, 16), "b2": (16,), "gain": ()})
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.losses import (
+from bench.models.losses import (
     HalfSquaredError,
     LogisticCrossEntropy,
     MatchingLoss,

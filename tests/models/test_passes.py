@@ -9,8 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.losses import HalfSquaredError, LogisticCrossEntropy, MatchingLoss, SoftmaxCrossEntropy
-from models.passes import Passes
+from bench.models.losses import (
+    HalfSquaredError,
+    LogisticCrossEntropy,
+    MatchingLoss,
+    SoftmaxCrossEntropy,
+)
+from bench.models.passes import Passes
 from tests.models.tiny import Tiny, padding
 
 LOSSES = [LogisticCrossEntropy(), SoftmaxCrossEntropy(), HalfSquaredError()]
@@ -304,7 +309,7 @@ def test_per_case_gradients_in_parts_are_the_same(monkeypatch: pytest.MonkeyPatc
     s = Setting.make(LOSSES[0], False, rows=3, shared=False)
     whole = s.passes.squared_gradient(s.theta, s.inputs, s.targets)
     # Two cases at a time, the last alone.
-    monkeypatch.setattr("models.autodiff.SAMPLE_VALUES", 2 * s.problem.layout.size + 1)
+    monkeypatch.setattr("bench.models.autodiff.SAMPLE_VALUES", 2 * s.problem.layout.size + 1)
     close(s.passes.squared_gradient(s.theta, s.inputs, s.targets), whole)
 
 

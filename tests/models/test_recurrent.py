@@ -7,12 +7,12 @@ import pytest
 import scipy.sparse.linalg
 import torch
 
-from models.autodiff import AutodiffPasses
-from models.problem import PRESETS, DataSource
-from models.problems import PROBLEMS
-from models.recurrent import SequenceProblem, biases_only
-from models.recurrent_tasks import KINDS
-from models.rnn import RecurrentPasses
+from bench.models.autodiff import AutodiffPasses
+from bench.models.built_in import PROBLEMS
+from bench.models.problem import PRESETS, DataSource
+from bench.models.recurrent import SequenceProblem, biases_only
+from bench.models.recurrent_tasks import KINDS
+from bench.models.rnn import RecurrentPasses
 
 every_task = pytest.mark.parametrize("name", KINDS)
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.recurrent import SequenceProblem
-from models.recurrent_tasks import KINDS
+from bench.models.recurrent import SequenceProblem
+from bench.models.recurrent_tasks import KINDS
 
 CASES, ROWS = 4, 3
 WITHIN = 1e-11

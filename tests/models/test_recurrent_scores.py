@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.problem import DataSource
-from models.recurrent import SequenceProblem, biases_only
-from models.recurrent_tasks import KINDS
+from bench.models.problem import DataSource
+from bench.models.recurrent import SequenceProblem, biases_only
+from bench.models.recurrent_tasks import KINDS
 
 
 @pytest.mark.parametrize("name", ["add", "mul"])

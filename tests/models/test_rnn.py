@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models import rnn
-from models.losses import (
+from bench.models import rnn
+from bench.models.losses import (
     HalfSquaredError,
     LogisticCrossEntropy,
     MatchingLoss,
     SoftmaxCrossEntropy,
     SteppedSoftmaxCrossEntropy,
 )
-from models.rnn import RecurrentNetwork, RecurrentPasses
+from bench.models.rnn import RecurrentNetwork, RecurrentPasses
 
 LOSSES = [LogisticCrossEntropy(), SoftmaxCrossEntropy(), HalfSquaredError()]
 STEPPED = SteppedSoftmaxCrossEntropy()
@@ -198,7 +198,7 @@ def test_squared_gradient_in_several_pieces(
 ) -> None:
     s = setting
     whole = s.passes.squared_gradient(s.theta, s.inputs, s.targets)
-    monkeypatch.setattr("models.rnn.SAMPLE_VALUES", 2 * s.theta.shape[1])
+    monkeypatch.setattr("bench.models.rnn.SAMPLE_VALUES", 2 * s.theta.shape[1])
     close(s.passes.squared_gradient(s.theta, s.inputs, s.targets), whole)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import scipy.sparse.linalg
 
-from harness.problems import resolve
-from harness.seeds import generator
+from bench.harness.core.seeds import generator
+from bench.harness.planning.problems import resolve
 
 DOUBLINGS = 40
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.autodiff import AutodiffPasses
-from models.layout import Layout
-from models.losses import LogisticCrossEntropy
-from models.metrics import squared_error
-from models.problem import Data, DataSource, Problem
+from bench.models.autodiff import AutodiffPasses
+from bench.models.layout import Layout
+from bench.models.losses import LogisticCrossEntropy
+from bench.models.metrics import squared_error
+from bench.models.problem import Data, DataSource, Problem
 
 STEPS, UNITS, CASES = 4, 3, 5
 ENDS = torch.tensor([4, 2, 3, 1, 4])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.workspace import KEPT, Workspace
+from bench.models.workspace import KEPT, Workspace
 
 LIKE = torch.zeros(1, dtype=torch.float64)
 
@@ -46,7 +46,7 @@ def test_memory_that_a_graph_was_captured_with_is_never_given_back(
     workspace = Workspace()
     before = take(workspace, 100)
     with monkeypatch.context() as while_capturing:
-        while_capturing.setattr("models.workspace._capturing", lambda like: True)
+        while_capturing.setattr("bench.models.workspace._capturing", lambda like: True)
         captured = [take(workspace, 100), take(workspace, 200)]
     assert captured[0] is before
     for size in range(3 * KEPT):

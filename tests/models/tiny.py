@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.autodiff import AutodiffPasses
-from models.autoencoder import Architecture, AutoencoderPasses
-from models.initialization import Sparse
-from models.losses import LogisticCrossEntropy, MatchingLoss
-from models.metrics import squared_error
-from models.passes import Passes
-from models.problem import Data, DataSource, Problem
+from bench.models.autodiff import AutodiffPasses
+from bench.models.autoencoder import Architecture, AutoencoderPasses
+from bench.models.initialization import Sparse
+from bench.models.losses import LogisticCrossEntropy, MatchingLoss
+from bench.models.metrics import squared_error
+from bench.models.passes import Passes
+from bench.models.problem import Data, DataSource, Problem
 
 ARCHITECTURE = Architecture.mirrored((12, 9, 5, 3))
 

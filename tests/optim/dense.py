@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from optim.objective import FULL, BudgetSpent, Curvature, Full, Stream, dots
+from bench.optim.objective import FULL, BudgetSpent, Curvature, Full, Stream, dots
 
 Network = Callable[[Tensor, Tensor], Tensor]
 """(θ of shape (P,), inputs (B, D)) -> z of shape (B, T)."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from optim.objective import Curvature, Full, Stream, dots
+from bench.optim.objective import Curvature, Full, Stream, dots
 from tests.optim.dense import spectrum
 
 WIDTH = 6

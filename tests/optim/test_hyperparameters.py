@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from optim.hyperparameters import Hyperparameter, UsageError, Value, cast_all, nearest
+from bench.optim.hyperparameters import Hyperparameter, UsageError, Value, cast_all, nearest
 
 LR = Hyperparameter("lr", float, 0.01, "a rate", low=0.0, open_low=True)
 MU = Hyperparameter("mu", float, 0.9, "a fraction", low=0.0, high=1.0)

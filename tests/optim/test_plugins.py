@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from optim.hyperparameters import UsageError
-from optim.plugins import is_plugin, load
+from bench.optim.hyperparameters import UsageError
+from bench.optim.plugins import is_plugin, load
 
 
 def write(folder: Path, text: str, name: str = "mine.py") -> Path:

@@ -5,16 +5,16 @@ from typing import Any
 import pytest
 import torch
 
-from optim import plugins, registry
-from optim.hyperparameters import UsageError
-from optim.momentum import CM, NAG
-from optim.registry import find, make, names, resolve
-from optim.text import parse
+from bench.optim import plugins, registry
+from bench.optim.hyperparameters import UsageError
+from bench.optim.momentum.methods import CM, NAG
+from bench.optim.registry import find, make, names, resolve
+from bench.optim.text import parse
 
 MINE = """
-from optim.hyperparameters import cast_all
-from optim.momentum import LR, NAG
-from optim.objective import Method
+from bench.optim.hyperparameters import cast_all
+from bench.optim.momentum.methods import LR, NAG
+from bench.optim.objective import Method
 
 class Mine(NAG):
     name = "mine"
@@ -147,7 +147,7 @@ def test_a_class_of_ones_own_in_a_file(mine: Path) -> None:
 
 
 def test_a_class_of_ones_own_in_a_module() -> None:
-    assert type(resolve("optim.momentum:CM")) is CM
+    assert type(resolve("bench.optim.momentum.methods:CM")) is CM
 
 
 @pytest.mark.parametrize(
@@ -176,8 +176,8 @@ def test_a_class_that_fills_in_all_of_the_contract_may_derive_from_it(mine: Path
 
 
 def test_entry_points(points: list[EntryPoint]) -> None:
-    points.append(EntryPoint("theirs", "optim.momentum:NAG", registry.GROUP))
-    points.append(EntryPoint("other", "optim.momentum:CM", "another.group"))
+    points.append(EntryPoint("theirs", "bench.optim.momentum.methods:NAG", registry.GROUP))
+    points.append(EntryPoint("other", "bench.optim.momentum.methods:CM", "another.group"))
     assert names() == ["sgd", "cm", "nag", "hf", "hfm", "theirs"]
     assert type(resolve("theirs[lr=0.5]")) is NAG
     assert "did you mean 'theirs'" in refusal("their")
@@ -185,7 +185,7 @@ def test_entry_points(points: list[EntryPoint]) -> None:
 
 
 def test_an_entry_point_does_not_replace_a_built_in_method(points: list[EntryPoint]) -> None:
-    points.append(EntryPoint("nag", "optim.momentum:CM", registry.GROUP))
+    points.append(EntryPoint("nag", "bench.optim.momentum.methods:CM", registry.GROUP))
     assert type(resolve("nag")) is NAG
     assert names() == ["sgd", "cm", "nag", "hf", "hfm"]
 
@@ -233,7 +233,7 @@ def find_in(method: Any) -> type[torch.optim.Optimizer]:
 
 
 def test_the_package_resolves() -> None:
-    import optim
+    from bench import optim
 
     assert optim.resolve("cm[mu_max=0.5]").hyperparameters["mu_max"] == 0.5
     with pytest.raises(AttributeError, match="no attribute 'reslove'"):

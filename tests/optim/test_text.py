@@ -2,8 +2,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from optim.hyperparameters import UsageError
-from optim.text import Written, parse, split
+from bench.optim.hyperparameters import UsageError
+from bench.optim.text import Written, parse, split
 
 # Everything that the grammar gives no meaning of its own.
 WORDS = st.text(

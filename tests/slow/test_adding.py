@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-import optim
-from harness.binding import DeviceData
-from harness.defaults import tuned
-from harness.fleet import Fleet, Progress
-from harness.records import Measurement
-from harness.spec import Budget
-from harness.tuning import tuning_seeds
-from models.problem import DataSource
-from models.problems import PROBLEMS
-from models.recurrent import SOLVED
+from bench import optim
+from bench.harness.core.defaults import tuned
+from bench.harness.core.records import Measurement
+from bench.harness.core.spec import Budget
+from bench.harness.planning.tuning import tuning_seeds
+from bench.harness.training.cases import DeviceData
+from bench.harness.training.fleet import Fleet, Progress
+from bench.models.built_in import PROBLEMS
+from bench.models.problem import DataSource
+from bench.models.recurrent import SOLVED
 
 pytestmark = pytest.mark.slow
 

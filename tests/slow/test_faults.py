@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import Infrastructure
-from harness.records import Measurement, TrialRecord
-from harness.store.results import Store
+from bench.harness.core.errors import Infrastructure
+from bench.harness.core.records import Measurement, TrialRecord
+from bench.harness.store.results import Store
 from tests.harness.small import PROBLEM
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ class Bench:
         process = subprocess.Popen(
             [
                 sys.executable,
-                *(["-m", "harness.cli.main"] if script is None else [script]),
+                *(["-m", "bench.harness.cli.main"] if script is None else [script]),
                 *arguments,
             ],
             **{

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-import optim
-from harness.binding import DeviceData
-from harness.fleet import Fleet, Progress
-from harness.folders import data_source
-from harness.paper.published import MARTENS_LOG
-from harness.records import Measurement
-from harness.spec import Budget
-from models.problems import PROBLEMS
+from bench import optim
+from bench.harness.core.paths import data_source
+from bench.harness.core.published import MARTENS_LOG
+from bench.harness.core.records import Measurement
+from bench.harness.core.spec import Budget
+from bench.harness.training.cases import DeviceData
+from bench.harness.training.fleet import Fleet, Progress
+from bench.models.built_in import PROBLEMS
 
 ITERATIONS = (40, 50)
 """Lines of the log that are checked here: errors 15.11 and 12.21. benchmarks/RESULTS.md goes on."""

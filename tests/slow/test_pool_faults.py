@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.records import TrialRecord
-from harness.store.results import Store
+from bench.harness.core.records import TrialRecord
+from bench.harness.store.results import Store
 from tests.harness.small import PROBLEM
 from tests.slow.test_faults import OPTIMIZERS, PATIENCE, ROOT, Bench, bench, wait
 
@@ -26,10 +26,10 @@ pytestmark = [
 
 # A script of somebody's own, without a guard: any work is worth two processes.
 SCRIPT = """
-from harness import spreading
-from harness.cli.main import main
+from bench.harness.planning import placement
+from bench.harness.cli.main import main
 
-spreading.PAYS_FROM = 0.0
+placement.PAYS_FROM = 0.0
 main()
 """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.main import main
+from bench.harness.cli.main import main
 
 
 @pytest.mark.slow

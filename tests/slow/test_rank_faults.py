@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.store.results import Store
+from bench.harness.store.results import Store
 from tests.slow.watching import (
     NAG,
     ROOT,
@@ -281,8 +281,8 @@ def test_a_worker_takes_over_from_one_that_died(bench: Watched) -> None:
     bench.until_kept(dead, NAG.kept, NAG.index)
     script = bench.folder / "script.py"
     script.write_text(
-        "from harness import resuming\n"
-        "from harness.cli.main import main\n"
+        "from bench.harness.comparison import resume as resuming\n"
+        "from bench.harness.cli.main import main\n"
         "resuming.DEAD_SECONDS = resuming.LOOK_SECONDS = 0.2\n"
         "main()\n"
     )
@@ -312,7 +312,7 @@ def test_torchrun_by_hand(bench: Watched) -> None:
     torchrun = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc-per-node=2", "-m", "harness.worker", "plan.json"),
+            *("--nproc-per-node=2", "-m", "bench.harness.execution.worker", "plan.json"),
         ],
         cwd=bench.folder,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},

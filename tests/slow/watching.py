@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from harness.request import Mode
-from harness.store import tables as t
-from harness.store.results import Store
+from bench.harness.planning.request import Mode
+from bench.harness.store import tables as t
+from bench.harness.store.results import Store
 from tests.slow.test_faults import ROOT, Bench, wait
 
 OWN = (

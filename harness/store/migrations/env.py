@@ -1,8 +1,8 @@
-"""Runs the revisions on the connection that `harness.store.opening` hands over."""
+"""Runs the revisions on the connection that `bench.harness.store.engine` hands over."""
 
 from alembic import context
 
-from harness.store.tables import VERSION_TABLE, metadata
+from bench.harness.store.tables import VERSION_TABLE, metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

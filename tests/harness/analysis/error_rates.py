@@ -11,8 +11,8 @@ import math
 import numpy as np
 from scipy import stats
 
-from harness.analysis.statistics import interval, seeds_needed
-from harness.analysis.verdict import verdicts
+from bench.harness.analysis.statistics import interval, seeds_needed
+from bench.harness.analysis.verdict import verdicts
 
 COMPARISONS = 2_000
 NOISES = {

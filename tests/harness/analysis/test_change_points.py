@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.analysis.change_points import Change, change_points
+from bench.harness.analysis.change_points import Change, change_points
 
 LEVEL = [0.0, 0.5, -0.5, 0.25, -0.25, 0.0, 0.5, -0.5]
 STEP = [*LEVEL, 5.0, 4.5, 5.5]

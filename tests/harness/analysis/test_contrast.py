@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from harness.analysis import statistics
-from harness.analysis.contrast import Statement, decide, together
+from bench.harness.analysis import statistics
+from bench.harness.analysis.contrast import Statement, decide, together
 
 
 def statement(**given: object) -> Statement:

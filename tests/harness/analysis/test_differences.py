@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.differences import differences
-from harness.records import Certificate, TrialRecord
+from bench.harness.analysis.differences import differences
+from bench.harness.core.records import Certificate, TrialRecord
 from tests.harness.analysis.test_summary import summary, trial
 
 MADE = Certificate("t" * 64, "m" * 64, "p" * 64, {}, "bench run")

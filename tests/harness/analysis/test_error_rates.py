@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from harness.analysis.statistics import seeds_to_decide
+from bench.harness.analysis.statistics import seeds_to_decide
 from tests.harness.analysis import error_rates
 from tests.harness.analysis.error_rates import (
     COMPARISONS,

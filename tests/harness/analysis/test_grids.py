@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.grids import Axis, Scale, Side
+from bench.harness.analysis.grids import Axis, Scale, Side
 
 PAPER = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05)
 MOMENTA = (0.9, 0.99, 0.995, 0.999)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.analysis.noise import (
+from bench.harness.analysis.noise import (
     CHECKED,
     FAMILY_WISE,
     Noise,

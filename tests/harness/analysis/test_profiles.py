@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.profiles import profile, refined
-from harness.analysis.targets import Course
-from harness.records import Ledger, Measurement
-from harness.spec import CURRENCIES
+from bench.harness.analysis.profiles import profile, refined
+from bench.harness.analysis.targets import Course
+from bench.harness.core.records import Ledger, Measurement
+from bench.harness.core.spec import CURRENCIES
 
 VALUES = st.lists(st.sampled_from([8.0, 4.0, 2.0, 1.0, math.nan]), min_size=1, max_size=6)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.selection import best, expected_best, worst
+from bench.harness.analysis.selection import best, expected_best, worst
 
 
 def test_the_worst_seed_decides():

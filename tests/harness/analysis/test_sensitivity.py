@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.sensitivity import Point, grid, published, reported, tried, varied
+from bench.harness.analysis.sensitivity import Point, grid, published, reported, tried, varied
 
 PROTOCOL = {"problem": "curves", "parameters": {}}
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.analysis import statistics as s
+from bench.harness.analysis import statistics as s
 
 VALUES = st.integers(-50, 50).map(lambda i: i / 8)
 SAMPLES = st.lists(VALUES, min_size=1, max_size=9)

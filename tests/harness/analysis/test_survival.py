@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.survival import kaplan_meier
+from bench.harness.analysis.survival import kaplan_meier
 
 TIMES = st.integers(0, 8)
 TRIALS = st.lists(st.tuples(TIMES, st.booleans()), min_size=1, max_size=9)

@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from harness.analysis.targets import Course, first_reaching, horizons, time_to_target
-from harness.records import Ledger, Measurement
-from harness.spec import CURRENCIES
+from bench.harness.analysis.targets import Course, first_reaching, horizons, time_to_target
+from bench.harness.core.records import Ledger, Measurement
+from bench.harness.core.spec import CURRENCIES
 from tests.harness.analysis.test_summary import trial
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.statistics import permutation_interval, seeds_to_decide, sign_flip_p
-from harness.analysis.verdict import verdicts
+from bench.harness.analysis.statistics import permutation_interval, seeds_to_decide, sign_flip_p
+from bench.harness.analysis.verdict import verdicts
 
 ERRORS = st.lists(
     st.tuples(st.integers(1, 40), st.integers(1, 40)).map(lambda t: (t[0] / 8, t[1] / 8)),

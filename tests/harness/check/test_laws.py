@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from harness.check import minimum, trial
-from harness.check.laws import Broken, near, undisturbed
-from harness.check.method_laws import MethodLaws
-from harness.check.subject import check, kind_of
-from harness.errors import Infrastructure, Usage
-from models.recurrent_tasks import KINDS
-from optim.momentum import SGD
+from bench.harness.check import minimum, observed_trial
+from bench.harness.check.laws import Broken, near, undisturbed
+from bench.harness.check.method_laws import MethodLaws
+from bench.harness.check.subject import check, kind_of
+from bench.harness.core.errors import Infrastructure, Usage
+from bench.models.recurrent_tasks import KINDS
+from bench.optim.momentum.methods import SGD
 from tests.harness.check import wrong
 from tests.harness.small import PROBLEM
 
@@ -170,7 +170,7 @@ def test_chance_is_caught():
     ],
 )
 def test_what_ends_no_step_is_a_line(name, told, monkeypatch):
-    monkeypatch.setattr(trial, "PATIENCE", 20)
+    monkeypatch.setattr(observed_trial, "PATIENCE", 20)
     checked = check(f"{MODULE}:{name}", "quick", None)
     assert {f.figure for f in checked.findings if f.state == "fails"} == {told}
     assert checked.broken == len(checked.findings) - 2

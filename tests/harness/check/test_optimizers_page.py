@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.check.subject import check
-from optim.hyperparameters import UsageError
-from optim.torch_adapter import is_optimizer
+from bench.harness.check.subject import check
+from bench.optim.hyperparameters import UsageError
+from bench.optim.torch.adapter import is_optimizer
 
 PAGE = Path(__file__).parents[3] / "docs" / "optimizers.md"
 BEGIN, END = "<!-- found -->\n", "<!-- end of found -->\n"

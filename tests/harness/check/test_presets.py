@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from harness.check.laws import Broken
-from harness.check.presets import compare
-from harness.check.small import Network
-from harness.errors import Usage
-from models.losses import HalfSquaredError
-from models.problem import PRESETS
+from bench.harness.check.laws import Broken
+from bench.harness.check.presets import compare
+from bench.harness.check.small_problems import Network
+from bench.harness.core.errors import Usage
+from bench.models.losses import HalfSquaredError
+from bench.models.problem import PRESETS
 
 METRIC = Network().metric
 

@@ -9,12 +9,12 @@ from collections import deque
 import numpy as np
 import torch
 
-from harness.check.problem_laws import CASES
-from harness.check.small import Network
-from models.autodiff import AutodiffPasses
-from models.problem import Data, digest_of
-from optim.hyperparameters import Hyperparameter, cast_all
-from optim.objective import FULL
+from bench.harness.check.problem_laws import CASES
+from bench.harness.check.small_problems import Network
+from bench.models.autodiff import AutodiffPasses
+from bench.models.problem import Data, digest_of
+from bench.optim.hyperparameters import Hyperparameter, cast_all
+from bench.optim.objective import FULL
 
 
 class Passes(AutodiffPasses):

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from harness.cli.main import main
-from harness.records import Ledger, Measurement
-from harness.spec import Budget, MethodSpec, Protocol, TrialSpec
-from harness.store.results import Store
+from bench.harness.cli.main import main
+from bench.harness.core.records import Ledger, Measurement
+from bench.harness.core.spec import Budget, MethodSpec, Protocol, TrialSpec
+from bench.harness.store.results import Store
 
 PROTOCOL = Protocol(
     "curves", {}, "quick", "curves (generated)", "d" * 64, "sparse", "cross-entropy",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event
 
-from harness.store.results import Store
+from bench.harness.store.results import Store
 from tests.harness.small import BUDGET, PROBLEM
 
 USUAL = {
@@ -44,7 +44,7 @@ OPTIMIZERS = [
     ("nag@nmba", "did you mean 'numba'?"),
     ("not_there:Mine", "importing 'not_there' failed"),
     ("./not_there.py:Mine", "there is no file"),
-    ("optim.momentum:NAGG", "did you mean 'NAG'?"),
+    ("bench.optim.momentum.methods:NAGG", "did you mean 'NAG'?"),
     ("nag[lr=0.1", "the brackets do not match"),
     ("nag]", "the brackets do not match"),
     ("nag[[lr=0.1]]", "the brackets do not match"),

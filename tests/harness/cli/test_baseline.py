@@ -103,7 +103,7 @@ def test_none_of_it_loads_torch(filled: Filled) -> None:
     id = comparison(filled)
     script = (
         "import sys\n"
-        "from harness.cli.main import main\n"
+        "from bench.harness.cli.main import main\n"
         "try:\n    main(sys.argv[1:])\n"
         "finally:\n    print({'torch', 'mlflow', 'scipy', 'matplotlib'} & {*sys.modules})"
     )

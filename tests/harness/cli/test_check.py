@@ -10,9 +10,9 @@ WRONG = "tests.harness.check.wrong"
 BATCH_NORM = """
 from torch import nn
 from examples.own_module import spirals
-from models.from_module import ModuleProblem
-from models.losses import SoftmaxCrossEntropy
-from models.problem import Metric
+from bench.models.from_module import ModuleProblem
+from bench.models.losses import SoftmaxCrossEntropy
+from bench.models.problem import Metric
 
 def make(preset):
     loss = SoftmaxCrossEntropy()

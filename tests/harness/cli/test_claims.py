@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.paper import claims
+from bench.harness.paper import claims
 from tests.harness.cli.conftest import Said
 from tests.harness.rules import RULE
 

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.cli.main import main
-from harness.fleet import evaluation_grid
-from harness.store.results import Store
+from bench.harness.cli.main import main
+from bench.harness.store.results import Store
+from bench.harness.training.fleet import evaluation_grid
 from tests.harness.small import BUDGET, PROBLEM, QUICK_HF
 
 OPTIMIZERS = f"nag[batch=20],{QUICK_HF}"
@@ -200,8 +200,8 @@ def test_settings_and_variables(bench, workdir, monkeypatch):
 
 def test_a_variable_names_the_store(bench, workdir, tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_STORE", f"sqlite:///{tmp_path / 'elsewhere.db'}")
-    monkeypatch.setattr("harness.comparing.write_files", lambda *given: None)
-    monkeypatch.setattr("harness.launch.Run._picture", lambda *given: None)
+    monkeypatch.setattr("bench.harness.comparison.compare.write_files", lambda *given: None)
+    monkeypatch.setattr("bench.harness.execution.run.Run._picture", lambda *given: None)
     assert bench(*COMPARE, "--optimizers", "nag[batch=20]").code == 0
     assert (tmp_path / "elsewhere.db").is_file()
     assert not Path("mlruns").exists()
@@ -209,7 +209,9 @@ def test_a_variable_names_the_store(bench, workdir, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_before_anything_is_run(bench, workdir, monkeypatch, number):
-    monkeypatch.setattr("harness.comparing.prepare", lambda request: signal.raise_signal(number))
+    monkeypatch.setattr(
+        "bench.harness.comparison.compare.prepare", lambda request: signal.raise_signal(number)
+    )
     before = signal.getsignal(signal.SIGTERM)
     said = bench("compare", "--optimizers", "nag")
     assert (said.code, said.out, said.err) == (130, "", "bench: interrupted.\n")

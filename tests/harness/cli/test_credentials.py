@@ -14,8 +14,8 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import create_engine, inspect, make_url
 
-from harness.passwords import hidden, hide_passwords, secrets_of, without
-from harness.store.failures import malformed
+from bench.harness.core.secrets import hidden, hide_passwords, secrets_of, without
+from bench.harness.core.store_url import malformed
 from tests.harness.cli.conftest import Said
 
 Bench = Callable[..., Said]
@@ -127,7 +127,7 @@ def test_other_words_on_the_command_line(bench: Bench, monkeypatch: pytest.Monke
     def interrupt(text: str) -> None:
         raise KeyboardInterrupt(text)
 
-    monkeypatch.setattr("harness.store.results.read_url", interrupt)
+    monkeypatch.setattr("bench.harness.store.results.read_url", interrupt)
     monkeypatch.setenv("BENCH_STORE", "postgresql://me:gehe1m x@h/db")
     said = bench("list", "trials", "--debug")
     assert said.code == 130 and "KeyboardInterrupt" in said.err
@@ -202,9 +202,9 @@ def test_a_comparison_leaves_no_password_anywhere(postgres_url: str, tmp_path: P
     assert FORMS[1] in given
     script = tmp_path / "bench"
     script.write_text(
-        "import harness.pool\n"
-        "from harness.cli.main import main\n"
-        "harness.pool.processes = lambda seconds, threads: 2\n"
+        "import bench.harness.execution.pool\n"
+        "from bench.harness.cli.main import main\n"
+        "bench.harness.execution.pool.processes = lambda seconds, threads: 2\n"
         "main()\n"
     )
     begin = [sys.executable, str(script)]
@@ -224,7 +224,12 @@ def test_a_comparison_leaves_no_password_anywhere(postgres_url: str, tmp_path: P
         assert ended == 0, said
         seen |= lines
         told.append(said)
-    for module in ("harness.pool_process", "mlflow_live", "harness.elastic", "mlflow_server"):
+    for module in (
+        "bench.harness.execution.pool_process",
+        "bench.harness.store.mlflow.live",
+        "bench.harness.execution.elastic",
+        "bench.harness.store.mlflow.server",
+    ):
         assert any(module in line for line in seen), (module, seen)
     tables = dumped(postgres_url)
     assert len(tables["bench_trial"]) > 1000 and len(tables["runs"]) > 1000

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from harness.cli.data import command
-from harness.errors import Infrastructure, Usage
-from models.data import mnist, olivetti
-from models.data.curves import curves
-from models.problem import digest_of
+from bench.harness.cli.data import command
+from bench.harness.core.errors import Infrastructure, Usage
+from bench.models.data import mnist, olivetti
+from bench.models.data.curves import curves
+from bench.models.problem import digest_of
 
 
 @pytest.fixture(autouse=True)
@@ -139,7 +139,7 @@ def test_fetch_of_faces_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_help_needs_no_torch() -> None:
     code = (
-        "import sys; from harness.cli.data import command; "
+        "import sys; from bench.harness.cli.data import command; "
         "command(['--help'], standalone_mode=False); "
         "assert not {'torch', 'mlflow', 'numpy'} & set(sys.modules)"
     )

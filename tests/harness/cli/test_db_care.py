@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete
 
-from harness.store import tables
+from bench.harness.store import tables
 from tests.harness.cli.conftest import Filled, Said
 
 ROOT = Path(__file__).parents[3]
@@ -74,7 +74,7 @@ def test_sql_that_cannot_be_answered(
 
 @pytest.mark.slow
 def test_sql_that_is_stopped(filled: Filled) -> None:
-    command = [sys.executable, "-m", "harness.cli.main", "db", "sql"]
+    command = [sys.executable, "-m", "bench.harness.cli.main", "db", "sql"]
     endless = MANY.format("9e99")
     # A reader that has gone.
     for options in ([], ["--json", "-"]):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.harness.store.moving import fill
+from tests.harness.store.transfer.stores import fill
 
 ELSEWHERE = ("--store", "sqlite:///elsewhere/bench.db")
 

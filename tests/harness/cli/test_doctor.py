@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from harness.store.results import Store
-from models.data.faces import faces
-from models.problem import DataSource
+from bench.harness.store.results import Store
+from bench.models.data.faces import faces
+from bench.models.problem import DataSource
 
 
 def states(said):
@@ -129,7 +129,7 @@ def test_libraries_that_are_missing(bench, monkeypatch):
             raise importlib.metadata.PackageNotFoundError
         return real(package)
 
-    monkeypatch.setattr("harness.cli.checks.version", version)
+    monkeypatch.setattr("bench.harness.cli.doctor_checks.version", version)
     said = bench("doctor")
     assert said.code == 4
     found = states(said)
@@ -205,7 +205,7 @@ def test_pictures_and_what_is_made_of_them(bench, workdir, monkeypatch):
     # A line may be cut at any place of a long path.
     assert state == "ok"
     assert detail.replace(" ", "") == f"1fileverifiedin{workdir}"
-    monkeypatch.setattr("models.data.faces.PATCHES", 1)
+    monkeypatch.setattr("bench.models.data.faces.PATCHES", 1)
     faces(2, 2, DataSource((workdir,), workdir / "cache"))
     state, detail = states(bench("doctor", "--data-dir", "."))["data: faces"]
     assert state == "ok"

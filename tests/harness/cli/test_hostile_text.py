@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.errors import Usage
-from harness.planning import LABEL_LENGTH
-from harness.records import Ledger, Measurement
-from harness.spec import canonical, key_of
-from harness.store import mlflow_entries as entries
-from harness.store.results import Store
-from harness.texts import storable, visible
+from bench.harness.core.errors import Usage
+from bench.harness.core.records import Ledger, Measurement
+from bench.harness.core.spec import canonical, key_of
+from bench.harness.core.text import storable, visible
+from bench.harness.planning.fleets import LABEL_LENGTH
+from bench.harness.store.mlflow import entries
+from bench.harness.store.results import Store
 from tests.harness.cli.conftest import Filled, Said
 from tests.harness.small import BUDGET
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection
 
-from optim.registry import BUILT_IN
+from bench.optim.registry import BUILT_IN
 
 
 def test_problems_in_a_pipe(bench):
@@ -146,7 +146,7 @@ def test_a_list_loads_neither_torch_nor_mlflow(filled):
     filled.trial(filled.comparison())
     script = (
         "import sys\n"
-        "from harness.cli.main import main\n"
+        "from bench.harness.cli.main import main\n"
         "try:\n    main(sys.argv[1:])\n"
         "finally:\n    print({'torch', 'mlflow', 'scipy', 'matplotlib'} & {*sys.modules})"
     )
@@ -206,7 +206,7 @@ def test_a_reader_that_has_gone(filled):
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli.main", "list", "comparisons"],
+        [sys.executable, "-m", "bench.harness.cli.main", "list", "comparisons"],
         cwd=Path(__file__).parents[3],
         stdout=writer,
         stderr=subprocess.PIPE,

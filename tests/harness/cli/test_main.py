@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.main import COMMANDS
+from bench.harness.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[3]
 
@@ -129,7 +129,7 @@ def test_an_error_has_no_traceback_but_with_debug(bench):
     assert said.code == 2
     assert len(said.err.splitlines()) == 1
     done = subprocess.run(
-        [sys.executable, "-m", "harness.cli.main", "shwo", "--debug"],
+        [sys.executable, "-m", "bench.harness.cli.main", "shwo", "--debug"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -143,7 +143,7 @@ def test_an_error_that_should_not_happen(bench, monkeypatch):
     def fail(text):
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr("harness.store.results.read_url", fail)
+    monkeypatch.setattr("bench.harness.store.results.read_url", fail)
     said = bench("show", "3")
     assert said.code == 4
     assert "ZeroDivisionError: by nothing" in said.err
@@ -159,7 +159,7 @@ def test_an_interrupt(bench, monkeypatch, error):
     def interrupt(text):
         raise error
 
-    monkeypatch.setattr("harness.store.results.read_url", interrupt)
+    monkeypatch.setattr("bench.harness.store.results.read_url", interrupt)
     said = bench("show", "3")
     assert said.code == 130
     assert "interrupted" in said.err

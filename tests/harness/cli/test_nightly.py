@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from harness.cli.nightly_status import is_silent, told
-from harness.errors import Infrastructure
-from harness.records import NightMetric, NightRecord
-from harness.suite import Place, Suite
+from bench.harness.cli.nightly_status import is_silent, told
+from bench.harness.core.errors import Infrastructure
+from bench.harness.core.records import NightMetric, NightRecord
+from bench.harness.nightly.suite import Place, Suite
 from tests.harness.cli.conftest import Filled, Said
 from tests.harness.recorded_nights import FIRST, HERE, digest, night, quality
 
@@ -48,7 +48,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
                 raise found
             return found
 
-        monkeypatch.setattr("harness.nightly.run", run)
+        monkeypatch.setattr("bench.harness.nightly.night.run", run)
         return given
 
     return to
@@ -263,7 +263,7 @@ def test_status(bench: Bench, filled: Filled, monkeypatch: pytest.MonkeyPatch) -
     said = bench("nightly", "status", "--within", "26")
     assert said.code == 1
     assert "bench: No night of other has ended within 26 hours." in said.err
-    monkeypatch.setattr("harness.cli.nightly_status.datetime", Later)
+    monkeypatch.setattr("bench.harness.cli.nightly_status.datetime", Later)
     said = bench("nightly", "status", "--within", "47.5", "--suite", "nightly")
     assert said.code == 1
     assert "No night of nightly has ended within 47.5 hours." in said.err
@@ -304,7 +304,7 @@ def test_looking_at_nights_loads_neither_torch_nor_mlflow(filled: Filled) -> Non
     record(filled, quality())
     script = (
         "import sys\n"
-        "from harness.cli.main import main\n"
+        "from bench.harness.cli.main import main\n"
         "try:\n    main(sys.argv[1:])\n"
         "finally:\n    print({'torch', 'mlflow', 'matplotlib'} & {*sys.modules})"
     )

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from harness.analysis.noise import Noise, smallest_detectable, threshold
+from bench.harness.analysis.noise import Noise, smallest_detectable, threshold
 from tests.harness.small import PROBLEM
 
 SUITE = f"""
@@ -49,7 +49,7 @@ def measured(monkeypatch) -> dict:
         "comparisons": ["c" * 8],
         "seconds": 90.0,
     }
-    monkeypatch.setattr("harness.noise.measure_noise", lambda suite, place: body)
+    monkeypatch.setattr("bench.harness.nightly.noise.measure_noise", lambda suite, place: body)
     return body
 
 
@@ -97,7 +97,9 @@ def test_json_has_thresholds_too(bench, suite, measured, workdir):
     ],
 )
 def test_what_is_wrong_is_said_before_anything_is_run(bench, suite, monkeypatch, given, code, told):
-    monkeypatch.setattr("harness.noise.measure_noise", lambda suite, place: pytest.fail("ran"))
+    monkeypatch.setattr(
+        "bench.harness.nightly.noise.measure_noise", lambda suite, place: pytest.fail("ran")
+    )
     said = bench("noise", *given)
     assert (said.code, said.out) == (code, "")
     assert told in said.err
@@ -107,7 +109,9 @@ def test_ctrl_c_ends_it(bench, suite, monkeypatch):
     def interrupted(requests, plan):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harness.timing_process.subprocess.run", lambda *_, **__: interrupted(0, 0))
+    monkeypatch.setattr(
+        "bench.harness.nightly.timing_process.subprocess.run", lambda *_, **__: interrupted(0, 0)
+    )
     said = bench("noise", suite, "--no-mlflow")
     assert said.code == 130
     assert said.err.endswith("bench: interrupted.\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from numba import cuda
 
-from optim import momentum_cuda
+from bench.optim.momentum import update_cuda
 from tests.harness.cli.conftest import Said
 
 Bench = Callable[..., Said]
@@ -46,7 +46,7 @@ def test_without_a_gpu_nothing_is_trained_or_written(
 
 
 def test_without_the_package(bench: Bench, workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(momentum_cuda, "find_spec", lambda name: None)
+    monkeypatch.setattr(update_cuda, "find_spec", lambda name: None)
     said = bench(*COMPARE, "cm@numba-cuda,hf")
     assert said.code == 4
     assert said.err == (

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.resuming import not_named
-from harness.store.results import Store
+from bench.harness.comparison.resume import not_named
+from bench.harness.store.results import Store
 from tests.harness.cli.conftest import Said
 from tests.harness.small import BUDGET, request
 

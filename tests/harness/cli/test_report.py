@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from tests.harness.test_reporting import done, undrawn
+from tests.harness.comparison.test_reports import done, undrawn
 
 __all__ = ["undrawn"]
 
@@ -39,7 +39,7 @@ def test_what_is_not_there_is_named(bench, filled):
 
 def test_run_writes_the_page_as_well(bench, filled, monkeypatch):
     summary = filled.store.comparison(done(filled, "nag", seeds=1)).summary
-    monkeypatch.setattr("harness.comparing.run_one", lambda request, seed: summary)
+    monkeypatch.setattr("bench.harness.comparison.compare.run_one", lambda request, seed: summary)
     said = bench("run", "--optimizer", "nag", "--html", "nag.html")
     assert said.code == 0, said.err
     assert "nag alone" in Path("nag.html").read_text("utf-8")

@@ -3,7 +3,7 @@ import json
 import pytest
 from matplotlib.image import imread
 
-from harness.paper import figure2, figure5
+from bench.harness.paper import figure2, figure5
 from tests.harness.small import PROBLEM
 
 

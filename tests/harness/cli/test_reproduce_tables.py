@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.paper.tables import TABLES, PaperTable
-from harness.session import Runs
+from bench.harness.comparison.session import Runs
+from bench.harness.paper.tables import TABLES, PaperTable
 from tests.harness.cli.conftest import Said
 from tests.harness.small import PROBLEM
 

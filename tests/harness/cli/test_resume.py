@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.plan import versions
-from harness.resuming import work
-from harness.store.results import Store
+from bench.harness.comparison.resume import work
+from bench.harness.planning.plan import versions
+from bench.harness.store.results import Store
+from tests.harness.planning.test_plan import plan
 from tests.harness.small import BUDGET, PROBLEM, QUICK_HF
-from tests.harness.test_plan import plan
 
 USUAL = ("--problem", PROBLEM, "--budget", BUDGET, "--threads", "1", "--no-mlflow")
 COMPARE = ("compare", *USUAL, "--seeds", "2")
@@ -129,7 +129,7 @@ def test_a_plan_says_how_to_go_on(bench):
     id = json.loads(Path("plan.json").read_text())["comparison"]
     lines = said.err.splitlines()[-4:]
     assert lines[1:] == [
-        "  torchrun --nnodes=… --nproc-per-node=… -m harness.worker plan.json",
+        "  torchrun --nnodes=… --nproc-per-node=… -m bench.harness.execution.worker plan.json",
         "or, any number of times, bench worker --exit-when-empty.",
         f"After that, bench resume {id} judges it.",
     ]
@@ -320,7 +320,9 @@ def test_one_for_ranks_that_train_together_says_how(bench):
 def test_other_versions_are_not_gone_on_with(bench, monkeypatch):
     id = planned(bench)
     with monkeypatch.context() as patch:
-        patch.setattr("harness.plan.versions", lambda: {**versions(), "bench": "9.9"})
+        patch.setattr(
+            "bench.harness.planning.plan.versions", lambda: {**versions(), "bench": "9.9"}
+        )
         told = ("was planned with bench version ", "here is bench version 9.9")
         refused(bench("resume", id, "--no-mlflow"), 4, *told)
         said = bench("worker", "--exit-when-empty")

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from harness.store.results import Store
+from bench.harness.store.results import Store
 from tests.harness.small import BUDGET, PROBLEM
 
 RUN = ("run", "--problem", PROBLEM, "--budget", BUDGET, "--threads", "1", "--no-mlflow")

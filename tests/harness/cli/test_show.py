@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from harness.analysis.summary import summarize
-from harness.cli.output import show_result
-from harness.cli.sparkline import WIDTH, Axes
-from harness.records import Ledger, Measurement
-from harness.spec import Budget
-from harness.store.results import Store
+from bench.harness.analysis.summary import summarize
+from bench.harness.cli.output import show_result
+from bench.harness.cli.sparkline import WIDTH, Axes
+from bench.harness.core.records import Ledger, Measurement
+from bench.harness.core.spec import Budget
+from bench.harness.store.results import Store
 from tests.harness.small import PROBLEM as SMALL
 
 

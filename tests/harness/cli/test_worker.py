@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from harness.errors import LeaseLost
-from harness.launch import Run
-from harness.store.owner import process_name
+from bench.harness.core.errors import LeaseLost
+from bench.harness.execution.run import Run
+from bench.harness.store.owner import process_name
 from tests.harness.cli.test_resume import COMPARE, NAG, STORE, planned, store
 from tests.harness.small import PROBLEM, QUICK_HF
 

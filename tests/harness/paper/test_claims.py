@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from harness import problems, session
-from harness.errors import Infrastructure
-from harness.paper import claim_runs, claims
-from harness.paper.claim_runs import decide_claims
-from harness.paper.claims import NUMBERS, PRESETS, Rule, rules
-from harness.paper.published import TABLE_1, TABLE_3
-from harness.planning import methods
-from harness.report.files import to_json
-from harness.request import budget_of
-from harness.seeds import TUNING_SEEDS_FROM
-from harness.store.results import Store
-from optim.text import parse
+from bench.harness.comparison import session
+from bench.harness.core.errors import Infrastructure
+from bench.harness.core.published import TABLE_1, TABLE_3
+from bench.harness.core.seeds import TUNING_SEEDS_FROM
+from bench.harness.paper import claim_runs, claims
+from bench.harness.paper.claim_runs import decide_claims
+from bench.harness.paper.claims import NUMBERS, PRESETS, Rule, rules
+from bench.harness.planning import problems
+from bench.harness.planning.fleets import methods
+from bench.harness.planning.preparation import budget_of
+from bench.harness.report.files import to_json
+from bench.harness.store.results import Store
+from bench.optim.text import parse
 from tests.harness.rules import RULE
 from tests.harness.small import request
 
@@ -150,7 +151,7 @@ def test_a_statement_may_be_about_what_a_problem_shows_of_itself(
     registered: Callable[[str], str], store_url: str
 ) -> None:
     """As claim 6 is; here it is of two seeds, which are hardly trained."""
-    text = (claims.files("harness") / "paper" / "rules" / "claim_6.toml").read_text("utf-8")
+    text = (claims.files("bench.harness.paper") / "rules" / "claim_6.toml").read_text("utf-8")
     short = re.sub(r"lr=0\.0+1", "lr=1e-9", text.replace("updates=1000", "updates=2"))
     short = short.replace("version = 2", "version = 1")
     registered(short.replace("T=80", "T=20").replace("seeds = 6", "seeds = 2"))

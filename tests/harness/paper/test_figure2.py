@@ -5,8 +5,8 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from harness.paper.figure2 import METHODS, draw, figure2
-from optim.reference import momentum, nesterov
+from bench.harness.paper.figure2 import METHODS, draw, figure2
+from bench.optim.momentum.reference import momentum, nesterov
 
 DATA = figure2()
 CURVATURES = torch.tensor(DATA.curvatures, dtype=torch.float64)

@@ -6,19 +6,19 @@ import pytest
 import torch
 from matplotlib.image import imread
 
-from harness.binding import DeviceData
-from harness.errors import Usage
-from harness.fleet import Fleet
-from harness.folders import data_source
-from harness.paper.damped import damped_quadratic, largest_eigenvalue
-from harness.paper.figure5 import SCHEDULE, draw, figure5, race
-from harness.paper.quadratic import Quadratic
-from harness.problems import resolve
-from harness.spec import Budget
-from optim.hessian_free.cg import Vectors, conjugate_gradients
-from optim.reference import nesterov
-from optim.registry import resolve as method
-from optim.schedules import Nesterov1983
+from bench.harness.core.errors import Usage
+from bench.harness.core.paths import data_source
+from bench.harness.core.spec import Budget
+from bench.harness.paper.damped import damped_quadratic, largest_eigenvalue
+from bench.harness.paper.figure5 import SCHEDULE, draw, figure5, race
+from bench.harness.paper.quadratic import Quadratic
+from bench.harness.planning.problems import resolve
+from bench.harness.training.cases import DeviceData
+from bench.harness.training.fleet import Fleet
+from bench.optim.hessian_free.cg import Vectors, conjugate_gradients
+from bench.optim.momentum.reference import nesterov
+from bench.optim.momentum.schedules import Nesterov1983
+from bench.optim.registry import resolve as method
 from tests.harness.small import PROBLEM
 from tests.optim.dense import spectrum
 

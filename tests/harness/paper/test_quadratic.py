@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from harness.paper.quadratic import Quadratic, follow
-from optim.objective import FULL
-from optim.registry import resolve
+from bench.harness.paper.quadratic import Quadratic, follow
+from bench.optim.objective import FULL
+from bench.optim.registry import resolve
 from tests.optim.dense import spectrum
 
 A = spectrum(torch.tensor([0.1, 0.5, 1.0, 3.0, 8.0]))

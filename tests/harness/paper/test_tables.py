@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from harness.paper.published import TABLE_2
-from harness.paper.tables import HESSIAN_FREE, NOT_RUN, TABLES
-from models.problems import PROBLEMS
-from optim.registry import make
-from optim.text import parse
+from bench.harness.core.published import TABLE_2
+from bench.harness.paper.tables import HESSIAN_FREE, NOT_RUN, TABLES
+from bench.models.built_in import PROBLEMS
+from bench.optim.registry import make
+from bench.optim.text import parse
 
 RATES = [0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001]
 

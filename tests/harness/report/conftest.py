@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from harness.analysis.summary import summarize
-from harness.records import Ledger, Measurement, TrialRecord
-from harness.spec import Budget, Protocol
+from bench.harness.analysis.summary import summarize
+from bench.harness.core.records import Ledger, Measurement, TrialRecord
+from bench.harness.core.spec import Budget, Protocol
 
 PROTOCOL = Protocol(
     "curves", {}, "paper", "curves (generated)", "d" * 64, "sparse", "cross-entropy",

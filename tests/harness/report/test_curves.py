@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.report.curves import Curve, Scale, band, profile_steps, profiled
+from bench.harness.report.curves import Curve, Scale, band, profile_steps, profiled
 
 X = np.array([1.0, 10.0, 100.0])
 LOWER = Scale(log=True, worst=math.inf)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from harness.report import hf_plots
+from bench.harness.report import hf_plots
 from tests.harness.report.test_plots import has_color, pixels
 
 PANELS = ["damping", "reduction", "CG", "decrease", "rate", "evaluations"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from harness.report import plots
+from bench.harness.report import plots
 
 
 def pixels(path):
@@ -80,7 +80,7 @@ def test_import_leaves_matplotlib_as_it_is():
 import sys, matplotlib
 settings = lambda: {k: matplotlib.rcParams[k] for k in matplotlib.rcParams if k != "backend"}
 before = settings()
-import harness.report.plots, harness.report.hf_plots
+import bench.harness.report.plots, bench.harness.report.hf_plots
 assert before == settings()
 assert not {"matplotlib.pyplot", "torch"} & sys.modules.keys()
 """

@@ -4,7 +4,7 @@ import shlex
 import pytest
 from rich.console import Console
 
-from harness.report.table import number, render
+from bench.harness.report.table import number, render
 
 COMMAND = (
     "bench compare --optimizers 'sgd,cm,nag[lr=0.01,mu_max=0.99],"

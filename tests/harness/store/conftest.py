@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from harness.records import Ledger, Measurement
-from harness.spec import Budget, MethodSpec, Protocol, TrialSpec
-from harness.store.mlflow_mirror import initialise
-from harness.store.results import Store
+from bench.harness.core.records import Ledger, Measurement
+from bench.harness.core.spec import Budget, MethodSpec, Protocol, TrialSpec
+from bench.harness.store.mlflow.mirror import initialise
+from bench.harness.store.results import Store
 from tests.harness.store import mirrored
 
 

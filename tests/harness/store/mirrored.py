@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from harness.records import Ledger, Measurement
-from harness.spec import Budget, MethodSpec, Protocol, TrialSpec
-from harness.store.results import Store
+from bench.harness.core.records import Ledger, Measurement
+from bench.harness.core.spec import Budget, MethodSpec, Protocol, TrialSpec
+from bench.harness.store.results import Store
 
 PROTOCOL = Protocol(
     problem="curves",

@@ -9,11 +9,11 @@ import math
 import sys
 from pathlib import Path
 
-from harness.records import Ledger, Measurement
-from harness.spec import Budget, MethodSpec, Protocol, TrialSpec
-from harness.store import writer
-from harness.store.owner import this_process
-from harness.store.results import Store
+from bench.harness.core.records import Ledger, Measurement
+from bench.harness.core.spec import Budget, MethodSpec, Protocol, TrialSpec
+from bench.harness.store import recorder as module
+from bench.harness.store.owner import this_process
+from bench.harness.store.results import Store
 
 TRIALS = 2
 MEASUREMENTS = 30
@@ -35,14 +35,14 @@ def measured(number: int, trial: int, index: int) -> Measurement:
 
 def main(url: str, number: int) -> None:
     """Record as a rank does, but flush every few milliseconds, with a heartbeat each time."""
-    writer.FLUSH_SECONDS, writer.HEARTBEAT_SECONDS = 0.02, 0.0
+    module.FLUSH_SECONDS, module.HEARTBEAT_SECONDS = 0.02, 0.0
     print("ready", flush=True)
     sys.stdin.readline()
     owner = this_process()
     with Store.open(url) as store:
         comparison = store.new_comparison(PROTOCOL, "comparison", f"bench {number}", owner=owner)
         spool = Path(f"spool-{number}")
-        with writer.Recorder(store, spool, comparison_id=comparison, owner=owner) as recorder:
+        with module.Recorder(store, spool, comparison_id=comparison, owner=owner) as recorder:
             ids = [_begin(store, comparison, owner) for _ in range(TRIALS)]
             for index in range(MEASUREMENTS):
                 for trial, id in enumerate(ids):

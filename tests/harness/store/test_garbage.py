@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select, update
 
-from harness.errors import Infrastructure
-from harness.records import Ledger, Measurement
-from harness.spec import MethodSpec, TrialSpec
-from harness.store import garbage, tables
-from harness.store.garbage import Heap, collect
-from harness.store.results import Store
-from harness.store.spool import Measured, Spool
-from tests.harness.store.test_querying import content
+from bench.harness.core.errors import Infrastructure
+from bench.harness.core.records import Ledger, Measurement
+from bench.harness.core.spec import MethodSpec, TrialSpec
+from bench.harness.store import garbage, tables
+from bench.harness.store.garbage import Heap, collect
+from bench.harness.store.results import Store
+from bench.harness.store.spool import Measured, Spool
+from tests.harness.store.test_sql import content
 
 pytestmark = pytest.mark.usefixtures("workdir")  # Where a PostgreSQL store keeps its files.
 
@@ -266,7 +266,7 @@ def test_runs_deleted_in_mlflow_are_left_to_sync(
 ) -> None:
     import mlflow
 
-    from harness.store.mlflow_mirror import sync
+    from bench.harness.store.mlflow.mirror import sync
 
     ended(comparison, spec)
     sync(store)

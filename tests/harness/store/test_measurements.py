@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.records import Ledger, Measurement
-from harness.store import tables
-from harness.store.measurements import Diagnostics, measurement_query
-from harness.store.results import Store
+from bench.harness.core.records import Ledger, Measurement
+from bench.harness.store import tables
+from bench.harness.store.measurements import Diagnostics, measurement_query
+from bench.harness.store.results import Store
 
 INTEGERS = st.integers(0, 2**53)
 NUMBERS = st.floats(allow_nan=True, allow_infinity=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from harness.records import NightMetric
-from harness.spec import Protocol
-from harness.store.exporting import INTERRUPTED, export
-from harness.store.importing import import_folder
-from harness.store.results import Store
+from bench.harness.core.records import NightMetric
+from bench.harness.core.spec import Protocol
+from bench.harness.store.results import Store
+from bench.harness.store.transfer.export import INTERRUPTED, export
+from bench.harness.store.transfer.importer import import_folder
 
 METRIC = NightMetric(
     "quality", "a" * 64, "curves / quick", "nag", "error", "lower", "log", "b" * 64, "worse"

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from harness.store.owner import is_gone, this_process
+from bench.harness.store.owner import is_gone, this_process
 
 HOST = socket.gethostname()
 ASLEEP = "import sys; sys.stdin.read()"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import Infrastructure, Usage
-from harness.records import Ledger, Measurement
-from harness.spec import MethodSpec, Protocol, TrialSpec, key_of
-from harness.store import tables
-from harness.store.results import Store
+from bench.harness.core.errors import Infrastructure, Usage
+from bench.harness.core.records import Ledger, Measurement
+from bench.harness.core.spec import MethodSpec, Protocol, TrialSpec, key_of
+from bench.harness.store import tables
+from bench.harness.store.results import Store
 
 ROOT = Path(__file__).parents[3]
 INF = math.inf
@@ -283,8 +283,8 @@ def test_what_mlflow_lacks_is_known(
 
 RACE = """
 import sys
-from harness.spec import Budget, MethodSpec, Protocol, TrialSpec
-from harness.store.results import Store
+from bench.harness.core.spec import Budget, MethodSpec, Protocol, TrialSpec
+from bench.harness.store.results import Store
 protocol = Protocol("curves", {}, "quick", "d", "0", "i", "o", "m", "lower",
                     Budget("updates", 10), "fp32", 10)
 spec = TrialSpec(protocol, MethodSpec("nag", "torch", {"lr": 0.01}), 0)

@@ -16,13 +16,13 @@ import pytest
 import torch
 from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, String, Table, update
 
-from harness.plan import Plan, Task
-from harness.records import Certificate, Ledger, Measurement, TrialRecord
-from harness.seeds import seed_plan
-from harness.spec import Budget, MethodSpec, Protocol, TrialSpec
-from harness.store import context, tables
-from harness.store.querying import ask
-from harness.store.results import Store
+from bench.harness.core.records import Certificate, Ledger, Measurement, TrialRecord
+from bench.harness.core.seeds import seed_plan
+from bench.harness.core.spec import Budget, MethodSpec, Protocol, TrialSpec
+from bench.harness.planning.plan import Plan, Task
+from bench.harness.store import context, tables
+from bench.harness.store.results import Store
+from bench.harness.store.sql import ask
 
 PAGE = Path(__file__).parents[3] / "docs" / "schema.md"
 BEGIN, END = "<!-- tables -->\n", "<!-- end of tables -->\n"

@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.data.cache import cached, cached_states
-from models.data.files import FileState
-from models.problem import DataSource, digest_of
+from bench.models.data.cache import cached, cached_states
+from bench.models.data.files import FileState
+from bench.models.problem import DataSource, digest_of
 
 CASES = (np.arange(40 * 6).reshape(40, 6) / 8).astype(np.float32)
 

@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.data import curves as module
-from models.data.curves import curves, images, states
-from models.problem import Data, DataSource, digest_of
+from bench.models.data import curves as module
+from bench.models.data.curves import curves, images, states
+from bench.models.problem import Data, DataSource, digest_of
 
 
 @pytest.fixture(scope="module")

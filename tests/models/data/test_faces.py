@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.data import faces as module
-from models.data.faces import faces, normalised, patch, patches, states
-from models.data.olivetti import olivetti
-from models.problem import Data, DataError, DataSource, digest_of
+from bench.models.data import faces as module
+from bench.models.data.faces import faces, normalised, patch, patches, states
+from bench.models.data.olivetti import olivetti
+from bench.models.problem import Data, DataError, DataSource, digest_of
 
 EACH = 3
 """Patches of a picture in these tests, so that the whole set has 1,200."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from models.data.files import PublishedFile, fetch, write_atomically
-from models.problem import DataError
+from bench.models.data.files import PublishedFile, fetch, write_atomically
+from bench.models.problem import DataError
 
 CONTENTS = b"what was published" * 100
 FILE = PublishedFile("some", "some.gz", md5(CONTENTS).hexdigest(), "unused")

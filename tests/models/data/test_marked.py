@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.data.marked import Adding, Marked, Multiplying, Xor
-from models.data.sequences import RESOLUTION, data
+from bench.models.data.marked import Adding, Marked, Multiplying, Xor
+from bench.models.data.sequences import RESOLUTION, data
 
 
 @pytest.fixture(params=[20, 30, 80], ids="T={}".format)

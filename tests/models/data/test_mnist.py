@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.data import mnist as module
-from models.data.mnist import IdxFile, mnist, states
-from models.problem import DataError, DataSource, digest_of
+from bench.models.data import mnist as module
+from bench.models.data.mnist import IdxFile, mnist, states
+from bench.models.problem import DataError, DataSource, digest_of
 
 
 def idx(values: np.ndarray, order: str = ">", code: int = 0x08) -> bytes:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from models.data import olivetti as module
-from models.data.olivetti import download, load, olivetti, state
-from models.problem import DataError, DataSource, digest_of
+from bench.models.data import olivetti as module
+from bench.models.data.olivetti import download, load, olivetti, state
+from bench.models.problem import DataError, DataSource, digest_of
 
 PICTURES = np.random.default_rng(0).integers(0, 243, (400, 64, 64), dtype=np.uint8)
 PICTURES[0, 0, :2] = 0, 242

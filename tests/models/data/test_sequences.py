@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from models.data.sequences import Task
-from models.problem import DataSource
-from models.recurrent import SequenceProblem
-from models.recurrent_tasks import KINDS
+from bench.models.data.sequences import Task
+from bench.models.problem import DataSource
+from bench.models.recurrent import SequenceProblem
+from bench.models.recurrent_tasks import KINDS
 
 CASES = 3_000
 CHANCE = 1e-4

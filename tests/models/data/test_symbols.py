@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.data.sequences import Task, data
-from models.data.symbols import Memory, Permutation, Symbols, TemporalOrder
-from models.recurrent_tasks import WINDOWS
+from bench.models.data.sequences import Task, data
+from bench.models.data.symbols import Memory, Permutation, Symbols, TemporalOrder
+from bench.models.recurrent_tasks import WINDOWS
 
 CASES = 400
 TASKS = [

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from optim.hessian_free import HessianFree, MomentumHessianFree
-from optim.hessian_free.damping import limits
-from optim.objective import Curvature
+from bench.optim.hessian_free import HessianFree, MomentumHessianFree
+from bench.optim.hessian_free.damping import limits
+from bench.optim.objective import Curvature
 from tests.optim.dense import DenseObjective, linear, small_mlp
 
 Method = HessianFree | MomentumHessianFree

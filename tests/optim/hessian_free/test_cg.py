@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from optim.hessian_free import cg
-from optim.hessian_free.cg import Solution, Vectors, conjugate_gradients, should_stop
-from optim.objective import Curvature
+from bench.optim.hessian_free import cg
+from bench.optim.hessian_free.cg import Solution, Vectors, conjugate_gradients, should_stop
+from bench.optim.objective import Curvature
 from tests.optim.dense import spectrum
 
 

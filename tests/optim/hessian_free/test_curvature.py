@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from optim.hessian_free.batches import curvature_batch, gradient_batch, share
-from optim.hessian_free.curvature import Regularized
-from optim.hessian_free.preconditioner import diagonal
-from optim.objective import FULL
+from bench.optim.hessian_free.batches import curvature_batch, gradient_batch, share
+from bench.optim.hessian_free.curvature import Regularized
+from bench.optim.hessian_free.preconditioner import diagonal
+from bench.optim.objective import FULL
 from tests.optim.dense import small_mlp, small_rnn
 
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from optim.hessian_free.damping import adapted, limits, reduction_ratio
+from bench.optim.hessian_free.damping import adapted, limits, reduction_ratio
 
 
 @pytest.mark.parametrize(

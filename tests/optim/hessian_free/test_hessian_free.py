@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from optim.hessian_free import HessianFree
-from optim.hyperparameters import UsageError
-from optim.objective import FULL, BudgetSpent
+from bench.optim.hessian_free import HessianFree
+from bench.optim.hyperparameters import UsageError
+from bench.optim.objective import FULL, BudgetSpent
 from tests.optim.dense import DenseObjective, quadratic, small_mlp, small_rnn, spectrum
 
 EXACT: dict[str, object] = {"cg_tolerance": 0.0, "cg_max": 1000}

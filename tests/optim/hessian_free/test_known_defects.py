@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from optim.hessian_free import HessianFree
-from optim.hessian_free.cg import Vectors, conjugate_gradients
+from bench.optim.hessian_free import HessianFree
+from bench.optim.hessian_free.cg import Vectors, conjugate_gradients
 from tests.optim.dense import DenseObjective, linear, small_autoencoder, small_mlp
 
 

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from optim.hessian_free.cg import Iterate
-from optim.hessian_free.line_search import backtrack, search
+from bench.optim.hessian_free.cg import Iterate
+from bench.optim.hessian_free.line_search import backtrack, search
 
 
 @pytest.mark.parametrize(

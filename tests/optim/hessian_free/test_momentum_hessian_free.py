@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from optim.hessian_free import MomentumHessianFree
-from optim.hessian_free.phases import RECIPES, Annealed, Phase
-from optim.hyperparameters import UsageError
-from optim.objective import FULL, BudgetSpent
+from bench.optim.hessian_free import MomentumHessianFree
+from bench.optim.hessian_free.phases import RECIPES, Annealed, Phase
+from bench.optim.hyperparameters import UsageError
+from bench.optim.objective import FULL, BudgetSpent
 from tests.optim.dense import DenseObjective, quadratic, small_mlp, small_rnn, spectrum
 
 PLAIN: dict[str, object] = {"lam": 0, "l2": 0, "precondition": False, "part": 1}

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from optim.hessian_free.phases import RECIPES, Annealed, Phase, phase_at
+from bench.optim.hessian_free.phases import RECIPES, Annealed, Phase, phase_at
 
 
 def test_curves_as_printed() -> None:

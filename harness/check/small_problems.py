@@ -1,0 +1,80 @@
+"""Two problems on which an optimizer is looked at: a convex quadratic, and a small network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.models.layout import Layout
+from bench.models.losses import HalfSquaredError, LogisticCrossEntropy, MatchingLoss
+from bench.models.metrics import squared_error
+from bench.models.problem import Data, DataSource, Problem, digest_of
+
+CASES = 24
+INPUTS, OUTPUTS = 7, 3
+
+
+class _Small(Problem):
+    def __init__(self, name: str, shapes: dict[str, tuple[int, ...]], loss: MatchingLoss) -> None:
+        super().__init__(
+            name=name,
+            preset="quick",
+            layout=Layout(shapes),
+            loss=loss,
+            metric=squared_error(loss),
+            initialization="normal",
+            budget=1_000,
+            evaluations=5,
+            targets=(1.0,),
+            margin=0.05,
+        )
+
+    def initialize(self, rng: np.random.Generator) -> Tensor:
+        """Draw every parameter from N(0, 1)."""
+        theta = torch.zeros(self.layout.size, dtype=torch.float64)
+        for view in self.layout.views(theta).values():
+            view.copy_(torch.from_numpy(rng.standard_normal(view.shape)))
+        return theta
+
+    def data(self, source: DataSource) -> Data:
+        """Return orthogonal inputs of variances 0.1 to 1, and targets between 0 and 1."""
+        rng = np.random.default_rng(3)
+        axes, _ = np.linalg.qr(rng.standard_normal((CASES, INPUTS)))
+        inputs = axes * np.sqrt(CASES * np.linspace(0.1, 1, INPUTS))
+        targets = rng.random((CASES, OUTPUTS))
+        parts = inputs, inputs[:5], targets, targets[:5]
+        return Data("noise", digest_of(*parts), *parts)
+
+
+class Quadratic(_Small):
+    """Linear regression without noise: curvatures of 0.1 to 1, and the minimum, 0, is known."""
+
+    def __init__(self) -> None:
+        super().__init__("quadratic", {"W": (INPUTS, OUTPUTS)}, HalfSquaredError())
+
+    def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        """Return x W."""
+        return inputs @ params["W"]
+
+    def data(self, source: DataSource) -> Data:
+        """Return the same inputs, and x W* as targets: every batch has its minimum at W*."""
+        inputs = super().data(source).train_inputs
+        targets = inputs @ np.random.default_rng(4).standard_normal((INPUTS, OUTPUTS))
+        parts = inputs, inputs[:5], targets, targets[:5]
+        return Data("a linear map", digest_of(*parts), *parts)
+
+
+class Network(_Small):
+    """7-5-3, tanh and logistic outputs: nothing converges within a few steps."""
+
+    def __init__(self) -> None:
+        shapes = {"W1": (INPUTS, 5), "b1": (5,), "W2": (5, OUTPUTS), "b2": (OUTPUTS,)}
+        super().__init__("network", shapes, LogisticCrossEntropy())
+
+    def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        """Return tanh(x W₁ + b₁) W₂ + b₂."""
+        h = torch.tanh(inputs @ params["W1"] + params["b1"].unsqueeze(1))
+        return h @ params["W2"] + params["b2"].unsqueeze(1)

@@ -1,0 +1,101 @@
+"""Reports of recorded comparisons, from the store and the folder of their files alone."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from bench.harness.analysis.summary import summarize
+from bench.harness.comparison.files import draw
+from bench.harness.core.errors import Infrastructure
+from bench.harness.core.published import published_value
+from bench.harness.core.records import ComparisonRecord, TrialRecord
+from bench.harness.report.files import RECONSTRUCTIONS_PICTURE, read_pictures
+from bench.harness.report.page.page import Recorded, page
+from bench.harness.store.results import Store
+
+
+def write_report(store: Store, record: ComparisonRecord, path: Path, option: str) -> None:
+    """Write the report as one HTML file; Infrastructure, with the option, where it cannot be."""
+    recorded = read(store, record)
+    with tempfile.TemporaryDirectory() as folder:
+        draw(recorded, Path(folder), (".png",))
+        found = read_pictures(store.files_of_comparison(record.id), [RECONSTRUCTIONS_PICTURE])
+        pictures = {**read_pictures(Path(folder)), **found}
+    try:
+        path.write_text(page(replace(recorded, pictures=pictures)), "utf-8")
+    except OSError as error:
+        raise _unwritten(option, path, record, error) from error
+
+
+def write_pictures(store: Store, record: ComparisonRecord, folder: Path, option: str) -> list[Path]:
+    """Write every picture as PNG and SVG, and return the files."""
+    recorded = read(store, record)
+    made = store.files_of_comparison(record.id)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        files = draw(recorded, folder, (".png", ".svg"), everything=True)
+        for ending in (".png", ".svg"):
+            kept = made / f"{RECONSTRUCTIONS_PICTURE}{ending}"
+            if kept.is_file():
+                files.append(folder / kept.name)
+                files[-1].write_bytes(kept.read_bytes())
+    except OSError as error:
+        raise _unwritten(option, folder, record, error) from error
+    return files
+
+
+def read(store: Store, record: ComparisonRecord) -> Recorded:
+    """Return what a report is made from; of a comparison without a result, as far as it came."""
+    trials = store.trials(record.id)
+    if record.summary is not None and record.summary.get("methods"):
+        summary, standing = record.summary, None
+        trials = _labelled(record, trials)
+        measurements = store.measurements([t.id for t in trials])
+    else:
+        # A tuning's trials are shown like reported ones: there are no others.
+        trials = [replace(t, purpose="reported") for t in trials]
+        measurements = store.measurements([t.id for t in trials])
+        # Margin and targets are the problem's, and are written down with the result.
+        summary = summarize(
+            comparison_id=record.id, protocol=record.protocol, trials=trials,
+            measurements=measurements, targets=(), margin=0.0, log_scale=True,
+            published=published_value, reproduce=record.command,
+        ) | {"pairs": []}  # fmt: skip
+        standing = _standing(store, record, trials)
+    contexts = store.contexts(dict.fromkeys(t.context_digest for t in trials))
+    return Recorded(summary, trials, measurements, contexts, standing=standing)
+
+
+def _labelled(record: ComparisonRecord, trials: list[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials that a summary is of, under the labels that they have in it."""
+    found = {(trial.key, trial.attempt): trial for trial in trials}
+    return [
+        replace(found[told["key"], told["attempt"]], method=row["method"], purpose="reported")
+        for row in (record.summary or {})["methods"]
+        for told in row["trials"]
+    ]
+
+
+def _standing(store: Store, record: ComparisonRecord, trials: list[TrialRecord]) -> str:
+    """Say why there is no verdict."""
+    told = ""
+    if record.kind == "tuning":
+        told = "This is a tuning: its trials choose hyperparameters and are not reported. "
+        if record.status == "done":
+            return told.strip()
+    ended = sum(trial.ended is not None for trial in trials)
+    so_far = f"{ended} of {len(trials)} trials begun have ended."
+    said = f"{told}The {record.kind} is {record.status}; {so_far}"
+    resumable = record.status in ("planned", "interrupted", "failed")
+    if resumable and store.plan(record.id) is not None:
+        said += f" `bench resume {record.id}` goes on with it."
+    return said
+
+
+def _unwritten(option: str, path: Path, record: ComparisonRecord, error: OSError) -> Infrastructure:
+    return Infrastructure(
+        f"{option} {path} cannot be written: {error.strerror or error}. The comparison is "
+        f"recorded: bench show {record.id}."
+    )

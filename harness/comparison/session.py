@@ -1,0 +1,160 @@
+"""One command's use of the store: opened, recorded into, mirrored to MLflow, closed in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import click
+
+from bench.harness.core.errors import Infrastructure
+from bench.harness.core.notices import say
+from bench.harness.core.records import FleetRecord
+from bench.harness.execution.pool import Pool
+from bench.harness.execution.progress import Bars
+from bench.harness.execution.run import Run, run_of
+from bench.harness.execution.torchrun import Elsewhere, Torchrun
+from bench.harness.execution.trainer import Here, Trainer, enter, execute
+from bench.harness.planning.fleets import Trial
+from bench.harness.planning.plan import Plan
+from bench.harness.planning.preparation import Prepared
+from bench.harness.planning.request import Request
+from bench.harness.store.owner import this_process
+from bench.harness.store.results import Store
+from bench.harness.training.cases import DeviceData
+from bench.harness.training.interrupt import Interrupted, InterruptedRun, signals
+
+
+@dataclass
+class Runs:
+    """The store and what all runs of one command share."""
+
+    store: Store
+    prepared: Prepared
+    tensors: DeviceData
+    interrupted: Interrupted
+    request: Request
+    mirror: Any
+    begun: list[str] = field(default_factory=list)
+
+    def new(self, plan: Plan) -> Run:
+        """Enter a comparison, a tuning or a single run in the store."""
+        for_workers = self.request.plan is not None
+        comparison_id = self.store.new_comparison(
+            self.prepared.protocol,
+            plan.kind,
+            plan.command,
+            plan=plan.as_dict(),
+            shared=for_workers and self.request.mode == "trials",
+            owner=this_process(),
+            status="planned" if for_workers else "running",
+        )
+        return self._run(comparison_id)
+
+    def again(self, comparison_id: str) -> Run:
+        """Go on with one that was entered before; Infrastructure where another process does."""
+        return self._run(self.store.take_over(comparison_id, this_process()).id)
+
+    def enter(self, run: Run, plan: Plan, planned: Sequence[Trial]) -> list[FleetRecord]:
+        """Enter the fleets that are to be trained by others."""
+        return enter(run, planned, self._trainer(plan), self.request.fresh)
+
+    def execute(self, run: Run, plan: Plan, planned: Sequence[Trial]) -> list[int]:
+        """Run what is not on record yet, and return the ids of all trials, in order."""
+        return execute(run, planned, Bars(), self._trainer(plan), self.request.fresh)
+
+    def _run(self, comparison_id: str) -> Run:
+        self.begun.append(comparison_id)
+        return run_of(self.prepared, self.store, comparison_id, self.interrupted, say, self.tensors)
+
+    def _trainer(self, plan: Plan) -> Trainer:
+        request = self.request
+        if request.nproc_per_node is not None:
+            return Torchrun(plan, request.nproc_per_node, request.mode)
+        if request.mode == "data":
+            return Elsewhere()
+        on_cpu = self.prepared.machine.device.type == "cpu"
+        return Pool(request) if on_cpu and not request.timed else Here()
+
+    @contextmanager
+    def finishing(self, run: Run) -> Iterator[dict[str, Any]]:
+        """Write the end of a run down, however it ends; the dict becomes its summary."""
+        summary: dict[str, Any] = {}
+        try:
+            yield summary
+        except BaseException as error:
+            signal = isinstance(error, InterruptedRun | KeyboardInterrupt)
+            # Where the store is away, what is to be said is the error; and the next command finds
+            # that this process has ended.
+            with suppress(Infrastructure):
+                status: Literal["failed", "interrupted"] = "interrupted" if signal else "failed"
+                self.store.finish_comparison(run.comparison_id, status, summary or None)
+            raise
+        if summary:
+            self.store.save_verdicts(run.comparison_id, summary["pairs"])
+        self.store.finish_comparison(run.comparison_id, "done", summary or None)
+
+
+@contextmanager
+def recording(request: Request, prepared: Prepared) -> Iterator[Runs]:
+    """Open the store and the MLflow mirror; end both in order, whatever happens."""
+    with signals() as interrupted, Store.open(request.store) as store:
+        for dead in store.end_dead():
+            say(f"Trial {dead.id} was still marked as running; its process is gone, so it ended.")
+        machine = prepared.machine
+        tensors = DeviceData.put(prepared.data, machine.device, machine.dtype)
+        # A timed comparison shares the machine with nothing: MLflow is written afterwards.
+        mirror = None if request.no_mlflow or request.timed else _mirror(store, request)
+        runs = Runs(store, prepared, tensors, interrupted, request, mirror)
+        try:
+            yield runs
+        except InterruptedRun:
+            raise click.exceptions.Exit(_explain_interrupt(runs, request)) from None
+        finally:
+            if not request.no_mlflow:
+                _finish_mirror(mirror or _mirror(store, request))
+
+
+@contextmanager
+def mirrored(request: Request) -> Iterator[None]:
+    """Keep MLflow up to date beside several recordings, and complete it however they end."""
+    if request.no_mlflow:
+        yield
+        return
+    with Store.open(request.store) as store:
+        mirror = _mirror(store, request)
+        try:
+            yield
+        finally:
+            _finish_mirror(mirror)
+
+
+def _explain_interrupt(runs: Runs, request: Request) -> int:
+    same = "The same command without --fresh" if request.fresh else "The same command"
+    say(
+        f"bench: interrupted by {runs.interrupted.name}. What was measured is recorded as "
+        f"{', '.join(runs.begun)} in {runs.store.shown_url} (bench show {runs.begun[-1]}). "
+        f"`bench resume {runs.begun[-1]}` goes on from there. {same} runs only the trials that "
+        "have not ended, and those anew."
+    )
+    return 130
+
+
+def _mirror(store: Store, request: Request) -> Any:
+    if find_spec("mlflow") is None:
+        return None
+    from bench.harness.store.mlflow.live import start_mirror
+
+    return start_mirror(store.url, tracking_uri=request.tracking_uri)
+
+
+def _finish_mirror(mirror: Any) -> None:
+    if mirror is None:
+        say("MLflow is not installed; `bench db sync` brings the results in once it is.")
+        return
+    ended = mirror.stop()
+    if isinstance(ended, str):
+        say(ended)

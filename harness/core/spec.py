@@ -1,0 +1,175 @@
+"""What is run: protocol, method and trial, each with a key that is the same on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import rfc8785
+
+from bench.harness.core.errors import Usage
+from bench.harness.core.text import is_storable, shortened, visible
+
+PROTOCOL_VERSION = 1
+
+Currency = Literal["gradients", "updates", "examples", "seconds"]
+CURRENCIES: tuple[str, ...] = ("gradients", "updates", "examples", "seconds")
+Precision = Literal["fp32", "tf32", "fp64"]
+
+
+def canonical(value: Any) -> str:
+    """Return the canonical JSON (RFC 8785) of plain values: 1.0 and 1, 1e-2 and 0.01 are one.
+
+    Usage for a number that JSON cannot carry exactly, 2⁵³ and beyond or not finite, and for a text
+    that not every database can store.
+    """
+    if (text := _unstorable(value)) is not None:
+        raise Usage(
+            f"{visible(shortened(text, 60))}: what a trial is recorded under holds no NUL, and no "
+            "half of a surrogate pair, which databases cannot store. Choose another name or value."
+        )
+    try:
+        return rfc8785.dumps(value).decode()
+    except (rfc8785.IntegerDomainError, rfc8785.FloatDomainError) as error:
+        raise Usage(
+            f"{error}: what a trial is recorded under holds finite numbers only, and whole "
+            "numbers below 2^53. Choose one within them."
+        ) from error
+
+
+def key_of(value: Any) -> str:
+    """Return the SHA-256 of the canonical JSON, in hexadecimal."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much a trial may spend, in one currency."""
+
+    currency: Currency
+    amount: float
+
+    @property
+    def text(self) -> str:
+        """The budget as it is written on the command line, to the last digit.
+
+        >>> Budget("gradients", 600000.0).text
+        'gradients=600000'
+        """
+        return f"{self.currency}={exact(self.amount)}"
+
+
+def exact(amount: float) -> str:
+    """Return the shortest text that reads back as this very number."""
+    return str(int(amount)) if amount == int(amount) else repr(float(amount))
+
+
+def with_parameters(problem: str, parameters: Mapping[str, Any]) -> str:
+    """Return a problem's name with what its brackets set.
+
+    >>> with_parameters("add", {"T": 30, "centred_outputs": False})
+    'add[T=30,centred_outputs=false]'
+    """
+    inside = ",".join(f"{key}={_plain(value)}" for key, value in parameters.items())
+    return f"{problem}[{inside}]" if inside else problem
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What must be equal for two trials to be compared."""
+
+    problem: str
+    parameters: Mapping[str, Any]
+    preset: str
+    data: str
+    data_digest: str
+    initialization: str
+    objective: str
+    metric: str
+    direction: Literal["lower", "higher"]
+    budget: Budget
+    precision: Precision
+    evaluations: int
+    version: int = PROTOCOL_VERSION
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        return key_of(self.as_dict())
+
+    def differences(self, other: Protocol) -> list[str]:
+        """Name the fields in which two protocols differ."""
+        mine, theirs = self.as_dict(), other.as_dict()
+        return [name for name in mine if canonical(mine[name]) != canonical(theirs[name])]
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Protocol:
+        """Read back what `as_dict` wrote."""
+        return cls(**{**plain, "budget": Budget(**plain["budget"])})
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """An optimizer with its backend and every hyperparameter, cast to its declared type."""
+
+    name: str
+    backend: str
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON."""
+        return key_of(self.as_dict())
+
+    @property
+    def text(self) -> str:
+        """The text that resolves to this method again."""
+        inside = ",".join(f"{k}={_plain(v)}" for k, v in self.hyperparameters.items())
+        return f"{self.name}@{self.backend}[{inside}]" if inside else f"{self.name}@{self.backend}"
+
+
+@dataclass(frozen=True)
+class TrialSpec:
+    """protocol × method × seed."""
+
+    protocol: Protocol
+    method: MethodSpec
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the canonical JSON of all three."""
+        return key_of(
+            {
+                "protocol": self.protocol.as_dict(),
+                "method": self.method.as_dict(),
+                "seed": self.seed,
+            }
+        )
+
+
+def _unstorable(value: Any) -> str | None:
+    """Return the first text among plain values that not every database can store."""
+    if isinstance(value, str):
+        return None if is_storable(value) else value
+    if isinstance(value, Mapping):
+        value = (each for pair in value.items() for each in pair)
+    elif not isinstance(value, list | tuple):
+        return None
+    return next((found for each in value if (found := _unstorable(each)) is not None), None)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

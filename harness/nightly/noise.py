@@ -1,0 +1,138 @@
+"""What a suite's metrics do where nothing changes: every comparison and every time, repeated."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal
+
+from bench.harness.analysis.noise import CHECKED, Noise, Scatter, scatter
+from bench.harness.analysis.summary import ENDED
+from bench.harness.comparison.compare import compare
+from bench.harness.core.context import steady
+from bench.harness.core.notices import say
+from bench.harness.core.spec import key_of
+from bench.harness.nightly.suite import Place, Suite, TimePlan, name_of
+from bench.harness.nightly.timing import metric_of
+from bench.harness.nightly.timing_process import times_apart
+from bench.harness.planning.preparation import Prepared
+from bench.harness.planning.request import Request
+from bench.harness.store.results import Store
+
+Measure = Callable[[Request, TimePlan], dict[str, float]]
+"""Measures the times of a part once, as a night does."""
+
+
+def measure_noise(suite: Suite, place: Place, measure: Measure = times_apart) -> dict[str, Any]:
+    """Run a suite's comparisons on many seeds and its times many times; record what scatters.
+
+    Times are measured before, between and after the comparisons, each time in a new process, so
+    that they see the machine as it is at different hours. Nothing recorded earlier is reused.
+    Returns the body of the record, plain values for JSON.
+    """
+    began = time.perf_counter()
+    parts = suite.prepared(place, suite.noise.seeds)
+    # A store that cannot be used is told of before anything is measured.
+    Store.open(place.store).close()
+    summaries, times = _repeated(suite, [part.request for part in parts], measure)
+    qualities = [
+        noise
+        for part, summary in zip(parts, summaries, strict=True)
+        for noise in _qualities(part, summary, suite.seeds)
+    ]
+    metrics = qualities + _times(suite, parts, times)
+    body = {
+        "suite": suite.key,
+        "family": len(metrics),
+        "metrics": [noise.as_dict() for noise in metrics],
+        "false_alarm_rate": {
+            "at": CHECKED,
+            "quality": _mean_rate(metrics, "quality"),
+            "time": _mean_rate(metrics, "time"),
+        },
+        "comparisons": [summary["comparison"] for summary in summaries],
+        "seconds": time.perf_counter() - began,
+    }
+    with Store.open(place.store) as store:
+        store.save_noise(suite.name, body)
+    return body
+
+
+def _repeated(
+    suite: Suite, requests: Sequence[Request], measure: Measure
+) -> tuple[list[Mapping[str, Any]], list[list[dict[str, float]]]]:
+    """Run every comparison, and the times in equal shares before, between and after them."""
+    summaries, times = list[Mapping[str, Any]](), list[list[dict[str, float]]]()
+    for number in range(len(requests) + 1):
+        if number:
+            summary = compare(requests[number - 1])
+            assert summary is not None
+            summaries.append(summary)
+        while len(times) * (len(requests) + 1) < suite.noise.times * (number + 1):
+            say(f"Times of an update: {len(times) + 1} of {suite.noise.times}.")
+            times.append([measure(request, suite.time) for request in requests])
+    return summaries, times
+
+
+def _qualities(part: Prepared, summary: Mapping[str, Any], seeds: int) -> list[Noise]:
+    """Return the scatter of each method's final metric, as the mean of a night's seeds."""
+    return [
+        _noise(
+            part,
+            "quality",
+            row["method"],
+            part.protocol.metric,
+            summary["scale"],
+            scatter(
+                [t["train"] if t["status"] in ENDED else None for t in row["trials"]],
+                summary["scale"],
+                seeds,
+            ),
+        )
+        for row in summary["methods"]
+    ]
+
+
+def _times(
+    suite: Suite, parts: Sequence[Prepared], times: Sequence[Sequence[Mapping[str, float]]]
+) -> list[Noise]:
+    """Return the scatter of each method's time, over whole measurements."""
+    found, metric = list[Noise](), metric_of(suite.time)
+    for number, part in enumerate(parts):
+        values = defaultdict[str, list[float | None]](list)
+        for measurement in times:
+            for label, value in measurement[number].items():
+                values[label].append(value)
+        # They are logarithms already.
+        found += [
+            _noise(part, "time", method, metric, "log", scatter(v, "plain"))
+            for method, v in values.items()
+        ]
+    return found
+
+
+def _noise(
+    part: Prepared,
+    kind: Literal["quality", "time"],
+    method: str,
+    metric: str,
+    scale: Literal["log", "plain"],
+    scattered: Scatter,
+) -> Noise:
+    return Noise(
+        kind=kind,
+        protocol_key=part.protocol.key,
+        problem=name_of(part),
+        method=method,
+        metric=metric,
+        context_digest=key_of(steady(part.machine.context(1))),
+        scale=scale,
+        **asdict(scattered),
+    )
+
+
+def _mean_rate(metrics: Sequence[Noise], kind: str) -> float | None:
+    rates = [m.false_alarms for m in metrics if m.kind == kind and m.false_alarms is not None]
+    return sum(rates) / len(rates) if rates else None

@@ -1,0 +1,47 @@
+"""What a person reads before a comparison begins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bench.harness.core.defaults import origin, tuned
+from bench.harness.core.notices import say
+from bench.harness.core.spec import with_parameters
+from bench.harness.core.text import shortened, visible
+from bench.harness.planning.fleets import Candidate
+from bench.harness.planning.preparation import Prepared
+from bench.models.problem import Problem
+
+
+def announce(prepared: Prepared, seed: int | None = None) -> None:
+    """Say what will run: problem, preset, budget, and hyperparameters that follow from it."""
+    protocol, problem, machine = prepared.protocol, prepared.problem, prepared.machine
+    parts = [
+        f"{protocol.budget.amount:,.12g} {protocol.budget.currency} a trial",
+        _count(prepared.seeds, "seed") if seed is None else f"seed {seed}",
+        machine.device.type,
+        _count(machine.threads, "thread"),
+    ]
+    notes = f": {problem.notes}" if problem.notes else ""
+    name = with_parameters(problem.name, problem.parameters)
+    say(f"{name} / {problem.preset} on {protocol.data}{notes}; {', '.join(parts)}.")
+    for points, written in zip(prepared.points, prepared.written, strict=True):
+        if len(points) > 1:
+            say(f"  {written.name}: {len(points)} points to tune over.")
+            continue
+        source = _origin(problem, written.name, points[0].hyperparameters)
+        text = shortened(visible(Candidate(points[0], "").spec.text), 400)
+        say(f"  {text}" + (f"  ({source})" if source else ""))
+
+
+def _origin(problem: Problem, method: str, used: Mapping[str, Any]) -> str | None:
+    """Say where the defaults come from, unless others were written in their place."""
+    values = tuned(problem.name, problem.preset, method)
+    if any(used.get(key) != value for key, value in values.items()):
+        return None
+    return origin(problem.name, problem.preset, method)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")

@@ -1,0 +1,129 @@
+"""Tuning: every method gets the same number of trials, on seeds that are never reported."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from scipy.stats import qmc
+
+from bench.harness.analysis.grids import Axis, Scale
+from bench.harness.core.errors import Usage
+from bench.harness.core.seeds import TUNING_SEEDS_FROM
+from bench.optim.hyperparameters import Hyperparameter
+from bench.optim.objective import Method
+from bench.optim.registry import find
+from bench.optim.text import Written
+
+MOST_POINTS = 1024
+MOST_SEEDS = 1000
+
+
+def tuning_seeds(count: int) -> range:
+    """Return the seeds on which every point is tried."""
+    return range(TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + count)
+
+
+def spread(written: Written, tune: str) -> list[Written]:
+    """Return the points at which a method is tried, each with single values.
+
+    `tune` is "none" (what is written, its grid where it has one), "grid" (the declared
+    grid of the method's first hyperparameter that has one) or a number N of points of a
+    scrambled Sobol sequence over the declared ranges. The sequence depends on the
+    method's name alone and N points are the first of N + M. What is written stays fixed.
+    """
+    if tune == "none":
+        return [written]
+    space = [h for h in find(written.name).space if h.name not in written.values]
+    if tune == "grid":
+        first = _first_grid(space)
+        if first is None:
+            raise Usage(f"--tune grid: {written.name} declares no grid; write one, key=a|b|c.")
+        values = {**written.values, first.name: tuple(str(value) for value in first.grid)}
+        return [Written(written.name, written.backend, values)]
+    ranges = [h for h in space if h.tune is not None]
+    if not ranges:
+        raise Usage(
+            f"--tune {tune}: {written.name} declares no range to tune in; give every method a "
+            "grid of the same size instead, key=a|b|c, and leave --tune out."
+        )
+    seed = int.from_bytes(hashlib.sha256(written.name.encode()).digest()[:8], "big")
+    sobol = qmc.Sobol(len(ranges), scramble=True, rng=seed)
+    # Whole powers of two keep the sequence balanced; the first N of them are used.
+    points = sobol.random_base2(max(0, math.ceil(math.log2(int(tune)))))[: int(tune)]
+    texts = [
+        {h.name: (_at(h, u),) for h, u in zip(ranges, point, strict=True)}
+        for point in points.tolist()
+    ]
+    if len({str(values) for values in texts}) < len(texts):
+        raise Usage(
+            f"--tune {tune}: the ranges of {written.name} are too narrow for so many points that "
+            "all differ; use fewer, or write a grid."
+        )
+    return [
+        Written(written.name, written.backend, {**written.values, **values}) for values in texts
+    ]
+
+
+def _first_grid(space: Sequence[Hyperparameter]) -> Hyperparameter | None:
+    return next((h for h in space if h.grid), None)
+
+
+def tuned_names(written: Written, tune: str) -> set[str]:
+    """Return the hyperparameters of which several values are tried, since that was asked for.
+
+    Others may differ between points too, as a default that follows from the batch size.
+    """
+    names = {name for name, texts in written.values.items() if len(texts) > 1}
+    space = [h for h in find(written.name).space if h.name not in written.values]
+    if tune == "grid" and (first := _first_grid(space)):
+        names.add(first.name)
+    if tune.isdecimal():
+        names |= {h.name for h in space if h.tune is not None}
+    return names
+
+
+def axes(written: Written, points: Sequence[Method], tune: str) -> list[Axis]:
+    """Return the numeric hyperparameters that a method is tuned over, with the values tried.
+
+    Draws from a range are those of a Sobol sequence, `tune` a number; all others are grids.
+    """
+    found, names = [], tuned_names(written, tune)
+    for h in find(written.name).space:
+        if h.kind not in (int, float) or h.name not in names:
+            continue
+        tried = tuple(sorted({point.hyperparameters[h.name] for point in points}))
+        if len(tried) > 1:
+            is_drawn = tune.isdecimal() and h.name not in written.values
+            found.append(Axis(h.name, tried, _scale(h, tried), h.tune if is_drawn else None))
+    return found
+
+
+def _scale(h: Hyperparameter, tried: Sequence[float]) -> Scale:
+    """Return the declared scale, where the values lie on it.
+
+    Where nothing is declared, as for what `torch.optim` has, positive values that at least
+    double from one to the next are logarithmic.
+    """
+    if h.scale == "log from one":
+        return h.scale if tried[-1] < 1 else "linear"
+    is_declared = h.tune is not None or h.grid
+    doubles = all(b >= 2 * a for a, b in pairwise(tried))
+    is_log = h.scale == "log" or (doubles and not is_declared)
+    return "log" if is_log and tried[0] > 0 else "linear"
+
+
+def _at(hyperparameter: Hyperparameter, u: float) -> str:
+    """Return the value at u ∈ [0, 1) of the range, three digits of it, as text."""
+    assert hyperparameter.tune is not None
+    low, high = hyperparameter.tune
+    if hyperparameter.scale == "log":
+        value = low * (high / low) ** u
+    elif hyperparameter.scale == "log from one":
+        value = 1 - (1 - low) * ((1 - high) / (1 - low)) ** u
+        return f"{1 - float(f'{1 - value:.3g}'):.12g}"
+    else:
+        value = low + (high - low) * u
+    return str(round(value)) if hyperparameter.kind is int else f"{value:.3g}"

@@ -1,0 +1,274 @@
+"""Interactive figures as plotly takes them: plain dictionaries, so that plotly is not imported.
+
+A figure has switches, such as which currency, and a view for every choice: {"switches": [{"name":
+…, "options": {value: label}}], "views": {"updates train": {"data": […], "layout": {…}}}}. What
+depends on a reader's screen, dark or bright, wide or narrow, is left to the page.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bench.harness.core.records import Measurement, TrialRecord
+from bench.harness.core.text import shortened, visible
+from bench.harness.report.curves import (
+    CURRENCIES,
+    Curve,
+    Data,
+    Floats,
+    Scale,
+    band,
+    metric_in_words,
+    profile_steps,
+)
+from bench.harness.report.style import LONGEST, color, markers
+
+Plain = dict[str, Any]
+DATA: dict[Data, str] = {"train": "training data", "test": "test data"}
+DIAGNOSTICS = {
+    "lambda": "damping λ",
+    "rho": "reduction ratio ρ",
+    "cg_steps": "CG steps",
+    "decrease": "decrease of h",
+    "rate": "rate of the step",
+    "evaluations": "evaluations of h",
+}
+"""What Hessian-free reports of itself → what it is called."""
+
+_POINTS = 70
+"""Of a median and its band."""
+_SHORT = 200.0
+"""How far an axis may reach, as a factor, with marks between powers of ten."""
+_LOGARITHMIC = ("lambda", "decrease")
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+"""Tell apart methods that share a name, and so a colour."""
+
+
+def learning_curves(
+    summary: Mapping[str, Any],
+    trials: Sequence[TrialRecord],
+    measurements: Mapping[int, Sequence[Measurement]],
+) -> Plain:
+    """Return the metric against every currency: median and band a method, a thin line a trial."""
+    protocol = summary["protocol"]
+    taken = [m for t in trials for m in measurements.get(t.id, ())]
+    scale = Scale.of(protocol["direction"], summary["scale"], taken)
+    metric = metric_in_words(protocol["metric"])
+    shared = any(row["ledger"]["seconds_are"] == "shared" for row in summary["methods"])
+    currencies = _currencies(summary)
+    if shared:
+        currencies["seconds"] = "seconds (shared: not ranked)"
+    views = {}
+    for currency, label in currencies.items():
+        for data, of in DATA.items():
+            traces: list[Plain] = []
+            for method, dash in _dashes(trials).items():
+                mine = [t for t in trials if t.method == method]
+                curves = [Curve.of(t, measurements.get(t.id, ()), currency, data) for t in mine]
+                traces += _method(mine[0], curves, scale, dash)
+            layout = _layout(traces, label, f"{metric}, {of}", log=scale.log)
+            layout["shapes"] = [_line(target) for target in summary["targets"]]
+            if scale.log:
+                # The axis reaches to the targets.
+                layout["yaxis"] |= _ticks([*_drawn(traces), *summary["targets"]])
+            views[f"{currency} {data}"] = {"data": traces, "layout": layout}
+    return {
+        "switches": [
+            {"name": "Against", "options": currencies},
+            {"name": "On", "options": DATA},
+        ],
+        "views": views,
+    }
+
+
+def profiles(summary: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Plain:
+    """Return the share of targets reached against every currency."""
+    names, dashes = {t.method: t.method_name for t in trials}, _dashes(trials)
+    views = {}
+    for currency, label in _currencies(summary).items():
+        traces = [
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": _label(method),
+                "x": _rounded(x),
+                "y": _rounded(share),
+                "line": {"shape": "hv", "color": color(names[method]), "dash": dashes[method]},
+                "hovertemplate": "%{y:.0%} of targets at %{x:,.4~g}<extra>%{fullData.name}</extra>",
+            }
+            for method, (x, share) in profile_steps(summary, currency).items()
+        ]
+        layout = _layout(traces, label, "share of targets reached", log=False)
+        layout["yaxis"] |= {"range": [-0.02, 1.02], "tickformat": ".0%"}
+        views[currency] = {"data": traces, "layout": layout}
+    return {"switches": [{"name": "Against", "options": _currencies(summary)}], "views": views}
+
+
+def _currencies(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Return names and labels; that of the budget, of which all had the same, is shown first."""
+    first = summary["protocol"]["budget"]["currency"]
+    return {first: CURRENCIES[first], **CURRENCIES}
+
+
+def expected_best(summary: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Plain:
+    """Return the expected best of k tuning tries, a line a method."""
+    dashes = _dashes(trials)
+    traces = [
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": _label(row["method"]),
+            "x": list(range(1, len(row["tuning"]["expected_best"]) + 1)),
+            "y": _rounded(row["tuning"]["expected_best"]),
+            "line": {"color": color(row["name"]), "dash": dashes[row["method"]]},
+            "hovertemplate": "%{y:.4~g} of %{x} tries<extra>%{fullData.name}</extra>",
+        }
+        for row in summary["methods"]
+        if row["tuning"].get("expected_best")
+    ]
+    shown = _drawn(traces)
+    metric = metric_in_words(summary["protocol"]["metric"])
+    log = summary["scale"] == "log" and all(y > 0 for y in shown)
+    layout = _layout(traces, "tries", f"expected best {metric}", log=log)
+    layout["xaxis"] = {"automargin": True, "title": {"text": "tries"}, "tickformat": "d"}
+    return {"switches": [], "views": {"": {"data": traces, "layout": layout}}}
+
+
+def diagnostics(
+    trials: Sequence[TrialRecord], measurements: Mapping[int, Sequence[Measurement]]
+) -> Plain:
+    """Return what Hessian-free reports of itself against gradient-equivalents, a line a trial.
+
+    The decrease by the model is dashed; a rejected step is marked x.
+    """
+    views = {}
+    for name, label in DIAGNOSTICS.items():
+        traces: list[Plain] = []
+        for trial in trials:
+            taken = [m for m in measurements.get(trial.id, ()) if m.ledger.gradients > 0]
+            traces.append(_reported(trial, taken, name))
+            if name == "decrease":
+                traces.append(_reported(trial, taken, "model_decrease", dash="dash"))
+        for first in {trace["legendgroup"]: trace for trace in reversed(traces)}.values():
+            first["showlegend"] = True
+        log = name in _LOGARITHMIC and any(y > 0 for y in _drawn(traces))
+        views[name] = {
+            "data": traces,
+            "layout": _layout(traces, "gradient-equivalents", label, log=log),
+        }
+    return {"switches": [{"name": "Show", "options": DIAGNOSTICS}], "views": views}
+
+
+def _method(first: TrialRecord, curves: Sequence[Curve], scale: Scale, dash: str) -> list[Plain]:
+    """Return one method's band, the thin line of each trial, and the median over them."""
+    shade = color(first.method_name)
+    common: Plain = {"legendgroup": first.method, "type": "scatter"}
+    quiet = common | {"showlegend": False, "hoverinfo": "skip"}
+    traces: list[Plain] = []
+    found = band(curves, scale)
+    if found is not None:
+        some = np.linspace(0, len(found.x) - 1, _POINTS).round().astype(int)
+        x = _rounded(found.x[some])
+        edge = quiet | {"mode": "lines", "x": x, "line": {"width": 0, "color": shade}}
+        filled = {"fill": "tonexty", "fillcolor": _translucent(shade)}
+        traces += [
+            edge | {"y": _rounded(found.low[some])},
+            edge | {"y": _rounded(found.high[some])} | filled,
+        ]
+    for curve in curves:
+        seen = curve.finite
+        line = {"mode": "lines", "line": {"width": 0.8, "color": shade}, "opacity": 0.45}
+        traces.append(quiet | line | {"x": _rounded(seen.x), "y": _rounded(seen.y)})
+        if curve.diverged and len(seen.x):
+            end = {"x": _rounded(seen.x[-1:]), "y": _rounded(seen.y[-1:]), "mode": "markers"}
+            traces.append(quiet | end | {"marker": {"symbol": "x", "size": 9, "color": shade}})
+    median = common | {"mode": "lines", "name": _label(first.method), "x": [], "y": []}
+    median |= {"line": {"width": 2.4, "color": shade, "dash": dash}}
+    if found is not None:
+        spread = zip(found.low[some], found.high[some], strict=True)
+        median |= {
+            "x": x,
+            "y": _rounded(found.median[some]),
+            "text": [f"{low:.3g} to {high:.3g}" for low, high in spread],
+            "hovertemplate": "%{y:.4~g} (%{text}) at %{x:,.4~g}<extra>%{fullData.name}</extra>",
+        }
+    return [*traces, median]
+
+
+def _reported(
+    trial: TrialRecord, taken: Iterable[Measurement], name: str, dash: str = "solid"
+) -> Plain:
+    found = [m for m in taken if math.isfinite(m.diagnostics.get(name, math.nan))]
+    rejected = ["x" if m.diagnostics.get("rate") == 0 else "circle" for m in found]
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": _label(trial.method),
+        "text": f"seed {trial.seed}",
+        "legendgroup": trial.method,
+        "showlegend": False,
+        "x": _rounded(m.ledger.gradients for m in found),
+        "y": _rounded(m.diagnostics[name] for m in found),
+        "line": {"width": 1.2, "color": color(trial.method_name), "dash": dash},
+        "marker": {"size": [8 if each == "x" else 4 for each in rejected], "symbol": rejected},
+        "hovertemplate": "%{y:.4~g} at %{x:,.4~g}, %{text}<extra>%{fullData.name}</extra>",
+    }
+
+
+def _drawn(traces: Iterable[Plain], axis: str = "y") -> list[float]:
+    return [value for trace in traces for value in trace[axis] if value is not None]
+
+
+def _ticks(values: Sequence[float]) -> Plain:
+    """Return a logarithmic axis marked at powers of ten, or at 1, 2, 5 where it is short.
+
+    Below one power of ten plotly finds marks that suit.
+    """
+    shown = [value for value in values if value > 0] or [1.0]
+    reach = max(shown) / min(shown)
+    marks = {} if reach < 10 else {"dtick": "D2" if reach < _SHORT else 1}
+    return {"type": "log", "exponentformat": "power", **marks}
+
+
+def _layout(traces: Sequence[Plain], x: str, y: str, *, log: bool) -> Plain:
+    ticks = _ticks(_drawn(traces, "y")) if log else {"type": "linear"}
+    return {
+        "xaxis": {"automargin": True, "title": {"text": x}, **_ticks(_drawn(traces, "x"))},
+        "yaxis": {"automargin": True, "title": {"text": html.escape(y)}, **ticks},
+        "hovermode": "closest",
+        "legend": {"orientation": "h", "yanchor": "top", "y": -0.2, "groupclick": "togglegroup"},
+    }
+
+
+def _line(target: float) -> Plain:
+    return {
+        "type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": target, "y1": target,
+        "line": {"dash": "dot", "width": 1},
+        "label": {"text": f"target {target:g}", "textposition": "end", "font": {"size": 11}},
+    }  # fmt: skip
+
+
+def _dashes(trials: Iterable[TrialRecord]) -> dict[str, str]:
+    """Return a kind of line a method, which tells apart those that share a name."""
+    order = list(dict.fromkeys(markers(trials).values()))
+    return {m: _DASHES[order.index(mark) % len(_DASHES)] for m, mark in markers(trials).items()}
+
+
+def _label(method: str) -> str:
+    """Return a label that plotly, which takes some markup, shows as it is."""
+    return html.escape(shortened(visible(method), LONGEST))
+
+
+def _translucent(shade: str) -> str:
+    red, green, blue = (int(shade[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.18)"
+
+
+def _rounded(values: Iterable[float | None] | Floats) -> list[float | None]:
+    """Return what a screen can show of numbers: five digits; None where there is none."""
+    return [None if v is None or not math.isfinite(v) else float(f"{v:.5g}") for v in values]

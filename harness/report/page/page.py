@@ -1,0 +1,187 @@
+"""The report of a comparison: one HTML file, for people, that needs nothing from the network."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+
+from bench.harness.core.records import Measurement, TrialRecord
+from bench.harness.core.text import all_visible, visible
+from bench.harness.report.curves import metric_in_words, profiled
+from bench.harness.report.hf_plots import reports_damping
+from bench.harness.report.page import figures, parts, proof, tuning
+from bench.harness.report.table import facts, notes, title
+
+Plain = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a report is made from."""
+
+    summary: Mapping[str, Any]
+    trials: Sequence[TrialRecord]
+    """Those that the summary is of, under the labels that they have there."""
+    measurements: Mapping[int, Sequence[Measurement]]
+    contexts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By digest."""
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    """PNG files by name without ending: what is seen where no script runs."""
+    standing: str | None = None
+    """Why there is no verdict; None: the comparison was judged."""
+
+
+def page(recorded: Recorded) -> str:
+    """Return the report as HTML.
+
+    All texts that anybody may have written are escaped. A policy within the page forbids every
+    connection, and every script but the page's own and plotly, by their digests.
+    """
+    summary = all_visible(recorded.summary)
+    # Under the labels that they have in the summary now.
+    trials = [replace(trial, method=visible(trial.method)) for trial in recorded.trials]
+    recorded = replace(recorded, summary=summary, trials=trials)
+    script, plotly = _own("report.js"), _plotly()
+    return (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            title=title(summary["protocol"]),
+            facts_line=" · ".join([f"data: {summary['protocol']['data']}", *facts(summary)]),
+            notes=notes(summary),
+            **parts.parts(summary, trials, recorded.measurements, recorded.standing),
+            **proof.parts(summary, trials, recorded.contexts),
+            tuning=tuning.part(summary),
+            effort=tuning.effort(summary),
+            **_figures(recorded),
+            policy=_policy(script, plotly.digest),
+            css=Markup(_own("report.css")),
+            js=Markup(script),
+            plotly=Markup(plotly.packed),
+        )
+    )
+
+
+def _figures(recorded: Recorded) -> Plain:
+    """Return the figures by name, the sections that there are, and the reconstructions."""
+    summary, trials, measurements = recorded.summary, recorded.trials, recorded.measurements
+    metric = metric_in_words(summary["protocol"]["metric"])
+    shown: Plain = {
+        "curves": {
+            "title": f"{metric.capitalize()}: the median over seeds as a line a method, the band "
+            "from least to greatest, and a thin line a trial.",
+            "plot": figures.learning_curves(summary, trials, measurements),
+            "picture": _uri(recorded, "learning_curves"),
+        },
+        "profiles": None,
+        "effort": None,
+        "diagnostics": None,
+    }
+    if profiled(summary):
+        shown["profiles"] = {
+            "title": "Profile: the share of all pairs of a trial and a target that were reached, "
+            f"over {len(summary['profiles']['targets'])} targets fixed in advance.",
+            "plot": figures.profiles(summary, trials),
+            "picture": None,
+        }
+    if any(len(row["tuning"].get("expected_best", ())) > 1 for row in summary["methods"]):
+        shown["effort"] = {
+            "title": f"Expected best {metric} on the tuning seeds after that many tries.",
+            "plot": figures.expected_best(summary, trials),
+            "picture": None,
+        }
+    telling = [t for t in trials if reports_damping(measurements.get(t.id, ()))]
+    if telling:
+        shown["diagnostics"] = {
+            "title": "What Hessian-free reports of itself at each measurement; a rejected step is "
+            "marked x.",
+            "plot": figures.diagnostics(telling, measurements),
+            "picture": _uri(recorded, "diagnostics"),
+        }
+    images = _uri(recorded, "reconstructions")
+    sections = {
+        "results": "Results",
+        "curves": "Learning curves",
+        "targets": "Time to targets" if summary["targets"] else None,
+        "tuning": "Tuning",
+        "diagnostics": "Diagnostics" if telling else None,
+        "reconstructions": "Reconstructions" if images else None,
+        "certificate": "Certificate",
+        "commands": "Commands",
+    }
+    names = ", ".join(row["method"] for row in summary["methods"])
+    return {
+        "figures": shown,
+        "sections": [(id, name) for id, name in sections.items() if name],
+        "reconstructions": images
+        and {
+            "picture": images,
+            "title": "Some training and test cases, and what the network makes of them before "
+            f"training and after it with {names}.",
+        },
+    }
+
+
+def _uri(recorded: Recorded, name: str) -> str | None:
+    picture = recorded.pictures.get(name)
+    if picture is None:
+        return None
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+
+
+@dataclass(frozen=True)
+class _Library:
+    packed: str
+    """gzip in base64: 2 MB in place of 4.8."""
+    digest: str
+
+
+@cache
+def _plotly() -> _Library:
+    """Return plotly as a page carries it."""
+    source = files("plotly").joinpath("package_data/plotly.min.js").read_bytes()
+    # No time of day in it: the same report is the same file.
+    return _Library(base64.b64encode(gzip.compress(source, mtime=0)).decode(), _digest(source))
+
+
+def _policy(script: str, plotly: str) -> str:
+    """Return a policy that allows no connection, and only these scripts.
+
+    Plotly writes its own styles into the page.
+    """
+    return (
+        f"default-src 'none'; script-src '{_digest(script.encode())}' '{plotly}'; "
+        "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(source: bytes) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(source).digest()).decode()}"
+
+
+@cache
+def _own(name: str) -> str:
+    return files("bench.harness.report.page").joinpath(name).read_text("utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("bench.harness.report.page", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    made.filters["json"] = lambda value: htmlsafe_json_dumps(value, separators=(",", ":"))
+    return made

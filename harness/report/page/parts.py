@@ -1,0 +1,211 @@
+"""Verdicts, results, curves and times to targets, as the page's template shows them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bench.harness.core.records import Measurement, TrialRecord
+from bench.harness.report.curves import CURRENCIES, Scale, metric, metric_in_words, profiled, spent
+from bench.harness.report.style import color
+from bench.harness.report.table import claim, evidence, number
+
+Plain = dict[str, Any]
+_KIND = {"a better": "better", "b better": "better", "equivalent": "equivalent"}
+_SHARES = [tenth / 10 for tenth in range(1, 11)]
+_NEVER = "not reached"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts; the first cell of a row names it."""
+
+    caption: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def parts(
+    summary: Plain,
+    trials: Sequence[TrialRecord],
+    measurements: Mapping[int, Sequence[Measurement]],
+    standing: str | None,
+) -> Plain:
+    """Return what the first half of the page shows."""
+    return {
+        "verdicts": _verdicts(summary, standing),
+        "results": _results(summary),
+        "curve_tables": _curves(summary, trials, measurements),
+        "targets": _targets(summary),
+        "profile_tables": _profiles(summary),
+    }
+
+
+def _verdicts(summary: Plain, standing: str | None) -> list[Plain]:
+    if standing:
+        return [{"kind": "open", "claim": "No verdict yet.", "evidence": standing}]
+    if summary["pairs"]:
+        return [
+            {
+                "kind": _KIND.get(pair["verdict"], "open"),
+                "claim": claim(pair, summary),
+                "evidence": evidence(pair, summary),
+            }
+            for pair in summary["pairs"]
+        ]
+    return [
+        {
+            "kind": "open",
+            "claim": f"{row['method']} alone: {_mean(row['final'])} "
+            f"{metric_in_words(summary['protocol']['metric'])} on training data",
+            "evidence": f"n={row['n']}; there is no other method to judge it against.",
+        }
+        for row in summary["methods"]
+    ] or [{"kind": "open", "claim": "No verdict.", "evidence": "No trial was recorded."}]
+
+
+def _results(summary: Plain) -> Plain:
+    with_published = any(row["published"] is not None for row in summary["methods"])
+    error = metric_in_words(summary["protocol"]["metric"])
+    heads = [
+        ("Method", ""),
+        ("Seeds", "n"),
+        (f"Training {error}", "95 % t interval"),
+        (f"Test {error}", "95 % t interval"),
+        ("Updates", "mean a trial"),
+        ("Examples", "mean a trial"),
+        ("Gradient-equivalents", "mean a trial"),
+        ("Seconds", "mean a trial"),
+    ]
+    rows = []
+    for row in summary["methods"]:
+        ledger = row["ledger"]
+        cells = [
+            (str(row["n"]), ""),
+            (_mean(row["final"]), _interval(row["final"])),
+            (_mean(row["final"]["test"]), _interval(row["final"]["test"])),
+            *((number(ledger[name]), "") for name in ("updates", "examples", "gradients")),
+            (number(ledger["seconds"]), ledger["seconds_are"]),
+        ]
+        if with_published:
+            cells.append((number(row["published"]), ""))
+        rows.append({"method": row["method"], "color": color(row["name"]), "cells": cells})
+    mean = "geometric mean" if summary["scale"] == "log" else "mean"
+    better = f"{summary['protocol']['direction']} is better"
+    return {
+        "caption": f"{error.capitalize()}: {mean} over n seeds; {better}. Seconds that are shared "
+        "were measured beside other trials and are not ranked.",
+        "heads": heads + ([("Published", "preset paper")] if with_published else []),
+        "rows": rows,
+    }
+
+
+def _mean(final: Plain) -> str:
+    return "diverged" if final["mean"] is None and final["values"] else number(final["mean"])
+
+
+def _interval(final: Plain) -> str:
+    return "" if final["low"] is None else f"{number(final['low'])} to {number(final['high'])}"
+
+
+def _curves(
+    summary: Plain,
+    trials: Sequence[TrialRecord],
+    measurements: Mapping[int, Sequence[Measurement]],
+) -> list[Table]:
+    """Return a table a method of what was measured, over the trials that got so far."""
+    worst = Scale.of(summary["protocol"]["direction"], "", ()).worst
+    error, tables = metric_in_words(summary["protocol"]["metric"]), []
+    for row in summary["methods"]:
+        own = [t for t in trials if t.method == row["method"]]
+        mine = [measurements.get(t.id, ()) for t in own]
+        rows = []
+        for index in range(max(map(len, mine), default=0)):
+            taken = [each[index] for each in mine if index < len(each)]
+            # Those that diverged before are worse than any; others have ended, or run.
+            pairs = zip(own, mine, strict=True)
+            gone = [worst for t, m in pairs if t.status == "diverged" and index >= len(m)]
+            ledgers = [m.ledger for m in taken]
+            rows.append(
+                [number(float(np.median([spent(x, name) for x in ledgers]))) for name in CURRENCIES]
+                + [_spread([metric(m, "train") for m in taken] + gone, worst)]
+                + [_spread([metric(m, "test") for m in taken] + gone, worst)]
+            )
+        heads = [*(label.capitalize() for label in CURRENCIES.values()), "Training", "Test"]
+        count = f"{len(mine)} seeds" if len(mine) != 1 else "1 seed"
+        caption = (
+            f"{row['method']}: {error} at each measurement, median of {count} (least to greatest), "
+            "of those that got so far; what was spent is a median too"
+        )
+        tables.append(Table(caption, heads, rows))
+    return tables
+
+
+def _spread(values: Sequence[float], worst: float) -> str:
+    ranked = [v if math.isfinite(v) else worst for v in values]
+    middle, low, high = (float(f(ranked)) for f in (np.median, min, max))
+    return f"{_figure(middle)} ({_figure(low)} to {_figure(high)})"
+
+
+def _figure(value: float) -> str:
+    return number(value) if math.isfinite(value) else "diverged"
+
+
+def _targets(summary: Plain) -> Plain | None:
+    if not summary["targets"]:
+        return None
+    sign = "≤" if summary["protocol"]["direction"] == "lower" else "≥"
+    # Comparisons that an earlier version of bench recorded have no restricted mean.
+    times = [time for row in summary["methods"] for time in row["times_to_targets"]]
+    restricted = any("restricted_mean" in time for time in times)
+    groups = []
+    for i, target in enumerate(summary["targets"]):
+        rows = [
+            {
+                "method": row["method"],
+                "color": color(row["name"]),
+                "cells": _time(row["times_to_targets"][i], restricted),
+            }
+            for row in summary["methods"]
+        ]
+        groups.append((f"{sign} {number(target)}", rows))
+    horizon = next((t["horizon"]["gradients"] for t in times if "horizon" in t), None)
+    within = f"; means are restricted to {number(horizon)}" if horizon else ""
+    return {
+        "caption": "What a trial had spent when it reached a target, by Kaplan and Meier: a trial "
+        f"that never did is censored{within}. – where fewer than half reached it.",
+        "restricted": restricted,
+        "groups": groups,
+    }
+
+
+def _time(time: Plain, restricted: bool) -> list[str]:
+    cells = [f"{time['reached']} of {time['of']}", number(time["gradients"])]
+    if restricted:
+        cells.append(number(time.get("restricted_mean", {}).get("gradients")))
+    return [*cells, number(time["seconds"])]
+
+
+def _profiles(summary: Plain) -> list[Table]:
+    """Return a table a method of the least that was spent for every tenth of the pairs."""
+    heads = ["Share", *(label.capitalize() for label in CURRENCIES.values())]
+    return [
+        Table(
+            f"{method}: least spent until a share of the targets was reached",
+            heads,
+            [
+                [f"{share:.0%}", *(_least(steps[name], share) for name in CURRENCIES)]
+                for share in _SHARES
+            ],
+        )
+        for method, steps in profiled(summary).items()
+    ]
+
+
+def _least(steps: Sequence[Sequence[float]], share: float) -> str:
+    # Shares are sums of fractions: a tenth may be a last digit short.
+    return next((number(x) for x, reached in steps if reached >= share - 1e-9), _NEVER)

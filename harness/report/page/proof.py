@@ -1,0 +1,125 @@
+"""What a comparison's result rests on, and the commands that make it again, for the page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bench.harness.core.records import TrialRecord
+from bench.harness.core.text import all_visible, visible
+from bench.harness.report.page.figures import DIAGNOSTICS
+from bench.harness.report.page.parts import Table
+from bench.harness.report.table import number
+
+Plain = dict[str, Any]
+Pairs = list[tuple[str, str]]
+
+_HEADS = ("Method", "Seed", "Attempt", "Status", "Training", "Test", "Initial parameters",
+          "Context", "Trial")  # fmt: skip
+_DIGESTS = ("Method", "Seed", "Initial parameters", "Context", "Trial")
+_SHORT = 12
+"""Digits of a digest that tell one from the others on a page that has it in full elsewhere."""
+
+
+def parts(
+    summary: Plain, trials: Sequence[TrialRecord], contexts: Mapping[str, Mapping[str, Any]]
+) -> Plain:
+    """Return protocol, trials, sources, contexts, last diagnostics, and commands."""
+    id = summary["comparison"]
+    made = [(f"{p['comparison']} was made by:", p["reproduce"]) for p in summary.get("joined", ())]
+    return {
+        "certificate": {
+            "protocol": list(_flat(summary["protocol"])),
+            "trials": Table(
+                "Every trial: how it ended, and the digest of the parameters that it began with. "
+                "Methods under one seed begin with the same.",
+                _HEADS,
+                all_visible([_trial(t) for t in trials]),
+            ),
+            "digests": Table(
+                "SHA-256 of each trial's initial parameters, context and key",
+                _DIGESTS,
+                all_visible([[t.method, str(t.seed), *_digests(t)] for t in trials]),
+            ),
+            "sources": _sources(trials),
+            "seeds": _seeds(trials),
+            "contexts": [
+                (digest[:_SHORT], [("digest", digest), *_flat(body)])
+                for digest, body in all_visible(contexts).items()
+            ],
+        },
+        "diagnostics": _diagnostics(summary),
+        "commands": [
+            ("Repeat it:", summary["reproduce"]),
+            *made,
+            ("Show it in a terminal:", f"bench show {id}"),
+        ],
+        "trial_commands": [
+            (f"{t.method}, seed {t.seed}:", visible(t.certificate.command))
+            for t in trials
+            if t.certificate
+        ],
+        "foot": f"Comparison {id}, written by bench. Everything on this page is in this file.",
+    }
+
+
+def _trial(trial: TrialRecord) -> list[str]:
+    status = f"{trial.status}: {trial.reason}" if trial.reason else trial.status
+    return [
+        trial.method,
+        str(trial.seed),
+        str(trial.attempt),
+        status,
+        number(trial.train_metric),
+        number(trial.test_metric),
+        *(digest[:_SHORT] for digest in _digests(trial)),
+    ]
+
+
+def _digests(trial: TrialRecord) -> tuple[str, str, str]:
+    theta = trial.certificate.theta if trial.certificate else "unknown"
+    return theta, trial.context_digest, trial.key
+
+
+def _sources(trials: Sequence[TrialRecord]) -> list[tuple[str, Pairs]]:
+    """Return by method the digests of the sources that its trials were made from."""
+    found: dict[str, dict[tuple[str, str], None]] = {}
+    for trial in trials:
+        mine = found.setdefault(trial.method, {})
+        mine["backend", trial.backend] = None
+        mine["method and problem", trial.source_digest] = None
+        if trial.certificate:
+            mine["method alone", trial.certificate.method_source] = None
+            mine["problem alone", trial.certificate.problem_source] = None
+    return [(method, all_visible(list(pairs))) for method, pairs in found.items()]
+
+
+def _seeds(trials: Sequence[TrialRecord]) -> Pairs:
+    """Return how the random streams of the first trial follow from its seed."""
+    plan = next((t.certificate.seeds for t in trials if t.certificate), {})
+    return list(_flat(all_visible(plan)))
+
+
+def _diagnostics(summary: Plain) -> Table:
+    """Return a row a trial of what it reported of itself at its end."""
+    rows = [
+        [f"{row['method']}, seed {trial['seed']}"]
+        + [number(told.get(name)) for name in DIAGNOSTICS]
+        for row in summary["methods"]
+        for trial in row["trials"]
+        # The first records have none.
+        if (told := trial.get("diagnostics", {})).keys() & DIAGNOSTICS.keys()
+    ]
+    caption = "What each trial reported of its last update"
+    return Table(caption, ["Trial", *DIAGNOSTICS.values()], rows)
+
+
+def _flat(plain: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Yield names and values of nested mappings, with the names of those around in front."""
+    for name, value in plain.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}: ")
+        else:
+            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            yield f"{before}{name}".replace("_", " "), shown

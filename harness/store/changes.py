@@ -1,0 +1,330 @@
+"""What changes the store: comparisons, trials and their measurements."""
+
+from __future__ import annotations
+
+import secrets
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Table, bindparam, delete, func, or_, select, update
+
+from bench.harness.core.errors import Usage
+from bench.harness.core.records import Certificate, Ledger, Measurement, Status
+from bench.harness.core.secrets import hide_passwords
+from bench.harness.core.spec import Protocol, TrialSpec, canonical, key_of
+from bench.harness.store import tables as t
+from bench.harness.store.queries import Reading
+from bench.harness.store.rows import (
+    LEDGER,
+    VALUES,
+    certificate_columns,
+    ledger_columns,
+    measurement_row,
+    to_json,
+    value_columns,
+)
+from bench.harness.store.statements import ensure, insert_new, now
+
+IMPORT_LOCK = 0x6D65726765  # "merge"
+# Where a trial stands, unless it stands further or has ended.
+_STANDING = (
+    update(t.trial)
+    .where(
+        t.trial.c.id == bindparam("trial"),
+        # IN cannot be executed for many rows at once.
+        or_(t.trial.c.status == "running", t.trial.c.status == "interrupted"),
+        t.trial.c.updates <= bindparam("updates"),
+    )
+    .values({name: bindparam(name) for name in (*LEDGER, *VALUES, "nonfinite")})
+)
+
+
+class Writing(Reading):
+    """The changes, each in one transaction."""
+
+    @abstractmethod
+    def _write(self) -> AbstractContextManager[Connection]:
+        """Return a transaction that writes."""
+
+    # Comparisons
+
+    def new_comparison(
+        self,
+        protocol: Protocol,
+        kind: Literal["comparison", "run", "tuning"],
+        command: str,
+        *,
+        plan: Mapping[str, Any] | None = None,
+        shared: bool = False,
+        owner: str | None = None,
+        status: Literal["planned", "running"] = "running",
+    ) -> str:
+        """Enter a comparison, run by `owner`, and return its id, 8 hexadecimal digits.
+
+        `plan` is what is needed to run it again; where it is `shared`, any worker may lease
+        fleets of it.
+        """
+        with self._write() as connection:
+            time = now(connection)
+            ensure(
+                connection,
+                t.protocol,
+                key=protocol.key,
+                problem=protocol.problem,
+                preset=protocol.preset,
+                body=canonical(protocol.as_dict()),
+                created=time,
+            )
+            while True:
+                id = secrets.token_hex(4)
+                entered = ensure(
+                    connection,
+                    t.comparison,
+                    id=id,
+                    protocol_key=protocol.key,
+                    kind=kind,
+                    command=hide_passwords(command),
+                    status=status,
+                    created=time,
+                    heartbeat=time,
+                    lease_owner=owner,
+                )
+                if entered:
+                    break
+            if plan is not None:
+                connection.execute(
+                    t.plan.insert().values(
+                        comparison_id=id,
+                        digest=key_of(plan),
+                        body=canonical(plan),
+                        shared=shared,
+                        created=time,
+                    )
+                )
+        return id
+
+    def finish_comparison(
+        self,
+        id: str,
+        status: Literal["done", "failed", "interrupted"],
+        summary: Mapping[str, Any] | None,
+    ) -> None:
+        """End a comparison, with what was reported."""
+        with self._write() as connection:
+            connection.execute(
+                update(t.comparison)
+                .where(t.comparison.c.id == id)
+                .values(
+                    status=status,
+                    ended=now(connection),
+                    summary=None if summary is None else to_json(summary),
+                    # MLflow may have heard that it was interrupted.
+                    mlflow_ended=False,
+                )
+            )
+
+    def save_verdicts(self, id: str, pairs: Sequence[Mapping[str, Any]]) -> None:
+        """Put down what a comparison says of each pair: "a", "b" and the rest of its JSON."""
+        rows = [
+            {"comparison_id": id, "a": p["a"], "b": p["b"], "position": i, "body": to_json(p)}
+            for i, p in enumerate(pairs)
+        ]
+        with self._write() as connection:
+            connection.execute(delete(t.verdict).where(t.verdict.c.comparison_id == id))
+            if rows:
+                connection.execute(t.verdict.insert(), rows)
+
+    def save_claim(
+        self,
+        *,
+        claim: int,
+        version: int,
+        preset: str,
+        rule_digest: str,
+        decision: str,
+        body: Mapping[str, Any],
+    ) -> str:
+        """Put down what was decided of a claim by a version of its rule; return the row's id."""
+        id = secrets.token_hex(4)
+        with self._write() as connection:
+            connection.execute(
+                t.claim.insert().values(
+                    id=id,
+                    claim=claim,
+                    version=version,
+                    preset=preset,
+                    rule_digest=rule_digest,
+                    decision=decision,
+                    body=to_json(body),
+                    created=now(connection),
+                )
+            )
+        return id
+
+    # Trials
+
+    def begin(
+        self,
+        comparison_id: str,
+        spec: TrialSpec,
+        *,
+        label: str,
+        purpose: Literal["reported", "tuning"],
+        source_digest: str,
+        context: Mapping[str, Any],
+        info: Mapping[str, Any],
+        fleet_rows: int,
+        seconds_are: Literal["alone", "shared"],
+        owner: str,
+        fleet: tuple[int, int] | None = None,
+        certificate: Certificate | None = None,
+    ) -> int:
+        """Enter the next attempt at a trial as running, leased to `owner`; return its id.
+
+        `fleet` is the id of the fleet and the row of it that the trial is. A fleet's rows are
+        begun in order; those of an attempt before are forgotten from this row on.
+        """
+        # Canonical JSON has no larger whole numbers.
+        if not 0 <= spec.seed < 2**53:
+            raise Usage(f"Seed {spec.seed} cannot be used: allowed are 0 to 2^53 - 1.")
+        key, method, digest = spec.key, spec.method, key_of(context)
+        with self._write() as connection:
+            if connection.dialect.name == "postgresql":
+                # An import numbers attempts, too.
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({IMPORT_LOCK})")
+                # Held to the end of the transaction, so that two attempts get two numbers.
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({int(key[:15], 16)})")
+            ensure(
+                connection,
+                t.method,
+                key=method.key,
+                name=method.name,
+                backend=method.backend,
+                hyperparameters=canonical(method.hyperparameters),
+            )
+            ensure(connection, t.context, digest=digest, body=canonical(context))
+            last = connection.scalar(
+                select(func.max(t.trial.c.attempt)).where(t.trial.c.key == key)
+            )
+            time = now(connection)
+            id = connection.scalars(
+                t.trial.insert()
+                .returning(t.trial.c.id)
+                .values(
+                    uuid=secrets.token_hex(16),
+                    key=key,
+                    attempt=(last or 0) + 1,
+                    protocol_key=spec.protocol.key,
+                    method_key=method.key,
+                    label=label,
+                    seed=spec.seed,
+                    purpose=purpose,
+                    status="running",
+                    source_digest=source_digest,
+                    context_digest=digest,
+                    info=to_json(info),
+                    fleet_rows=fleet_rows,
+                    seconds_are=seconds_are,
+                    created=time,
+                    started=time,
+                    heartbeat=time,
+                    lease_owner=owner,
+                    **certificate_columns(certificate),
+                )
+            ).one()
+            _link(connection, comparison_id, id, reused=False)
+            if fleet is not None:
+                _put(connection, *fleet, id)
+        return id
+
+    def adopt(self, comparison_id: str, trial_id: int) -> None:
+        """Make a trial that was recorded earlier part of a comparison."""
+        with self._write() as connection:
+            _link(connection, comparison_id, trial_id, reused=True)
+
+    def record(self, rows: Sequence[tuple[int, Measurement]]) -> None:
+        """Enter measurements of trials; those already there are left as they are."""
+        if not rows:
+            return
+        newest = dict(sorted(rows, key=lambda row: row[1].index))
+        with self._write() as connection:
+            connection.execute(
+                insert_new(connection, t.measurement),
+                [measurement_row(i, m) for i, m in rows],
+            )
+            connection.execute(
+                _STANDING,
+                [
+                    {
+                        "trial": id,
+                        **ledger_columns(measurement.ledger),
+                        **value_columns(measurement),
+                    }
+                    for id, measurement in sorted(newest.items())
+                ],
+            )
+
+    def end(
+        self,
+        trial_id: int,
+        status: Status,
+        reason: str | None,
+        ledger: Ledger,
+        last: Measurement | None,
+    ) -> None:
+        """End a trial. A second end changes nothing, but a trial taken for dead may still end."""
+        with self._write() as connection:
+            connection.execute(
+                update(t.trial)
+                .where(
+                    t.trial.c.id == trial_id,
+                    t.trial.c.status.in_(("planned", "running", "interrupted")),
+                )
+                .values(
+                    status=status,
+                    reason=reason and hide_passwords(reason),
+                    ended=now(connection),
+                    # MLflow may have heard that it was interrupted.
+                    mlflow_ended=False,
+                    **ledger_columns(ledger),
+                    **value_columns(last),
+                )
+            )
+
+    # What MLflow has
+
+    def mark_synced(self, trial_id: int, run_id: str, index: int, ended: bool) -> None:
+        """Note a trial's run in MLflow, its last measurement there, and whether it has ended."""
+        self._mark(t.trial, trial_id, run_id, mlflow_synced=index, mlflow_ended=ended)
+
+    def mark_comparison_synced(self, id: str, run_id: str, ended: bool = True) -> None:
+        """Note a comparison's run in MLflow, and whether it has ended."""
+        self._mark(t.comparison, id, run_id, mlflow_ended=ended)
+
+    def _mark(self, table: Table, id: int | str, run_id: str, **state: Any) -> None:
+        with self._write() as connection:
+            connection.execute(
+                update(table).where(table.c.id == id).values(mlflow_run_id=run_id, **state)
+            )
+
+
+def _link(connection: Connection, comparison_id: str, trial_id: int, reused: bool) -> None:
+    ensure(
+        connection,
+        t.comparison_trial,
+        comparison_id=comparison_id,
+        trial_id=trial_id,
+        reused=reused,
+    )
+
+
+def _put(connection: Connection, fleet_id: int, position: int, trial_id: int) -> None:
+    table = t.fleet_trial
+    connection.execute(
+        delete(table).where(table.c.fleet_id == fleet_id, table.c.position >= position)
+    )
+    connection.execute(
+        table.insert().values(fleet_id=fleet_id, position=position, trial_id=trial_id)
+    )

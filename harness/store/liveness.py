@@ -1,0 +1,65 @@
+"""Which of the processes that the store takes for running have died."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, Table, exists, select, update
+
+from bench.harness.store import tables as t
+from bench.harness.store.owner import is_gone
+
+DEAD_SECONDS = 60.0
+"""A process that was not heard for so long, six heartbeats, is dead wherever it ran."""
+
+
+def is_dead(row: Row[Any], limit: datetime) -> bool:
+    """Say whether the owner of a row is gone, or was last heard at `limit` or before."""
+    return is_old(row, limit) or is_gone(row.lease_owner)
+
+
+def is_old(row: Row[Any], limit: datetime) -> bool:
+    """Say whether the owner of a row was last heard at `limit` or before."""
+    return row.heartbeat is None or row.heartbeat <= limit
+
+
+def dead(connection: Connection, table: Table, limit: datetime) -> list[Row[Any]]:
+    """Return id, lease_owner and heartbeat of the running trials, or fleets, of dead processes."""
+    query: Select[Any] = select(table.c.id, table.c.lease_owner, table.c.heartbeat)
+    rows = connection.execute(query.where(table.c.status == "running").order_by(table.c.id))
+    return [row for row in rows if is_dead(row, limit)]
+
+
+def dead_comparisons(connection: Connection, limit: datetime) -> list[Row[Any]]:
+    """Return id, lease_owner and heartbeat of the running comparisons whose process is dead.
+
+    One that is only without heartbeat lives as long as a trial that was begun in it.
+    """
+    table, linked = t.comparison, t.comparison_trial
+    living = exists().where(
+        linked.c.comparison_id == table.c.id,
+        linked.c.reused.is_(False),
+        linked.c.trial_id == t.trial.c.id,
+        t.trial.c.status == "running",
+        t.trial.c.heartbeat > limit,
+    )
+    columns = (table.c.id, table.c.lease_owner, table.c.heartbeat, living.label("living"))
+    query: Select[Any] = select(*columns).where(table.c.status == "running")
+    rows = connection.execute(query.order_by(table.c.id))
+    return [r for r in rows if is_gone(r.lease_owner) or (is_old(r, limit) and not r.living)]
+
+
+def change(connection: Connection, table: Table, row: Row[Any], **values: Any) -> bool:
+    """Change a running row of a dead process, unless it has been heard of since; say whether."""
+    changed = connection.execute(
+        update(table)
+        .where(
+            table.c.id == row.id,
+            table.c.status == "running",
+            table.c.lease_owner.is_not_distinct_from(row.lease_owner),
+            table.c.heartbeat.is_not_distinct_from(row.heartbeat),
+        )
+        .values(**values)
+    )
+    return bool(changed.rowcount)

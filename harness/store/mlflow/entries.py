@@ -1,0 +1,264 @@
+"""What a trial looks like in MLflow: its name, parameters, tags and points, as plain values."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import posixpath
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from bench.harness.core.records import ComparisonRecord, Measurement, TrialRecord
+from bench.harness.core.spec import Protocol, with_parameters
+from bench.harness.core.text import storable
+from bench.harness.store.mlflow.colors import GROUP_TAG, color, group
+
+POINTS = 300
+"""At most so many points a metric and run."""
+NAME_WIDTH = 17
+"""MLflow's table of runs shows so many characters of a name."""
+PARAMETER_LENGTH = 6000
+TAG_LENGTH = 8000
+KEY_LENGTH = 250
+DIGEST_LENGTH = 36
+LABEL_LENGTH = 200
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of one metric."""
+
+    key: str
+    value: float
+    step: int
+    """Updates."""
+    timestamp: int
+    """Milliseconds since the epoch: the run's start plus its training seconds."""
+
+
+def text(value: Any, limit: int) -> str:
+    """Return what any of the databases can store; a cut says how long the whole was."""
+    whole = storable(str(value))
+    if len(whole) <= limit:
+        return whole
+    note = f" … (cut: {len(whole)} characters)"
+    return whole[: limit - len(note)] + note
+
+
+def name(value: str) -> str:
+    """Return a key that MLflow takes: letters, digits, and `_ - . : /` or blanks; no `..`."""
+    key = re.sub(r"[^\w\-. :/]", "_", value, flags=re.ASCII).strip("/. ")[:KEY_LENGTH]
+    # It is the path of a file where MLflow keeps files.
+    key = key.rstrip("/. ") if posixpath.normpath(key) == key else key.replace("/", "_")
+    return key or "_"
+
+
+def markdown(value: str) -> str:
+    """Return what Markdown shows as this text, which it takes for neither markup nor HTML."""
+    plain = re.sub(r"([\\`*_{}\[\]()#+\-.!|~$])", r"\\\1", " ".join(value.split()))
+    return html.escape(plain, quote=False)
+
+
+def experiment_name(protocol: Protocol) -> str:
+    """Return `<problem>-<preset>`, without the "/" whose head MLflow's page would hide."""
+    problem = protocol.problem.rpartition("/")[2]
+    named = with_parameters(problem, dict(sorted(protocol.parameters.items())))
+    return text(named, 200).replace("/", "-") + f"-{protocol.preset}"
+
+
+def run_name(trial: TrialRecord) -> str:
+    """Return a name whose first 17 characters tell a trial from the others: `nag lr=.01 s0`.
+
+    Where the method's label is too long for that, its first letters and four digits of the
+    method's key stand in front and the whole label behind.
+    """
+    head, bracket, inside = trial.method.partition("[")
+    head = re.split(r"[/.:]", head)[-1] or head
+    if not bracket and isinstance(rate := trial.hyperparameters.get("lr"), float):
+        inside = f"lr={rate:g}"
+    label = f"{head} {inside.rstrip(']').replace(',', ' ')}".strip()
+    label = text(re.sub(r"(?<![\d.])0\.(?=\d)", ".", " ".join(label.split())), 150)
+    end = f" s{trial.seed}" + (f" #{trial.attempt}" if trial.attempt > 1 else "")
+    if len(label) + len(end) <= NAME_WIDTH:
+        return label + end
+    short = f"{label[: max(NAME_WIDTH - len(end) - 5, 1)].rstrip()}~{trial.method_key[:4]}"
+    return f"{short}{end} {label}"
+
+
+def parameters(trial: TrialRecord, protocol: Protocol) -> dict[str, str]:
+    """Return what identifies a trial and never changes."""
+    fixed: dict[str, Any] = {
+        f"protocol.{key}": value
+        for key, value in protocol.as_dict().items()
+        if key not in ("budget", "parameters")
+    }
+    fixed["protocol.budget"] = f"{protocol.budget.amount:g} {protocol.budget.currency}"
+    fixed |= {f"problem.{key}": value for key, value in protocol.parameters.items()}
+    fixed |= {"method": trial.method_name, "backend": trial.backend, "seed": trial.seed}
+    for key, value in trial.hyperparameters.items():
+        fixed[f"hyperparameter.{key}" if key in fixed else key] = value
+    return {name(key): text(value, PARAMETER_LENGTH) for key, value in fixed.items()}
+
+
+def tags(
+    trial: TrialRecord,
+    protocol: Protocol,
+    comparisons: Iterable[str],
+    context: Mapping[str, Any],
+    info: Mapping[str, Any],
+) -> dict[str, str]:
+    """Return a trial's state and what its runs are grouped and found by."""
+    values: dict[str, Any] = {
+        "bench.kind": "trial",
+        "bench.trial": identity(trial),
+        "bench.method": trial.method,
+        "bench.backend": trial.backend,
+        "bench.seed": trial.seed,
+        "bench.purpose": trial.purpose,
+        "bench.status": trial.status,
+        "bench.reason": trial.reason or "",
+        "bench.comparison": ", ".join(comparisons),
+        "bench.protocol": trial.protocol_key,
+        "bench.source": trial.source_digest,
+        "bench.context": trial.context_digest,
+        "bench.seconds_are": trial.seconds_are,
+        "bench.fleet_rows": trial.fleet_rows,
+        "bench.metric": protocol.metric,
+        GROUP_TAG: group(text(trial.method, LABEL_LENGTH)),
+        "mlflow.runColor": color(text(trial.method, LABEL_LENGTH)),
+    }
+    if (certificate := trial.certificate) is not None:
+        values |= {
+            "bench.theta": certificate.theta,
+            "bench.method_source": certificate.method_source,
+            "bench.problem_source": certificate.problem_source,
+            "bench.command": certificate.command,
+        }
+    values |= {f"bench.context.{key}": plain(value) for key, value in context.items()}
+    values |= {f"bench.info.{key}": plain(value) for key, value in info.items()}
+    if "user" in info:
+        values["mlflow.user"] = info["user"]
+    return {name(key): text(value, TAG_LENGTH) for key, value in values.items()}
+
+
+def plain(value: Any) -> str:
+    """Return words as they are and anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def comparison_name(comparison: ComparisonRecord, methods: Iterable[str]) -> str:
+    """Return `compare nag,hf 3f2a9b1c`."""
+    verb = {"comparison": "compare", "tuning": "tune"}.get(comparison.kind, comparison.kind)
+    return f"{verb} {text(','.join(methods), 200)} {comparison.id}"
+
+
+def comparison_tags(comparison: ComparisonRecord) -> dict[str, str]:
+    """Return a comparison's state, its verdicts in words, and the command that repeats it."""
+    verdicts = [f"{pair['a']} against {pair['b']}: {pair['verdict']}" for pair in comparison.pairs]
+    # Code is indented, and stays so on every line.
+    note = [*map(markdown, verdicts), "", "    " + comparison.command.replace("\n", "\n    ")]
+    values = {
+        "bench.kind": comparison.kind,
+        "bench.comparison": comparison.id,
+        "bench.status": comparison.status,
+        "bench.protocol": comparison.protocol.key,
+        "bench.metric": comparison.protocol.metric,
+        "bench.command": comparison.command,
+        "bench.verdict": "; ".join(verdicts),
+        "mlflow.note.content": "\n".join(note),
+    }
+    return {key: text(value, TAG_LENGTH) for key, value in values.items()}
+
+
+def comparison_points(comparison: ComparisonRecord, at: int) -> list[Point]:
+    """Return a comparison's key figures: every method's mean and interval, every pair's p."""
+    figures: dict[str, Any] = {}
+    for method in (comparison.summary or {}).get("methods", ()):
+        for figure in ("mean", "low", "high"):
+            figures[f"final_{figure}.{method['method']}"] = method["final"].get(figure)
+    for pair in comparison.pairs:
+        for figure in ("difference", "low", "high", "p"):
+            figures[f"{figure}.{pair['a']}.{pair['b']}"] = pair.get(figure)
+    return [
+        Point(name(key), float(value), 0, at)
+        for key, value in figures.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    ]
+
+
+def identity(trial: TrialRecord) -> str:
+    """Return the key and attempt by which a trial's run is found again."""
+    return f"{trial.key}:{trial.attempt}"
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return milliseconds since the epoch; a moment without a zone is UTC."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return round(aware.timestamp() * 1000)
+
+
+def is_kept(index: int, evaluations: int) -> bool:
+    """Say whether a measurement is among the at most 299 that are shown of a growing trial.
+
+    Evaluations lie evenly on the logarithm of the budget, so evenly spaced indices do too. The
+    choice rests on the planned number alone, so that it is the same at every moment of the run.
+    """
+    last = POINTS - 2
+    if evaluations <= last:
+        return index <= last
+    mine, before = index * last // evaluations, (index - 1) * last // evaluations
+    return mine <= last and (index == 0 or mine != before)
+
+
+def chosen(
+    measurements: Sequence[Measurement], evaluations: int, after: int, ended: bool
+) -> list[Measurement]:
+    """Return the measurements to write now: new ones that are kept, and an ended trial's last."""
+    final = max((m.index for m in measurements), default=-1) if ended else -1
+    return [
+        m
+        for m in measurements
+        if m.index == final or (m.index > after and is_kept(m.index, evaluations))
+    ]
+
+
+def values(measurement: Measurement, metric: str) -> dict[str, float]:
+    """Return a measurement's metrics by name, finite or not."""
+    short = metric.removeprefix("train_")
+    ledger = measurement.ledger
+    return {name(key): float(value) for key, value in measurement.diagnostics.items()} | {
+        name(f"train_{short}"): measurement.train_metric,
+        name(f"test_{short}"): measurement.test_metric,
+        "train_loss": measurement.train_loss,
+        "test_loss": measurement.test_loss,
+        "examples": float(ledger.examples),
+        "gradients": ledger.gradients,
+        "products": float(ledger.products),
+        "cg_steps": float(ledger.cg_steps),
+        "seconds": ledger.seconds,
+        "peak_memory": float(ledger.peak_memory),
+    }
+
+
+def points(measurements: Iterable[Measurement], metric: str, start: int) -> list[Point]:
+    """Return the finite values as points; a NaN would be stored as 0 and hide the metric."""
+    return [
+        Point(key, value, m.ledger.updates, start + round(m.ledger.seconds * 1000))
+        for m in measurements
+        for key, value in values(m, metric).items()
+        if math.isfinite(value)
+    ]
+
+
+def non_finite(measurements: Iterable[Measurement], metric: str) -> dict[str, str]:
+    """Return a tag for every metric that was not finite: its value, and when last."""
+    return {
+        f"bench.nonfinite.{key}"[:KEY_LENGTH]: f"{value} at update {m.ledger.updates}"
+        for m in measurements
+        for key, value in values(m, metric).items()
+        if not math.isfinite(value)
+    }

@@ -1,0 +1,54 @@
+"""Other names for what is imported, where another comparison or trial has its name already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, overload
+
+from bench.harness.store.rows import to_json
+from bench.harness.store.transfer.columns import time_text
+
+
+def another_id(id: str, created: datetime) -> str:
+    """Return the next id of a comparison, or claim, whose id another one has; always the same."""
+    return hashlib.sha256(f"{id} {time_text(created)}".encode()).hexdigest()[: len(id)]
+
+
+@overload
+def rewritten(
+    report: str, ids: Mapping[str, str], attempts: Mapping[tuple[str, int], int]
+) -> str: ...
+@overload
+def rewritten(
+    report: None, ids: Mapping[str, str], attempts: Mapping[tuple[str, int], int]
+) -> None: ...
+def rewritten(
+    report: str | None, ids: Mapping[str, str], attempts: Mapping[tuple[str, int], int]
+) -> str | None:
+    """Return a report's JSON with comparisons and attempts as they are called here.
+
+    `ids` are by the former id, `attempts` by key and former attempt. What names none of them
+    stays letter by letter.
+    """
+    if report is None or not (ids or attempts):
+        return report
+    before = json.loads(report)
+    after = _renamed(before, ids, attempts)
+    return report if after == before else to_json(after)
+
+
+def _renamed(value: Any, ids: Mapping[str, str], attempts: Mapping[tuple[str, int], int]) -> Any:
+    if isinstance(value, str):
+        return ids.get(value, value)
+    if isinstance(value, list):
+        return [_renamed(each, ids, attempts) for each in value]
+    if not isinstance(value, dict):
+        return value
+    plain = {key: _renamed(each, ids, attempts) for key, each in value.items()}
+    trial = (plain.get("key"), plain.get("attempt"))
+    if all(isinstance(each, str | int) for each in trial) and trial in attempts:
+        plain["attempt"] = attempts[trial]  # type: ignore[index]
+    return plain

@@ -1,0 +1,230 @@
+"""Any torch.optim.Optimizer as a method: `torch.optim.AdamW[lr=1e-3]`, `package:Theirs[lr=0.1]`.
+
+The optimizer sees one flat parameter of shape (1, P) and gets the gradient that the
+objective computes; its hyperparameters are its constructor's keyword arguments.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bench.optim.hyperparameters import Hyperparameter, UsageError, cast_all, nearest
+from bench.optim.momentum.methods import BATCH
+from bench.optim.objective import Method, Objective
+from bench.optim.plugins import short
+from bench.optim.torch.probe import manner_of, switches
+
+TORCH_PREFIX = "torch.optim."
+
+HOW_TORCH_COMPUTES = ("capturable", "differentiable", "foreach", "fused")
+"""Arguments that say nothing of the method."""
+
+MADE_IN_A_STEP = 3
+"""Tensors of θ's size that any of torch's optimizers makes and drops within a step, at most."""
+MADE_BY_OTHERS = 10
+"""And any of somebody else's; the most that was found among a hundred of them."""
+
+
+@dataclass
+class State:
+    """The optimizer, holding θ's own memory as its parameter."""
+
+    parameter: torch.nn.Parameter
+    optimizer: torch.optim.Optimizer
+
+
+class TorchMethod(Method):
+    """The step of a torch optimizer, fed by `Objective.gradient`; K = 1."""
+
+    reference = "torch.optim"
+    backends = ("torch",)
+    optimizer: ClassVar[type[torch.optim.Optimizer]]
+    hyperparameters: Mapping[str, Any]
+
+    def __init__(self, backend: str = "torch", **given: object) -> None:
+        self.backend = backend
+        self.hyperparameters = cast_all(self.space, given, self.name)
+        # Said now, before anything has run.
+        try:
+            self._made([torch.nn.Parameter(torch.zeros(1, 1))])
+        except Exception as error:
+            raise UsageError(f"{self.name} {_refusal(self.optimizer, error)}.") from error
+        self.manner = manner_of(self._made, self.name)
+
+    @property
+    def cost_of_a_step(self) -> float | None:
+        """One gradient on every case of the batch, unless a step may evaluate more often."""
+        return float(self.hyperparameters["batch"]) if self.manner.once else None
+
+    @property
+    def fleet_key(self) -> None:
+        """One trial at a time: torch's optimizers have no rate per row."""
+        return None
+
+    @property
+    def vectors(self) -> int:
+        """θ, the gradient and its copy, the optimizer's state, and what its step makes."""
+        torchs_own = self.name.startswith(TORCH_PREFIX)
+        return 3 + self.manner.held + (MADE_IN_A_STEP if torchs_own else MADE_BY_OTHERS)
+
+    @property
+    def linearized(self) -> float:
+        """No curvature."""
+        return 0.0
+
+    def join(self, others: list[Any]) -> Method:
+        """Refuse."""
+        raise UsageError(f"{self.name} trains one trial at a time; run each in its own fleet.")
+
+    def init(self, theta: Float[Tensor, "1 P"], seed: int, budget: int | None) -> State:
+        """Make the optimizer on θ's memory."""
+        if theta.shape[0] != 1:
+            raise UsageError(
+                f"{self.name} trains one trial at a time; it was given {theta.shape[0]} rows."
+            )
+        parameter = torch.nn.Parameter(theta)
+        optimizer = self._made([parameter])
+        if switches(optimizer):
+            optimizer.train()  # type: ignore[attr-defined]
+        return State(parameter, optimizer)
+
+    def step(
+        self, theta: Float[Tensor, "1 P"], objective: Objective, state: State
+    ) -> Mapping[str, Any]:
+        """Make one update; where it evaluates several times, each is at θ as it then is."""
+        batch = objective.next_batch(self.hyperparameters["batch"])
+        losses = []
+
+        def closure() -> Any:
+            # An optimizer turns gradients on around it, for those who need autograd.
+            with torch.no_grad():
+                loss, gradient = objective.gradient(theta, on=batch)
+            # Some optimizers write over the gradient, which is the objective's memory.
+            state.parameter.grad = gradient.clone()
+            losses.append(loss)
+            return loss[0]
+
+        if self.manner.by_closure:
+            state.optimizer.step(closure=closure)
+        else:
+            closure()
+            state.optimizer.step()
+        return {"loss": losses[0]}
+
+    def iterate(self, theta: Float[Tensor, "1 P"], state: State) -> Float[Tensor, "1 P"]:
+        """Return what the optimizer holds (for torch's nesterov that is its look-ahead point).
+
+        One with `eval` and `train` is evaluated where `eval` puts it; θ is left as it is.
+        """
+        if not switches(state.optimizer):
+            return theta
+        kept = theta.clone()
+        state.optimizer.eval()  # type: ignore[attr-defined]
+        point = theta.clone()
+        state.optimizer.train()  # type: ignore[attr-defined]
+        # The way there and back rounds.
+        theta.copy_(kept)
+        return point
+
+    def state_dict(self, state: State) -> dict[str, Any]:
+        """Return the optimizer's own state."""
+        # torch hands out, and takes in, the very tensors that later steps write over.
+        return {"optimizer": copy.deepcopy(state.optimizer.state_dict())}
+
+    def load_state_dict(self, state: State, saved: Mapping[str, Any]) -> None:
+        """Go on from a saved state."""
+        state.optimizer.load_state_dict(copy.deepcopy(saved["optimizer"]))
+        # torch has cast everything to θ's type, also NAdam's product, which is float32 always.
+        own = state.optimizer.state
+        if 0 in saved["optimizer"]["state"]:
+            own[state.parameter] = _uncast(own[state.parameter], saved["optimizer"]["state"][0])
+
+    def _made(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        given = {
+            h.name: _like(h.default, self.hyperparameters[h.name])
+            for h in self.space
+            if h is not BATCH
+        }
+        return self.optimizer(parameters, **given)
+
+
+def of_torch(name: str) -> type[TorchMethod]:
+    """Return the method class for `torch.optim.NAME`."""
+    written = name.removeprefix(TORCH_PREFIX)
+    known = {key: value for key, value in vars(torch.optim).items() if is_optimizer(value)}
+    if written not in known:
+        raise UsageError(f"torch.optim has no optimizer {written!r}{nearest(written, known)}")
+    return adapt(known[written], name)
+
+
+def is_optimizer(value: object) -> bool:
+    """Say whether something is a torch optimizer's class."""
+    base = torch.optim.Optimizer
+    return isinstance(value, type) and issubclass(value, base) and value is not base
+
+
+def adapt(optimizer: type[torch.optim.Optimizer], name: str) -> type[TorchMethod]:
+    """Return the method class for a torch optimizer, under the name by which it is written."""
+    given = {"name": name, "optimizer": optimizer, "space": tuple(_declared(optimizer, name))}
+    if not name.startswith(TORCH_PREFIX):
+        # So that its source is what a trial's certificate has the digest of.
+        given |= {"__module__": optimizer.__module__, "reference": optimizer.__module__}
+    return type(optimizer.__name__, (TorchMethod,), given)
+
+
+def _declared(optimizer: type[torch.optim.Optimizer], name: str) -> list[Hyperparameter]:
+    """Turn the constructor's numeric and boolean keyword arguments into hyperparameters."""
+    declared = [BATCH]
+    for parameter in list(inspect.signature(optimizer).parameters.values())[1:]:
+        default = parameter.default
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if default is parameter.empty:
+            raise UsageError(
+                f"{name} cannot be made: its constructor wants {parameter.name!r}, which has no "
+                "default value."
+            )
+        number = isinstance(default, bool | int | float) and math.isfinite(default)
+        if parameter.name not in HOW_TORCH_COMPUTES and number:
+            kind = bool if isinstance(default, bool) else float
+            declared.append(Hyperparameter(parameter.name, kind, default, "see its manual"))
+    return declared
+
+
+def _refusal(optimizer: type[torch.optim.Optimizer], error: Exception) -> str:
+    """Say, after an optimizer's name, why its constructor raised."""
+    first = next(iter(inspect.signature(optimizer).parameters))
+    if first != "params":
+        return f"is made of {first!r}, not of parameters alone: {short(error).rstrip('.')}"
+    if isinstance(error, TypeError | ValueError):
+        return f"refuses its hyperparameters: {str(error).rstrip('.')}"
+    return f"cannot be made: {short(error).rstrip('.')}"
+
+
+def _like(default: object, value: Any) -> Any:
+    """Return a whole number as an int where the default is one: a count, or a rate of 0."""
+    whole = type(default) is int and value == int(value)
+    return int(value) if whole else value
+
+
+def _uncast(loaded: Any, saved: Any) -> Any:
+    """Return a loaded state with every tensor in the type that it was saved in."""
+    if isinstance(saved, Tensor) and isinstance(loaded, Tensor):
+        same = loaded.dtype == saved.dtype
+        return loaded if same else saved.detach().clone().to(loaded.device)
+    if isinstance(saved, dict) and isinstance(loaded, dict):
+        return {key: _uncast(loaded[key], saved[key]) for key in loaded}
+    if type(saved) in (list, tuple, deque) and len(loaded) == len(saved):
+        made = [_uncast(*pair) for pair in zip(loaded, saved, strict=True)]
+        return deque(made, saved.maxlen) if isinstance(saved, deque) else type(saved)(made)
+    return loaded

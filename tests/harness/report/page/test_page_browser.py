@@ -1,0 +1,222 @@
+"""A person opens the report: on a desk or a phone, in the dark, by a screen reader, offline."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from bench.harness.report.page.page import Recorded, page
+from tests.harness.browser import FLAGS
+
+DRAWN = "html[data-drawn]"
+PHONE = {"width": 360, "height": 740}
+HOSTILE = "<img src=x onerror=alert(1)>\u202e"
+# The least contrast of all texts with what is behind them, and where it is. Transparent
+# backgrounds let through what is behind them; none here are translucent.
+CONTRAST = """() => {
+  const rgb = (color) => color.match(/[\\d.]+/g).map(Number);
+  const linear = (c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+  const luminance = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const behind = (element) => {
+    for (; element; element = element.parentElement) {
+      const color = rgb(getComputedStyle(element).backgroundColor);
+      if (color.length === 3 || color[3] > 0) return color;
+    }
+    throw new Error("there is no background");
+  };
+  let least = [99, ""];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const element = texts.currentNode.parentElement;
+    if (!texts.currentNode.data.trim() || element.closest("script")) continue;
+    const style = getComputedStyle(element);
+    const fore = element instanceof SVGElement ? style.fill : style.color;
+    const [low, high] = [luminance(rgb(fore)), luminance(behind(element))].sort((a, b) => a - b);
+    const contrast = (high + 0.05) / (low + 0.05);
+    if (contrast < least[0]) least = [contrast, texts.currentNode.data];
+  }
+  return least;
+}"""
+
+
+@dataclass
+class Opened:
+    """A page, and what it asked for and complained of."""
+
+    page: Any
+    asked: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+
+Browse = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def started(request: pytest.FixtureRequest) -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as running:
+        yield running.chromium
+
+
+@pytest.fixture
+def browse(started: Any, chromium: str, compared: Any, tmp_path: Path) -> Iterator[Browse]:
+    """Return a function that opens the report of a comparison as a person's browser does."""
+    summary, trials, measurements = compared("nag", "nag[lr=0.02]", "hf", diverged={("nag", 1)})
+    summary["methods"][0]["tuning"] = {"trials": 4, "chosen": {}, "expected_best": [2.0, 1.5]}
+    summary["methods"][0]["hyperparameters"] = {"lr": 0.01}
+    summary["methods"][1]["hyperparameters"] = {"lr": 0.02}
+    summary["methods"][1]["method"] = HOSTILE
+    trials = [replace(t, method=HOSTILE) if "[" in t.method else t for t in trials]
+    summary["profiles"]["methods"][HOSTILE] = summary["profiles"]["methods"].pop("nag[lr=0.02]")
+    summary["reproduce"] = "bench compare --optimizers " + ",".join(["'nag[lr=0.02]'"] * 40)
+    picture = BytesIO()
+    Image.new("RGB", (900, 300)).save(picture, "PNG")
+    pictures = dict.fromkeys(
+        ("learning_curves", "diagnostics", "reconstructions"), picture.getvalue()
+    )
+    contexts = {"context": {"threads": 1}}
+    file = tmp_path / "report.html"
+    file.write_text(page(Recorded(summary, trials, measurements, contexts, pictures)), "utf-8")
+    browser = started.launch(executable_path=chromium, args=list(FLAGS))
+
+    @contextmanager
+    def opened(**settings: Any) -> Iterator[Opened]:
+        context = browser.new_context(**{"reduced_motion": "reduce", **settings})
+        # What it would ask for is refused, and noted.
+        seen = Opened(context.new_page())
+        seen.page.on("request", lambda request: seen.asked.append(request.url))
+        seen.page.on("pageerror", lambda error: seen.failures.append(str(error)))
+        seen.page.on("console", lambda message: seen.failures.append(message.text))
+        seen.page.goto(file.as_uri())
+        if settings.get("java_script_enabled", True):
+            seen.page.wait_for_selector(DRAWN, timeout=60_000)
+        yield seen
+        assert seen.failures == []
+        assert [a for a in seen.asked if not a.startswith("data:")] == [file.as_uri()]
+        context.close()
+
+    yield opened
+    browser.close()
+
+
+def axis(opened: Opened, figure: str, name: str = "xaxis") -> str:
+    """What is written beside an axis of a figure, as it is drawn."""
+    title = f"figure[data-figure={figure}] .{name[0]}title"
+    return str(opened.page.text_content(title))
+
+
+@pytest.mark.slow
+def test_on_a_desk(browse: Browse) -> None:
+    from playwright.sync_api import expect
+
+    with browse() as opened:
+        look = opened.page
+        after = look.evaluate("document.querySelector('h1').nextElementSibling.innerText")
+        assert after.split("\n")[0].startswith("nag and ")
+        # A switch draws another currency, and test data in place of training data.
+        assert axis(opened, "curves") == "gradient-equivalents"
+        look.get_by_label("updates", exact=True).first.check()
+        assert axis(opened, "curves") == "updates"
+        look.get_by_label("test data").check()
+        assert "test data" in axis(opened, "curves", "yaxis")
+        # Medians, bands and trials are there, and a click on a name takes them away.
+        lines = look.locator("figure[data-figure=curves] path.js-line")
+        before = lines.count()
+        assert before > 15
+        look.locator("figure[data-figure=curves] .legendtoggle").first.click()
+        expect(lines).not_to_have_count(before)
+        look.get_by_label("CG steps").check()
+        assert axis(opened, "diagnostics", "yaxis") == "CG steps"
+        # A name is text in the picture as well.
+        assert (
+            "<img src=x onerror=alert(1)>\\u202e"
+            in look.locator("figure .legend").all_text_contents()[0]
+        )
+        least, where = look.evaluate(CONTRAST)
+        assert least >= 4.5, where
+
+
+@pytest.mark.slow
+def test_commands_are_copied(browse: Browse) -> None:
+    with browse(permissions=["clipboard-read", "clipboard-write"]) as opened:
+        opened.page.get_by_role("button", name="Copy").first.click()
+        opened.page.get_by_text("Copied").first.wait_for()
+        copied = opened.page.evaluate("navigator.clipboard.readText()")
+        assert copied.startswith("bench compare --optimizers 'nag[lr=0.02]','nag")
+        assert copied.endswith("'nag[lr=0.02]'")
+
+
+@pytest.mark.slow
+def test_on_a_phone_in_the_dark(browse: Browse) -> None:
+    with browse(viewport=PHONE, has_touch=True, is_mobile=True, color_scheme="dark") as opened:
+        look = opened.page
+        # Nothing but what scrolls by itself is wider than the screen.
+        assert look.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        look.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        assert look.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        sizes = look.evaluate(
+            "[...document.querySelectorAll('nav a, fieldset label, summary, button')]"
+            ".map(each => each.getBoundingClientRect().height)"
+        )
+        assert min(sizes) >= 36
+        ink = look.evaluate("getComputedStyle(document.querySelector('.xtitle')).fill")
+        least, where = look.evaluate(CONTRAST)
+        assert least >= 4.5, where
+        # The figures follow when the screen becomes bright.
+        look.emulate_media(color_scheme="light")
+        look.wait_for_function(
+            "ink => getComputedStyle(document.querySelector('.xtitle')).fill !== ink", arg=ink
+        )
+        least, where = look.evaluate(CONTRAST)
+        assert least >= 4.5, where
+
+
+@pytest.mark.slow
+def test_by_a_screen_reader(browse: Browse) -> None:
+    with browse() as opened:
+        tree = opened.page.locator("body").aria_snapshot()
+        lines = [line.strip() for line in tree.splitlines()]
+        for name in ("banner", "main", "contentinfo", 'navigation "Sections"', 'list "Verdict"'):
+            assert any(line.startswith(f"- {name}") for line in lines), name
+        levels = opened.page.evaluate(
+            "[...document.querySelectorAll('h1,h2,h3,h4')].map(each => Number(each.tagName[1]))"
+        )
+        assert levels[0] == 1 and levels.count(1) == 1
+        # No level is left out on the way down.
+        assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+        named = [line for line in lines if re.match("- '?(table|figure|img)", line)]
+        assert len(named) > 8 and [line for line in named if '"' not in line] == []
+        for words in (
+            'table "Squared error: geometric mean',
+            'columnheader "Seeds n"',
+            'rowheader "nag"',
+            'img "Squared error: the median',
+            'radio "gradient-equivalents" [checked]',
+        ):
+            assert any(words in line for line in lines), words
+        # Where nothing can be heard, nothing can be reached.
+        reached = "[aria-hidden] :is(a[href], button, input, [tabindex])"
+        assert opened.page.locator(reached).count() == 0
+        # The first stop of the keyboard leads past everything to the table.
+        opened.page.keyboard.press("Tab")
+        assert opened.page.evaluate("document.activeElement.innerText") == "Skip to the table"
+        assert opened.page.evaluate("document.activeElement.getBoundingClientRect().left >= 0")
+
+
+@pytest.mark.slow
+def test_without_scripts(browse: Browse) -> None:
+    with browse(java_script_enabled=False) as opened:
+        look = opened.page
+        assert look.get_by_role("list", name="Verdict").inner_text().startswith("nag and ")
+        assert look.get_by_role("table").first.is_visible()
+        assert look.locator("figure[data-figure=curves] img").is_visible()
+        # What would do nothing is not there.
+        assert look.locator("button:visible, input:visible, .plot:visible").count() == 0
