@@ -213,7 +213,7 @@ class DeepAutoencoder(Problem):
 
 
 def curves(preset: str, **given: object) -> DeepAutoencoder:
-    """Return the curves problem on generated images (the original file is not to be had)."""
+    """Return the curves problem on generated images (the original file is not available)."""
 
     def load(setting: Preset, source: DataSource) -> Data:
         return curves_data(setting.train, setting.test, setting.side, CURVES_SEED, source.cache)

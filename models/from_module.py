@@ -1,4 +1,4 @@
-"""An `nn.Module` as a problem: the module without its parameters is a function of them."""
+"""Problems from an `nn.Module`: the module becomes a function of its parameters."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from bench.models.passes import Passes
 from bench.models.problem import Data, DataSource, Metric, Problem, to_tensor
 
 PROBED = 4
-"""Cases on which a module is tried before anything is run."""
+"""The number of cases with which a module is checked before anything is run."""
 EQUAL = 1e-9
-"""Relative difference of outputs that rounding in float64 explains."""
+"""Relative difference of outputs that rounding in float64 can cause."""
 
 
 class ModuleProblem(Problem):
     """z = module(inputs): a module that maps (B, …) to (B, T), z being pre-activations.
 
-    `module` is a class or function that makes the module; making it anew, under a seed, is its
-    initialisation. Parameters become views of θ. Buffers, and parameters with
-    requires_grad=False, are constants, the same under every seed. The module stays in the mode in
-    which it was made.
+    `module` is a class or function that creates the module. A new module, created with a seed, is
+    the initialisation. Parameters become views of θ. Buffers, and parameters with
+    requires_grad=False, are constants, the same for every seed. The module stays in the mode in
+    which it was created.
 
-    ValueError says why a module cannot be one: its outputs must depend on parameters and
-    inputs alone, case by case, so state that changes (BatchNorm in training mode) and chance
+    Raises ValueError if a module cannot be used. Its outputs for a case must depend only on the
+    parameters and on that case. So changing state (BatchNorm in training mode) and randomness
     (Dropout in training mode) are refused when `data` is called.
     """
 
@@ -57,13 +57,15 @@ class ModuleProblem(Problem):
     ) -> None:
         if isinstance(module, nn.Module):
             raise ValueError(
-                "module is a module already, and each seed needs a new one: give the class, or a "
-                "function that makes one"
+                "module is an instance, but each seed needs a new one: give the class, or a "
+                "function that returns a new instance"
             )
         self._make, self._data = module, data
         self.module = _seeded(module, 0)
         if _seeded(module, 0) is self.module:
-            raise ValueError("module() gave the same module twice; each seed needs a new one")
+            raise ValueError(
+                "module() returned the same instance twice, but each seed needs a new one"
+            )
         self._kind = type(self.module).__name__
         self._constants = _constants(self.module)
         self._placed: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
@@ -97,7 +99,7 @@ class ModuleProblem(Problem):
         return torch.stack(outputs)
 
     def initialize(self, rng: np.random.Generator) -> Float[Tensor, " P"]:
-        """Make the module anew under a seed from `rng`; torch's own stream is left as it was."""
+        """Create the module with a seed from `rng`; torch's global stream does not change."""
         made = dict(_seeded(self._make, int(rng.integers(2**63))).named_parameters())
         theta = torch.zeros(self.layout.size, dtype=torch.float64)
         for name, view in self.layout.views(theta).items():
@@ -105,7 +107,7 @@ class ModuleProblem(Problem):
         return theta
 
     def data(self, source: DataSource) -> Data:
-        """Return the data, after the module was tried on some of it."""
+        """Return the data, after checking the module with some cases."""
         data = self._data(source)
         with torch.random.fork_rng(devices=[]):
             self._probe(
@@ -126,7 +128,7 @@ class ModuleProblem(Problem):
             return functional_call(self.module, (dict(params), constants), (inputs,))
 
     def _at(self, like: Tensor) -> dict[str, Tensor]:
-        """Return the constants where θ is, and in its precision."""
+        """Return the constants on the device and in the precision of θ."""
         place = like.device, like.dtype
         if place not in self._placed:
             self._placed[place] = {
@@ -136,14 +138,14 @@ class ModuleProblem(Problem):
         return self._placed[place]
 
     def _probe(self, inputs: Tensor, targets: Tensor) -> None:
-        """Refuse, in words, a module that is no function of its parameters and of each case."""
+        """Raise ValueError for a module that is not a function of its parameters and each case."""
         theta = self.initialize(np.random.default_rng(0))
         params = {name: view.requires_grad_() for name, view in self.layout.views(theta).items()}
         constants = {name: each.clone() for name, each in self._at(theta).items()}
         shape = tuple(inputs.shape)
         try:
             z = self._call(params, inputs, constants)
-        except Exception as error:  # Somebody's own code.
+        except Exception as error:  # The user's code may raise anything.
             raise ValueError(
                 f"{self._kind} does not take inputs of shape {shape}, cases first, in float64: "
                 f"{type(error).__name__}: {error}"
@@ -152,33 +154,33 @@ class ModuleProblem(Problem):
             if not torch.equal(constants[name], before):
                 raise ValueError(
                     f"{self._kind} changes its buffer {name} in forward, as BatchNorm does in "
-                    "training mode; parameters and inputs alone must give the outputs. Use "
+                    "training mode, but the outputs must depend on parameters and inputs only. Use "
                     "LayerNorm or GroupNorm, or call eval() on that part"
                 )
         if not isinstance(z, Tensor) or z.shape != targets.shape:
             found = tuple(z.shape) if isinstance(z, Tensor) else f"a {type(z).__name__}"
             raise ValueError(
-                f"{self._kind} gives {found} for inputs of shape {shape}, where the targets "
-                f"have {tuple(targets.shape)}; both must be (cases, outputs)"
+                f"{self._kind} returns {found} for inputs of shape {shape}, but the targets have "
+                f"the shape {tuple(targets.shape)}; both must be (cases, outputs)"
             )
         if not torch.equal(self._call(params, inputs), z):
             raise ValueError(
-                f"{self._kind} gives other outputs for the same inputs, as Dropout does in "
-                "training mode; leave out what draws, or call eval() on that part"
+                f"{self._kind} returns different outputs for the same inputs, as Dropout does in "
+                "training mode; remove the random part, or call eval() on it"
             )
         half = self._call(params, inputs[: PROBED // 2])
         slack = EQUAL * float(z.detach().abs().max())
         if not torch.allclose(half, z[: len(half)], rtol=EQUAL, atol=slack):
             raise ValueError(
-                f"{self._kind} gives a case other outputs in other company, as BatchNorm does "
-                "in training mode; a case's outputs must depend on that case alone"
+                f"{self._kind} returns outputs for a case that depend on the other cases of the "
+                "batch, as BatchNorm does in training mode; they must depend on that case only"
             )
         reached = torch.autograd.grad(z.sum(), list(params.values()), allow_unused=True)
         idle = [name for name, g in zip(params, reached, strict=True) if g is None]
         if idle:
             raise ValueError(
-                f"{self._kind} does not use its parameters {', '.join(idle)}; leave them out, or "
-                "set requires_grad=False on them"
+                f"{self._kind} does not use its parameters {', '.join(idle)}; remove them, or set "
+                "requires_grad=False on them"
             )
 
 

@@ -22,7 +22,7 @@ Preset = Literal["quick", "standard", "paper"]
 PRESETS: tuple[str, ...] = ("quick", "standard", "paper")
 
 Draw = Callable[[np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
-"""(stream, cases) → inputs and targets of so many new cases; called in another thread."""
+"""(stream, cases) → inputs and targets of this number of new cases; called in another thread."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ class Data:
     """Training and test cases in memory, with the digest that identifies them."""
 
     name: str
-    """What the data is called in every report; stand-in data says so: `curves (generated)`."""
+    """The name of the data in every report; replaced data says so: `curves (generated)`."""
     digest: str
-    """SHA-256 of the cases that are used, in hexadecimal."""
+    """SHA-256 of the cases in use, in hexadecimal."""
     train_inputs: Float[np.ndarray, "N ..."]
     test_inputs: Float[np.ndarray, "M ..."]
     train_targets: Float[np.ndarray, "N ..."]
     test_targets: Float[np.ndarray, "M ..."]
     image_shape: tuple[int, int] | None = None
     draw: Draw | None = None
-    """Where training cases are drawn anew without end, how; the arrays above are then those that
-    trials are evaluated on."""
+    """The function that draws new training cases, for data without a fixed training set. The arrays
+    above are then used for evaluation."""
 
     @classmethod
     def of_images(
@@ -60,17 +60,17 @@ class Data:
 
 @dataclass(frozen=True)
 class DataSource:
-    """Where data files are looked for, and where generated data is kept."""
+    """The folders with data files, and the folder for generated data."""
 
     folders: tuple[Path, ...]
-    """Searched in turn for `<problem>/<file>` and `<file>`."""
+    """Folders that are searched in order for `<problem>/<file>` and `<file>`."""
     cache: Path | None = None
-    """Generated data is kept here; None: not at all."""
+    """The folder for generated data; None: do not store it."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """What is reported: a value a case, averaged over the whole set."""
+    """The reported error or score: a value for each case, averaged over the whole set."""
 
     name: str
     direction: Literal["lower", "higher"]
@@ -80,7 +80,7 @@ class Metric:
 
 @dataclass
 class Problem(ABC):
-    """The contract of a problem; a subclass fills in the attributes and the three methods."""
+    """The contract of a problem; a subclass sets the attributes and implements three methods."""
 
     name: str
     preset: str
@@ -92,21 +92,21 @@ class Problem(ABC):
     budget: int
     """Gradient-equivalents of one trial."""
     evaluations: int
-    """How often a trial is evaluated, spread evenly over the logarithm of the budget."""
+    """The number of evaluations of a trial, spaced evenly over the logarithm of the budget."""
     targets: tuple[float, ...]
-    """Training metric values whose first reaching is timed; fixed in advance."""
+    """Values of the training metric for time to target; fixed in advance."""
     margin: float
-    """Results within this are equivalent: a difference of logarithms where `log_scale`."""
+    """Results that differ less are equivalent: a difference of logarithms if `log_scale`."""
     log_scale: bool = True
-    """Errors span decades: differences are taken on the logarithm."""
+    """Whether to compare logarithms, because errors span decades."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """What `name[key=value]` set, cast."""
+    """The values that `name[key=value]` set, cast to their types."""
     notes: str = ""
     """How this preset differs from the published protocol, in words."""
     varies: tuple[str, ...] = ()
-    """What besides sizes, data and budget is not the same at every preset: names of attributes."""
+    """Names of attributes that differ between presets, besides sizes, data and budget."""
     made_by: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
-    """The function that made it, where there is one: its source counts as the problem's too."""
+    """The function that created the problem, if any; its source is part of the problem's source."""
 
     @abstractmethod
     def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class Problem(ABC):
         )
 
     def observe(self, params: Mapping[str, Tensor], inputs: Tensor) -> Mapping[str, Tensor]:
-        """Return what the network shows of itself besides the metric: name → a value a row, (K,).
+        """Return the network's diagnostics besides the metric: name → one value per row, (K,).
 
         It is recorded with every measurement, on some of the test cases.
         """
@@ -144,19 +144,19 @@ class Problem(ABC):
 
     @abstractmethod
     def data(self, source: DataSource) -> Data:
-        """Find or generate the data; `DataError` says what is missing and how to get it."""
+        """Find or generate the data; raise DataError with what is missing and how to get it."""
 
     def passes(self) -> Passes:
-        """Return the batch computations: autodiff here, hand-written where it pays."""
+        """Return the batch computations: by autodiff here, hand-written in fast subclasses."""
         return AutodiffPasses(self)
 
     def outputs(self, logits: Tensor) -> Tensor:
-        """Return what the network shows from its pre-activations, for pictures and metrics."""
+        """Return the network's outputs from its pre-activations, for pictures and metrics."""
         return self.loss.outputs(logits)
 
 
 class DataError(Exception):
-    """Data is missing or damaged; the message names the file, what is wrong and what to do."""
+    """Data are missing or damaged; the message names the file, the problem and the remedy."""
 
 
 def digest_of(*arrays: np.ndarray) -> str:
@@ -172,5 +172,5 @@ def digest_of(*arrays: np.ndarray) -> str:
 
 
 def to_tensor(array: np.ndarray, dtype: torch.dtype) -> Tensor:
-    """Return a tensor of its own memory, so that a cached array cannot be written to."""
+    """Return a tensor with its own memory, so that nothing can write to a cached array."""
     return torch.tensor(array, dtype=dtype)

@@ -20,9 +20,9 @@ from bench.models.rnn import RecurrentNetwork, RecurrentPasses
 UNITS = 100
 OUTPUT_SCALE = 0.1
 LARGEST_SET = 4 * 2**30
-"""The sequences that trials are evaluated on may take so many bytes."""
+"""The largest size in bytes of the sequences for evaluation."""
 SOLVED = 0.01
-"""A task counts as solved when the share of new sequences that are wrong is less."""
+"""A task counts as solved if the share of wrong new sequences is below this."""
 
 
 class SequenceProblem(Problem):
@@ -162,14 +162,14 @@ class SequenceProblem(Problem):
 
 
 def _check_size(name: str, task: Task, cases: int) -> None:
-    """Refuse sequences that would not fit into memory, before any is drawn."""
+    """Raise ValueError for sequences that are too large, before any is drawn."""
     channels = task.features + (task.outputs if task.every_step else 0)
     size = 2 * cases * task.steps * channels * np.dtype(np.float32).itemsize
     if size > LARGEST_SET:
         raise ValueError(
-            f"{name} with T={task.length} and {task.features} input channels is evaluated on "
-            f"{size / 2**30:.1f} GiB of sequences, of which {LARGEST_SET >> 30} are allowed; "
-            "choose a smaller T or alphabet"
+            f"{name} with T={task.length} and {task.features} input channels needs "
+            f"{size / 2**30:.1f} GiB of sequences for evaluation, but {LARGEST_SET >> 30} GiB are "
+            "allowed; choose a smaller T or alphabet"
         )
 
 

@@ -1,4 +1,4 @@
-"""What the brackets of a recurrent problem set, read and refused in words."""
+"""The parameters in the brackets of a recurrent problem: reading and checking."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Settings:
 
     length: int
     alphabet: int
-    """0 for tasks without one."""
+    """The size of the alphabet; 0 for tasks without one."""
     start: EchoState | Initialization
     """How hidden weights start; all weights, where it is no echo state network's."""
     input_scale: float
@@ -34,7 +34,7 @@ class Settings:
 
     @classmethod
     def read(cls, name: str, preset: str, kind: Kind, given: Mapping[str, object]) -> Settings:
-        """Read texts or values; ValueError says what is wrong and what is allowed."""
+        """Read texts or values; raise ValueError with what is allowed."""
         usual: dict[str, object] = {
             "T": kind.presets[preset].length,
             "radius": RADIUS,

@@ -19,27 +19,27 @@ from bench.models.metrics import misclassified, wrong_symbols, zero_one
 from bench.models.problem import Metric
 
 TOLERANCE = 0.04
-"""A case whose output is off by more is wrong."""
+"""A case is wrong if its output differs from the target by more."""
 BATCH = 100
-"""Sequences in an update."""
+"""Sequences in the batch of one update."""
 WINDOWS = {
     2: ((10, 20), (50, 60)),
     3: ((10, 20), (33, 43), (66, 76)),
 }
-"""Relevant symbols → where they are, in hundredths of T."""
+"""Number of relevant symbols → the windows in which they stand, in hundredths of T."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What a preset of a sequence problem fixes."""
+    """The values that a preset of a sequence problem fixes."""
 
     length: int
     cases: int
-    """Training and test sequences that a trial is evaluated on."""
+    """Number of training sequences, and of test sequences, on which a trial is evaluated."""
     updates: int
     evaluations: int
     published: str = ""
-    """In which way this is the published protocol, in words; empty where it is not."""
+    """How this preset relates to the published protocol, in words; empty where it does not."""
 
     @property
     def budget(self) -> int:
@@ -47,7 +47,7 @@ class Preset:
         return BATCH * self.updates
 
     def notes(self, length: int) -> str:
-        """Return what a trial at this preset is, at another T too."""
+        """Describe a trial at this preset, also at another T."""
         plain = f"T = {length}, {self.updates:,} updates of {BATCH}"
         if not self.published:
             return plain
@@ -58,7 +58,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class Kind:
-    """A task with its loss and score, whatever the preset."""
+    """A task with its loss and score; the same at every preset."""
 
     title: str
     task: Callable[[int, bool, int], Task]
@@ -71,14 +71,14 @@ class Kind:
     targets: tuple[float, ...] = (0.25, 0.1, 0.01)
     margin: float = 0.01
     alphabet: int = 0
-    """The published one; 0: there is none."""
+    """Size of the published alphabet; 0: the task has none."""
     smallest_alphabet: int = 2
 
 
 def _presets(
     quick: int, updates: int, standard: int, paper: int, published: str, paper_cases: int = 10_000
 ) -> dict[str, Preset]:
-    """Return presets of three T, of `updates` updates at quick and of 50,000 above."""
+    """Return the presets for three T: `updates` updates at quick, 50,000 at the others."""
     return {
         "quick": Preset(quick, 2_000, updates, 24),
         "standard": Preset(standard, paper_cases, 50_000, 40),

@@ -26,7 +26,7 @@ from bench.models.unrolled import ReadAtEnd, ReadAtEveryStep, Sequences, flat
 from bench.models.workspace import Workspace
 
 WIDE_STEP = 4_000
-"""From so many values a step on, a CPU computes tanh sooner by way of expm1 than torch's own."""
+"""From this many values a step on, tanh by expm1 is faster on a CPU than torch's own."""
 SAMPLE_VALUES = 2**24
 """Per-case gradients are made for as many cases at once as fit in this many values."""
 
@@ -39,10 +39,10 @@ class RecurrentNetwork:
     units: int
     outputs: int
     every_step: bool = False
-    """z is read at every step, (K, B, S, O), and not at the end, (K, B, O)."""
+    """Whether z is read at every step, (K, B, S, O), or at the end only, (K, B, O)."""
 
     def sequences(self, inputs: Tensor) -> Sequences:
-        """Return a batch of inputs, ready to be passed over."""
+        """Return a batch of inputs in the form that the passes use."""
         return (ReadAtEveryStep if self.every_step else ReadAtEnd).of(inputs)
 
     def layout(self) -> Layout:
@@ -212,7 +212,7 @@ class RecurrentPasses:
     def _forward(
         self, params: dict[str, Tensor], cases: Sequences, into: Tensor | None = None
     ) -> Float[Tensor, "K S1 B n"]:
-        """Return h_0 … h_S, where no memory is given in such that the next pass overwrites."""
+        """Return h_0 … h_S, by default in memory that the next pass overwrites."""
         start, weight = params["h0"], _matrices(params["Wh"])
         h = into
         if h is None:

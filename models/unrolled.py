@@ -30,21 +30,21 @@ class Sequences(ABC):
 
     @property
     def steps(self) -> int:
-        """S."""
+        """Number of steps, S."""
         return self.x.shape[1]
 
     @property
     def count(self) -> int:
-        """B."""
+        """Number of cases, B."""
         return self.x.shape[2]
 
     @abstractmethod
     def read(self, values: Float[Tensor, "K S1 B n"]) -> Float[Tensor, "K R n"]:
-        """Return the values that are read."""
+        """Return the values at the steps where outputs are read."""
 
     @abstractmethod
     def add(self, values: Float[Tensor, "K S1 B n"], more: Float[Tensor, "K R n"]) -> None:
-        """Add to the values that are read."""
+        """Add to the values at the steps where outputs are read."""
 
     @abstractmethod
     def shaped(self, z: Float[Tensor, "K R O"]) -> Float[Tensor, "K B ..."]:
@@ -52,11 +52,11 @@ class Sequences(ABC):
 
     @abstractmethod
     def unshaped(self, dz: Float[Tensor, "K B ..."]) -> Float[Tensor, "K R O"]:
-        """Return what has the targets' shape in that of the outputs."""
+        """Return a tensor of the targets' shape in the shape of the outputs."""
 
     @abstractmethod
     def each_case(self, values: Float[Tensor, "K R n"]) -> Float[Tensor, "K B r n"]:
-        """Return what belongs to each case's r reads."""
+        """Return the values of each case at its r reads."""
 
     @abstractmethod
     def within(self) -> Float[Tensor, "G S B 1"]:
@@ -68,7 +68,7 @@ class ReadAtEnd(Sequences):
     """Sequences that are read at their ends, which the last channel of the inputs marks."""
 
     end: Int[Tensor, "G B 1"]
-    """Row of (S + 1)·B, index 0 being before the first step, that is a case's last state."""
+    """For each case the row of its last state in (S + 1)·B; index 0 is before the first step."""
 
     @classmethod
     def of(cls, inputs: Float[Tensor, "G B S D1"]) -> ReadAtEnd:
@@ -88,15 +88,15 @@ class ReadAtEnd(Sequences):
         flat(values).scatter_add_(1, for_rows(self.end, more.shape[0]).expand_as(more), more)
 
     def shaped(self, z: Float[Tensor, "K B O"]) -> Float[Tensor, "K B O"]:
-        """Return z."""
+        """Return z, which has the targets' shape already."""
         return z
 
     def unshaped(self, dz: Float[Tensor, "K B O"]) -> Float[Tensor, "K B O"]:
-        """Return dz."""
+        """Return dz, which has the outputs' shape already."""
         return dz
 
     def each_case(self, values: Float[Tensor, "K B n"]) -> Float[Tensor, "K B 1 n"]:
-        """Return the one that each case has."""
+        """Return the only read of each case."""
         return values.unsqueeze(2)
 
     def within(self) -> Float[Tensor, "G S B 1"]:
@@ -120,7 +120,7 @@ class ReadAtEveryStep(Sequences):
         return flat(values[:, 1:])
 
     def add(self, values: Float[Tensor, "K S1 B n"], more: Float[Tensor, "K SB n"]) -> None:
-        """Add to all steps."""
+        """Add to the values of all steps."""
         flat(values[:, 1:]).add_(more)
 
     def shaped(self, z: Float[Tensor, "K SB O"]) -> Float[Tensor, "K B S O"]:

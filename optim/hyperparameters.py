@@ -1,4 +1,4 @@
-"""Declared hyperparameters, and the text in which people write them."""
+"""Declared hyperparameters, and how their values are read from text."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Scale = Literal["linear", "log", "log from one"]
 
 
 class UsageError(ValueError):
-    """What a person wrote cannot be used; the message is a sentence for that person."""
+    """The user's input is not valid; the message says what is allowed."""
 
 
 class Unavailable(RuntimeError):
-    """What a person wrote needs what this machine lacks; the message says what, and what to do."""
+    """This machine lacks something that the user's input needs; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Hyperparameter:
     grid: tuple[Value, ...] = ()
 
     def cast(self, given: object, owner: str) -> Value:
-        """Return `given` as this hyperparameter's type; UsageError says what is allowed."""
+        """Return `given` in this hyperparameter's type; raise UsageError with what is allowed."""
         where = f"{owner}: {self.name}={given}"
         value = self._convert(given, where)
         if self.choices and value not in self.choices:
@@ -53,7 +53,7 @@ class Hyperparameter:
         return value
 
     def bounds(self) -> str:
-        """Say in words which values are allowed."""
+        """Return the allowed values as text."""
         low = "" if self.low is None else f"{'above' if self.open_low else 'at least'} {self.low:g}"
         high = "" if self.high is None else f"at most {self.high:g}"
         return " and ".join(part for part in (low, high) if part) or "any finite number is allowed"
@@ -98,7 +98,7 @@ def cast_all(
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the nearest known name, or "." where none is near."""
+    """Return "; did you mean 'x'?" for the nearest known name, or "." if none is similar."""
     lowered = {each.lower(): each for each in known}
     match = get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
     return f"; did you mean {lowered[match[0]]!r}?" if match else "."

@@ -1,6 +1,8 @@
-"""Loading anybody's class by name: `package.module:Class` or `./file.py:Class`.
+"""Loads anybody's class or function by name: `package.module:Class` or `./file.py:Class`.
 
-Nothing is imported that the user has not named.
+Only what the user has named is imported. A third form, `python:Name`, names an object of the
+Python program that runs, such as a class in a notebook's cell. It is known while the call to which
+it was given lasts (`objects`).
 """
 
 from __future__ import annotations
@@ -9,9 +11,13 @@ import ast
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -19,14 +25,68 @@ from typing import Any
 
 from bench.optim.hyperparameters import UsageError, nearest
 
+PROGRAM = "python:"
+"""How the name of an object of the running Python program begins."""
+
+
+FILE_MODULE = "bench_plugin_"
+"""How the name of a module begins that was loaded from a file."""
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Objects that a Python program gave to one call, by the names that they have in it."""
+
+    by_name: dict[str, Any] = field(default_factory=dict)
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Stands for a source that cannot be had: it is equal within the call, and never again."""
+
+    digests: dict[int, tuple[Any, str]] = field(default_factory=dict)
+    """Digest of each object's contents, by its `id`; the object is kept so that the id is its."""
+
+    def add(self, thing: Any, name: str) -> str:
+        """Return the name of an object, `python:Name`; a second object of a name gets a suffix."""
+        first = f"{PROGRAM}{re.sub(r'[^0-9A-Za-z_.-]+', '_', name).strip('_') or 'object'}"
+        number, unique = 1, first
+        while self.by_name.setdefault(unique, thing) is not thing:
+            number += 1
+            unique = f"{first}-{number}"
+        return unique
+
+
+_current: ContextVar[Objects | None] = ContextVar("objects of a Python program", default=None)
+
+
+@contextmanager
+def objects() -> Iterator[Objects]:
+    """Let a Python program give objects by name while the block runs, in this thread."""
+    found = Objects()
+    before = _current.set(found)
+    try:
+        yield found
+    finally:
+        _current.reset(before)
+
+
+def current_objects() -> Objects | None:
+    """Return the objects that a Python program gave to the call that runs; None outside one."""
+    return _current.get()
+
+
+def is_of_program(name: str) -> bool:
+    """Say whether `name` is the name of an object of a Python program, which no command reaches."""
+    return name.startswith(PROGRAM)
+
 
 def is_plugin(name: str) -> bool:
-    """Say whether `name` is the name of a class in a module or file."""
+    """Say whether `name` is the name of a class in a module or file, or of a program's object."""
     return ":" in name
 
 
 def load(name: str) -> Any:
-    """Return the object that `module:object` or `./file.py:object` names."""
+    """Return the object that `module:object`, `./file.py:object` or `python:object` names."""
+    if is_of_program(name):
+        return _of_program(name)
     where, _, attribute = name.rpartition(":")
     module = _from_file(Path(where), name) if where.endswith(".py") else _from_module(where, name)
     try:
@@ -59,11 +119,36 @@ def short(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip() or 'no message'}"
 
 
+def _of_program(name: str) -> Any:
+    found = _current.get()
+    if found is not None and name in found.by_name:
+        return found.by_name[name]
+    raise UsageError(
+        f"{name!r} was an object of a Python program, so no command can reach it. Run that program "
+        "again, or put the object into a file and write ./file.py:Name."
+    )
+
+
 def _from_module(where: str, name: str) -> ModuleType:
     try:
-        return importlib.import_module(where)
+        try:
+            return importlib.import_module(where)
+        except ModuleNotFoundError:
+            if not _is_in_working_folder(where):
+                raise
+            # Last, as with the neighbours of a file: it must not stand in for a library.
+            sys.path.append(str(Path.cwd()))
+            importlib.invalidate_caches()
+            return importlib.import_module(where)
     except Exception as error:
         raise UsageError(f"{name!r}: importing {where!r} failed: {short(error)}") from error
+
+
+def _is_in_working_folder(where: str) -> bool:
+    """Say whether a module could be found in the working folder, which Python has not searched."""
+    top, folder = where.partition(".")[0], Path.cwd()
+    here = (folder / f"{top}.py").is_file() or (folder / top).is_dir()
+    return here and str(folder) not in sys.path and "" not in sys.path
 
 
 def _from_file(path: Path, name: str) -> ModuleType:
@@ -71,7 +156,7 @@ def _from_file(path: Path, name: str) -> ModuleType:
     if not path.is_file():
         raise UsageError(f"{name!r}: there is no file {path}.")
     # The name carries the path's hash, so that two files called mine.py do not meet.
-    unique = f"bench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    unique = f"{FILE_MODULE}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if unique in sys.modules:
         return sys.modules[unique]
     spec = importlib.util.spec_from_file_location(unique, path)
@@ -86,8 +171,16 @@ def _from_file(path: Path, name: str) -> ModuleType:
         del sys.modules[unique]
         if not isinstance(error, Exception | SystemExit):
             raise
-        raise UsageError(f"{name!r}: running {path} failed: {short(error)}") from error
+        hint = ""
+        if isinstance(error, ModuleNotFoundError) and _is_former(error.name):
+            hint = f". Since version 0.2.0 write bench.{error.name}"
+        raise UsageError(f"{name!r}: running {path} failed: {short(error)}{hint}") from error
     return module
+
+
+def _is_former(module: str | None) -> bool:
+    """Say whether a module is one of bench's by the name that it had before version 0.2.0."""
+    return (module or "").partition(".")[0] in ("harness", "models", "optim")
 
 
 @contextmanager
@@ -110,15 +203,16 @@ def _neighbours(folder: Path) -> Iterator[None]:
 def _check_neighbours(path: Path) -> None:
     """Refuse a file that imports a neighbour by a name under which another module is loaded."""
     for name in _imports(path):
-        beside = (path.parent / name, path.parent / f"{name}.py")
+        # A folder without __init__.py, a clone of somebody's for one, gives way to any package.
+        beside = [path.parent / name / "__init__.py", path.parent / f"{name}.py"]
         module = sys.modules.get(name)
-        if module is None or not any(map(Path.exists, beside)):
+        if module is None or not any(map(Path.is_file, beside)):
             continue
-        places = [*getattr(module, "__path__", ()), getattr(module, "__file__", None)]
-        if not any(Path(place).resolve() in beside for place in places if place):
+        loaded = getattr(module, "__file__", None)
+        if loaded is None or Path(loaded).resolve() not in beside:
             raise ImportError(
                 f"it imports {name}, which stands beside it, but another module of that name "
-                f"is loaded already, from {places[0] or 'Python itself'}; rename one of them"
+                f"is loaded already, from {loaded or 'Python itself'}; rename one of them"
             )
 
 

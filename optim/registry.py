@@ -1,4 +1,7 @@
-"""Names → methods: built in, entry points `bench.optimizers`, torch.optim, anybody's class."""
+"""Names → methods: built in, entry points `bench.optimizers`, torch.optim, anybody's class.
+
+A function that makes a torch optimizer from parameters counts as a class (`optim.torch.adapter`).
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from bench.optim.hessian_free import HessianFree, MomentumHessianFree
 from bench.optim.hyperparameters import UsageError, nearest
 from bench.optim.momentum.methods import CM, NAG, SGD
 from bench.optim.objective import Method
-from bench.optim.text import Written, parse
-from bench.optim.torch.adapter import TORCH_PREFIX, adapt, is_optimizer, of_torch
+from bench.optim.text import ParsedEntry, parse
+from bench.optim.torch.adapter import TORCH_PREFIX, adapt, is_factory, is_optimizer, of_torch
 
 BUILT_IN: dict[str, Any] = {
     cls.name: cls for cls in (SGD, CM, NAG, HessianFree, MomentumHessianFree)
@@ -62,7 +65,7 @@ def find(name: str) -> Any:
 
 
 def make(
-    written: Written, defaults: Mapping[str, object] | None = None, device: str = "cpu"
+    written: ParsedEntry, defaults: Mapping[str, object] | None = None, device: str = "cpu"
 ) -> list[Method]:
     """Return the methods that a text means: one, or one a point of its grid.
 
@@ -103,13 +106,13 @@ def resolve(text: str, device: str = "cpu") -> Method:
 
 
 def _entered(cls: Any, name: str) -> Any:
-    """Return somebody's class, if it has what a method needs or is a torch optimizer."""
-    if is_optimizer(cls):
+    """Return somebody's class, if it has what a method needs or makes a torch optimizer."""
+    if is_optimizer(cls) or is_factory(cls):
         return adapt(cls, name)
     if not isinstance(cls, type):
         raise UsageError(
             f"{name!r} is a {type(cls).__name__}, not a class with the contract of Method "
-            "in optim/objective.py."
+            "in optim/objective.py, nor a function that makes a torch optimizer from parameters."
         )
     _require(cls, OF_THE_CLASS, name)
     return cls

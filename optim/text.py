@@ -1,7 +1,7 @@
-"""The text in which methods and problems are written: name[@backend][key=value|value,…].
+"""The notation for methods and problems: name[@backend][key=value|value,…].
 
 >>> parse("nag@numba[lr=0.01|0.05,mu_max=0.99]")
-Written(name='nag', backend='numba', values={'lr': ('0.01', '0.05'), 'mu_max': ('0.99',)})
+ParsedEntry(name='nag', backend='numba', values={'lr': ('0.01', '0.05'), 'mu_max': ('0.99',)})
 >>> split("nag[lr=1,mu_max=0.9],hf")
 ['nag[lr=1,mu_max=0.9]', 'hf']
 """
@@ -14,8 +14,8 @@ from bench.optim.hyperparameters import UsageError
 
 
 @dataclass(frozen=True)
-class Written:
-    """A name with its optional backend and bracketed values; several values are a grid."""
+class ParsedEntry:
+    """A name with its optional backend and its values in brackets; several values are a grid."""
 
     name: str
     backend: str | None = None
@@ -23,7 +23,7 @@ class Written:
 
 
 def split(text: str) -> list[str]:
-    """Split a list at the commas outside brackets; UsageError where brackets do not match."""
+    """Split a list at the commas outside brackets; raise UsageError if brackets do not match."""
     parts, depth, start = [], 0, 0
     for i, char in enumerate(text):
         depth += (char == "[") - (char == "]")
@@ -34,8 +34,8 @@ def split(text: str) -> list[str]:
             start = i + 1
     if depth != 0:
         raise UsageError(
-            f"{text!r}: the brackets do not match. Write name[key=value,key=value], "
-            "quoted for the shell."
+            f"{text!r}: the brackets do not match. Write name[key=value,key=value], in quotes "
+            "for the shell."
         )
     parts.append(text[start:])
     if any(not part.strip() for part in parts):
@@ -43,10 +43,10 @@ def split(text: str) -> list[str]:
     return [part.strip() for part in parts]
 
 
-def parse(text: str) -> Written:
-    """Read one entry; UsageError says what is malformed and how to write it."""
+def parse(text: str) -> ParsedEntry:
+    """Read one entry; raise UsageError with the mistake and the correct form."""
     if len(split(text)) != 1:
-        raise UsageError(f"{text!r} names more than one; write one.")
+        raise UsageError(f"{text!r} has several entries, but only one is allowed here.")
     text = text.strip()
     head, bracket, inside = text.partition("[")
     if bracket and inside.index("]") != len(inside) - 1:
@@ -63,4 +63,4 @@ def parse(text: str) -> Written:
         if key in values:
             raise UsageError(f"{text!r}: {key!r} is given twice.")
         values[key] = choices
-    return Written(name, backend or None, values)
+    return ParsedEntry(name, backend or None, values)

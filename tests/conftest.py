@@ -99,9 +99,9 @@ def _told(marker: str, stats: Mapping[str, Sequence[Any]]) -> str:
 
 def _without_password(url: str) -> str:
     # Not before the person's settings are forgotten.
-    from bench.harness.core.store_url import shown
+    from bench.harness.core.store_url import redacted_url
 
-    return shown(make_url(url))
+    return redacted_url(make_url(url))
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:

@@ -16,11 +16,11 @@ import torch
 
 from bench.harness.comparison.files import write_files
 from bench.harness.core.records import Ledger, Measurement
-from bench.harness.core.spec import canonical
+from bench.harness.core.spec import canonical_json
 from bench.harness.report.files import RECONSTRUCTIONS
 from bench.harness.store.recorder import Recorder
 from bench.harness.store.results import Store
-from bench.harness.training.checkpoint import FIELDS, MAGIC, VERSION, Checkpoints, _digest
+from bench.harness.training.checkpoint import HEADER_FIELDS, MAGIC, VERSION, Checkpoints, _digest
 from tests.harness.cli.conftest import Filled
 
 ROOT = Path(__file__).parents[1]
@@ -96,15 +96,15 @@ def test_the_object_would_do_harm(tmp_path: Path) -> None:
 
 def test_a_checkpoint_with_a_pickle_is_left_out(tmp_path: Path) -> None:
     """Its digest is right: whoever can write the file can count it."""
-    identity, buffer = canonical({"seed": 0}).encode(), io.BytesIO()
+    identity, buffer = canonical_json({"seed": 0}).encode(), io.BytesIO()
     torch.save({"fleet": Malicious(tmp_path / "harm")}, buffer)
     state = buffer.getvalue()
-    fields = FIELDS.pack(MAGIC, VERSION, len(identity), len(state))
+    fields = HEADER_FIELDS.pack(MAGIC, VERSION, len(identity), len(state))
     content = fields + _digest(fields, identity, state) + identity + state
     (tmp_path / "fleet.000001.ckpt").write_bytes(content)
     told: list[str] = []
     assert Checkpoints(tmp_path, "fleet", {"seed": 0}, told.append).read() is None
-    assert len(told) == 1 and "neither tensor nor plain value; the fleet begins anew" in told[0]
+    assert len(told) == 1 and "neither tensor nor plain value; the fleet starts from" in told[0]
     assert not (tmp_path / "harm").exists()
 
 
@@ -124,9 +124,9 @@ def test_images_with_a_pickle_are_left_out(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bench.harness.report.files.learning_curves", lambda *given: None)
-    monkeypatch.setattr("bench.harness.report.files.to_text", lambda summary: "")
-    monkeypatch.setattr("bench.harness.report.files.page", lambda recorded: "")
+    monkeypatch.setattr("bench.harness.comparison.files.learning_curves", lambda *given: None)
+    monkeypatch.setattr("bench.harness.comparison.files.to_text", lambda summary: "")
+    monkeypatch.setattr("bench.harness.comparison.files.page", lambda recorded: "")
     with Store.open(store_url) as store:
         filled = Filled(store)
         trial = store.trial(filled.trial(filled.comparison()))
@@ -135,7 +135,7 @@ def test_images_with_a_pickle_are_left_out(
     write(folder / RECONSTRUCTIONS, tmp_path / "harm")
     write_files(tmp_path / "out", {}, [trial], {}, np.zeros((1, 2, 2)), (), tmp_path, {})
     told = capsys.readouterr().err
-    assert told == f"{folder / RECONSTRUCTIONS} does not hold images, and is left out.\n"
+    assert told == f"{folder / RECONSTRUCTIONS} does not contain images, so it is skipped.\n"
     assert (tmp_path / "out" / "report.txt").is_file()
     assert not (tmp_path / "harm").exists()
 

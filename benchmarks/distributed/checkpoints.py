@@ -13,7 +13,7 @@ import torch
 
 from bench.harness.core.records import Measurement
 from bench.harness.core.spec import Budget
-from bench.harness.distributed.ranks import ALONE
+from bench.harness.distributed.ranks import SINGLE_PROCESS
 from bench.harness.training.checkpoint import Checkpoints
 from bench.harness.training.fleet import Fleet, Progress
 from bench.models.deep_autoencoders import curves, mnist
@@ -47,13 +47,13 @@ class Timed:
 class Silent:
     """An observer that notes nothing."""
 
-    def measured(self, row: int, measurement: Measurement) -> None:
+    def on_measurement(self, row: int, measurement: Measurement) -> None:
         """Nothing to do."""
 
-    def progressed(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """Nothing to do."""
 
-    def stopping(self) -> bool:
+    def should_stop(self) -> bool:
         """Run to the end."""
         return False
 
@@ -75,7 +75,7 @@ def measure(smoke: bool) -> list[dict[str, Any]]:
 
 @torch.no_grad()
 def _measured(case: Case, run_seconds: float) -> dict[str, Any]:
-    fleet = case.fleet(1.0, ALONE)
+    fleet = case.fleet(1.0, SINGLE_PROCESS)
     # What a method keeps may be there only after its first step.
     fleet.advance()
     with TemporaryDirectory() as folder:
@@ -101,7 +101,7 @@ def _write(kept: Checkpoints, fleet: Fleet) -> float:
 
 def _run(case: Case, seconds: float) -> dict[str, Any]:
     """Train for so long as the training loop does, with checkpoints when they are due."""
-    fleet = case.fleet(1.0, ALONE, Budget("seconds", seconds))
+    fleet = case.fleet(1.0, SINGLE_PROCESS, Budget("seconds", seconds))
     with TemporaryDirectory() as folder:
         keeper = Timed(Checkpoints(Path(folder), "fleet", {}, print))
         start = time.perf_counter()

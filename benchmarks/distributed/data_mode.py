@@ -24,8 +24,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench import optim
 from bench.harness.core.paths import data_source
 from bench.harness.core.spec import Budget
-from bench.harness.distributed.process_group import Group, Place
-from bench.harness.distributed.ranks import ALONE, Ranks
+from bench.harness.distributed.process_group import Membership, ProcessGroup
+from bench.harness.distributed.ranks import SINGLE_PROCESS, Ranks
 from bench.harness.training.cases import Cases, DeviceData
 from bench.harness.training.fleet import Fleet
 from bench.models.deep_autoencoders import DeepAutoencoder, curves, mnist
@@ -77,7 +77,7 @@ class Case:
 
     def _data(self) -> DeviceData:
         if self.images is None:
-            return DeviceData.put(self.problem.data(data_source(None)), CPU, torch.float32)
+            return DeviceData.from_data(self.problem.data(data_source(None)), CPU, torch.float32)
         assert isinstance(self.problem, DeepAutoencoder)
         size = self.problem.architecture.sizes[0]
         x = torch.rand(1, self.images, size, generator=torch.Generator().manual_seed(0))
@@ -101,17 +101,17 @@ def cases(smoke: bool) -> list[Case]:
     ]
 
 
-class Counted(Group):
+class Counted(ProcessGroup):
     """Counts what is summed over ranks."""
 
     calls = 0
     bytes = 0
 
-    def add_up(self, *tensors: Tensor) -> None:
+    def all_reduce(self, *tensors: Tensor) -> None:
         """Write to each tensor its sum over ranks."""
         self.calls += 1
         self.bytes += sum(tensor.nbytes for tensor in tensors)
-        super().add_up(*tensors)
+        super().all_reduce(*tensors)
 
 
 class Operations(TorchDispatchMode):
@@ -174,7 +174,7 @@ def in_turns(
                     call()
                 spent = (time.perf_counter() - start) / repeat[name]
             if turn == 0:
-                repeat[name] = ranks.first(max(1, int(A_TURN / max(spent, 1e-6))))
+                repeat[name] = ranks.broadcast(max(1, int(A_TURN / max(spent, 1e-6))))
             else:
                 seconds[name].append(spent)
         order.reverse()
@@ -187,13 +187,13 @@ def reduction(numbers: int, ranks: Ranks) -> Callable[[], None]:
     """Return the sum of a gradient over ranks, with the loss that goes with it."""
     # Zeros: what is added up again and again is to stay finite.
     value, gradient = torch.zeros(1, dtype=torch.float64), torch.zeros(1, numbers)
-    return lambda: ranks.add_up(value, gradient)
+    return lambda: ranks.all_reduce(value, gradient)
 
 
 @torch.no_grad()
 def timed(case: Case, group: Counted, rounds: int) -> dict[str, Any]:
     """Return the seconds of a unit of work of a case, by what was timed, and its counts."""
-    alone = {name: case.fleet(share, ALONE) for name, share in SIZES.items()}
+    alone = {name: case.fleet(share, SINGLE_PROCESS) for name, share in SIZES.items()}
     shared = case.fleet(1.0, group)
     for fleet in (*alone.values(), shared):
         # One sets libraries up and may be unlike those that follow.
@@ -232,7 +232,7 @@ def _main(rank: int, folder: Path, smoke: bool) -> None:
         os._exit(4)
 
     torch.set_num_threads(1)
-    place = Place(rank, rank, RANKS, f"file://{folder}/meeting")
+    place = Membership(rank, rank, RANKS, f"file://{folder}/meeting")
     rounds = 2 if smoke else 40
     group = Counted("cpu", give_up, place)
     with group:

@@ -152,7 +152,7 @@ def _filled(url: str) -> str:
     """Enter a comparison with fleets that nobody trains, and return its id."""
     with Store.open(url) as store:
         id = store.new_comparison(PROTOCOL, "comparison", "bench compare", shared=True)
-        store.enter_fleets(id, [(1.0 + number, {"number": number}) for number in range(FLEETS)])
+        store.add_fleets(id, [(1.0 + number, {"number": number}) for number in range(FLEETS)])
     return id
 
 

@@ -16,7 +16,7 @@ import click
 import torch
 
 from bench import optim
-from bench.harness.core.defaults import tuned
+from bench.harness.core.defaults import tuned_values
 from bench.harness.core.records import Measurement
 from bench.harness.core.spec import Budget
 from bench.harness.training.cases import DeviceData
@@ -37,14 +37,14 @@ class UntilSolved:
     def __init__(self) -> None:
         self.measurements: list[Measurement] = []
 
-    def measured(self, row: int, measurement: Measurement) -> None:
+    def on_measurement(self, row: int, measurement: Measurement) -> None:
         """Append."""
         self.measurements.append(measurement)
 
-    def progressed(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """Nothing to do."""
 
-    def stopping(self) -> bool:
+    def should_stop(self) -> bool:
         """Stop once it is solved."""
         return self.measurements[-1].test_metric < SOLVED
 
@@ -56,8 +56,8 @@ def main(threads: int, path: Path) -> None:
     """Run every seed with each strength of structural damping, on the CPU in float32."""
     torch.set_num_threads(threads)
     problem = PROBLEMS["add"](PRESET)
-    data = DeviceData.put(problem.data(DataSource(())), torch.device("cpu"), torch.float32)
-    settings = tuned("add", PRESET, "hf")
+    data = DeviceData.from_data(problem.data(DataSource(())), torch.device("cpu"), torch.float32)
+    settings = tuned_values("add", PRESET, "hf")
     content: dict[str, Any] = {
         "machine": machine(),
         "preset": PRESET,
@@ -77,7 +77,7 @@ def main(threads: int, path: Path) -> None:
             run = {
                 "seed": seed,
                 "hyperparameters": dict(method.hyperparameters),
-                "solved": seen.stopping(),
+                "solved": seen.should_stop(),
                 "curve": [asdict(each) for each in seen.measurements],
             }
             content["runs"].append(run)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench import optim
-from bench.harness.core.defaults import tuned
+from bench.harness.core.defaults import tuned_values
 from bench.harness.training.bound_objective import initial_parameters
 from bench.harness.training.cases import DeviceData
 from bench.harness.training.fleet import Fleet
@@ -35,7 +35,7 @@ def measure(smoke: bool, device: torch.device) -> Part:
     """Time passes of K rows, and count the CG steps of runs under several seeds."""
     rounds, iterations, seeds = (3, 2, 4) if smoke else (40, 40, SEEDS)
     problem, data = load("quick", device)
-    settings = tuned(problem.name, problem.preset, "hf")
+    settings = tuned_values(problem.name, problem.preset, "hf")
     recurrent = SequenceProblem("add", "quick")
     drawn = recurrent.task.draw(np.random.default_rng(0), SEQUENCES * max(ROWS))
     x, t = (torch.from_numpy(each).to(device) for each in drawn)

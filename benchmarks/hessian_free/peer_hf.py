@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bench.harness.training.bound_objective import initial_parameters
-from bench.harness.training.case_order import Order
+from bench.harness.training.case_order import CaseOrder
 from bench.harness.training.cases import DeviceData
 from bench.models.deep_autoencoders import DeepAutoencoder
 from benchmarks.updates.plain import cross_entropy, sequential
@@ -49,7 +49,7 @@ def train(
     theta = initial_parameters(problem, [seed], data.train.inputs.device, data.train.inputs.dtype)
     model, inputs = sequential(problem, theta), data.train.inputs[0]
     optimizer = _mended()(model.parameters(), damping=settings["lam"])
-    order = Order(len(inputs), seed, "curvature")
+    order = CaseOrder(len(inputs), seed, "curvature")
     size, seconds = -(-len(inputs) // settings["chunks"]), 0.0
     while True:
         start = time.perf_counter()

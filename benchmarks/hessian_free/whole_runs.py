@@ -9,7 +9,7 @@ from itertools import islice
 import torch
 
 from bench import optim
-from bench.harness.core.defaults import tuned
+from bench.harness.core.defaults import tuned_values
 from bench.harness.training.bound_objective import evaluate
 from bench.harness.training.cases import DeviceData
 from bench.harness.training.fleet import Fleet
@@ -185,4 +185,4 @@ def a_step(run: Sequence[Point], cg_steps: int) -> float:
 
 
 def _settings(problem: DeepAutoencoder) -> dict[str, float]:
-    return tuned(problem.name, problem.preset, "hf")
+    return tuned_values(problem.name, problem.preset, "hf")

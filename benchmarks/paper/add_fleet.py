@@ -22,7 +22,7 @@ def measure(smoke: bool, device: torch.device) -> Part:
     """Time an update of the whole grid by both backends."""
     table = TABLES[5]
     problem = SequenceProblem("add", "quick" if smoke else "paper")
-    data = DeviceData.put(problem.data(DataSource(())), device, torch.float32)
+    data = DeviceData.from_data(problem.data(DataSource(())), device, torch.float32)
     fleets = {
         f"the grid as one fleet, {backend}": grid(problem, data, table, backend)
         for backend in backends(device)

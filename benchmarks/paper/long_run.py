@@ -32,7 +32,7 @@ class Curve:
         self.path, self.head, self.below = path, head, below
         self.measurements: list[Measurement] = []
 
-    def measured(self, row: int, measurement: Measurement) -> None:
+    def on_measurement(self, row: int, measurement: Measurement) -> None:
         """Append and write."""
         self.measurements.append(measurement)
         self.write("running")
@@ -42,10 +42,10 @@ class Curve:
             f"{ledger.seconds:8.0f} s  train {measurement.train_metric:.4f}"
         )
 
-    def progressed(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """Nothing to do."""
 
-    def stopping(self) -> bool:
+    def should_stop(self) -> bool:
         """Stop once the training error is low enough."""
         return bool(self.measurements) and self.measurements[-1].train_metric < self.below
 
@@ -98,7 +98,7 @@ def main(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     curve = Curve(path, head, below)
-    tensors = DeviceData.put(data, torch.device("cpu"), torch.float32)
+    tensors = DeviceData.from_data(data, torch.device("cpu"), torch.float32)
     fleet = Fleet(chosen, tensors, resolved, [seed], budget, evaluations)
     outcome = fleet.run(curve)[0]
     curve.write("below" if outcome.status == "interrupted" else outcome.status)

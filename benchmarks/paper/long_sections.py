@@ -34,7 +34,7 @@ def martens(content: Mapping[str, Any]) -> str:
             "* Ours: the first measurement at or below the error, without interpolation. His: "
             "the line of his log whose error is nearest.",
             f"* The plateau: {_plateau(curve)}",
-            "* Different images: his Curves file is not to be had; ours are generated.",
+            "* Different images: his Curves file is not available; ours are generated.",
             "",
         ]
     )

@@ -86,7 +86,7 @@ def _task(problem: Problem, table: Table, device: torch.device) -> Task:
         name, data = images(problem, device)
     else:
         name = f"{problem.name}/{problem.preset}"
-        data = DeviceData.put(problem.data(DataSource(())), device, torch.float32)
+        data = DeviceData.from_data(problem.data(DataSource(())), device, torch.float32)
     fleet = grid(problem, data, table, backends(device)[1])
     (seconds,) = interleaved({name: updates(fleet)}, 3 if device.type == "cpu" else 6,
                              device).values()  # fmt: skip

@@ -20,7 +20,7 @@ import torch
 from bench.harness.core.paths import data_source
 from bench.harness.core.records import Measurement
 from bench.harness.core.spec import Budget, MethodSpec
-from bench.harness.planning.fleets import protocol_of
+from bench.harness.planning.fleets import make_protocol
 from bench.harness.training.bound_objective import evaluate
 from bench.harness.training.cases import DeviceData
 from bench.harness.training.fleet import Fleet, Outcome, Progress
@@ -54,7 +54,7 @@ class Record:
         self._end = time.monotonic() + 60 * minutes
         self._written = self._told = 0.0
 
-    def measured(self, row: int, measurement: Measurement) -> None:
+    def on_measurement(self, row: int, measurement: Measurement) -> None:
         """Append updates made, training and test metric."""
         ledger = measurement.ledger
         self.content |= {"updates": ledger.updates, "seconds": ledger.seconds}
@@ -65,13 +65,13 @@ class Record:
         values = (value if math.isfinite(value) else None for value in (train, test))
         self.content["rows"][row]["curve"].append([updates, *values])
 
-    def progressed(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """Tell now and then how far it is."""
         if time.monotonic() - self._told > TOLD_EVERY:
             self._told = time.monotonic()
             click.echo(f"  {progress.updates:,} updates, {progress.seconds:.0f} s", err=True)
 
-    def stopping(self) -> bool:
+    def should_stop(self) -> bool:
         """Stop when the time is over; write in between."""
         if time.monotonic() - self._written > WRITTEN_EVERY:
             self.write()
@@ -157,11 +157,11 @@ def train(
         "machine": machine(device),
         "load": round(os.getloadavg()[0], 2),
         "peers": {name: installed(name) for name in ("numba", "numba-cuda")},
-        "protocol": protocol_of(problem, data, budget, precision).as_dict(),
+        "protocol": make_protocol(problem, data, budget, precision).as_dict(),
         "of": table.updates(problem),
     }
     trials = table.rows(problem, backend)
-    tensors = DeviceData.put(data, device, torch.float32)
+    tensors = DeviceData.from_data(data, device, torch.float32)
     first, *others = (trial.method for trial in trials)
     seeds = [trial.seed for trial in trials]
     fleet = Fleet(

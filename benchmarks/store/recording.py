@@ -93,17 +93,17 @@ class HandOver:
         self.seconds = 0.0
         self.last: Measurement | None = None
 
-    def measured(self, row: int, measurement: Measurement) -> None:
+    def on_measurement(self, row: int, measurement: Measurement) -> None:
         """Hand over."""
         start = time.perf_counter()
         self.recorder.measure(self.trial_id, measurement)
         self.seconds += time.perf_counter() - start
         self.last = measurement
 
-    def progressed(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """Nothing to do."""
 
-    def stopping(self) -> bool:
+    def should_stop(self) -> bool:
         """Run to the end."""
         return False
 

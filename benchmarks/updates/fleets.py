@@ -30,7 +30,7 @@ def load(preset: str, device: torch.device) -> tuple[DeepAutoencoder, DeviceData
     """Return the curves problem with its data on a device, in float32."""
     problem = curves(preset)
     data = problem.data(data_source(None))
-    return problem, DeviceData.put(data, device, torch.float32)
+    return problem, DeviceData.from_data(data, device, torch.float32)
 
 
 def images(problem: DeepAutoencoder, device: torch.device) -> tuple[str, DeviceData]:
@@ -41,7 +41,7 @@ def images(problem: DeepAutoencoder, device: torch.device) -> tuple[str, DeviceD
     """
     name = f"{problem.name}/{problem.preset}"
     with suppress(DataError):
-        return name, DeviceData.put(problem.data(data_source(None)), device, torch.float32)
+        return name, DeviceData.from_data(problem.data(data_source(None)), device, torch.float32)
     count, size = SETTINGS[problem.name][problem.preset].train, problem.architecture.sizes[0]
     x = torch.rand(1, count, size, generator=torch.Generator(device).manual_seed(0), device=device)
     return f"{name} on random images", DeviceData(Cases(x, x), Cases(x[:, :1], x[:, :1]))

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from bench.harness.training.cuda_graph import capture, captures
+from bench.harness.training.cuda_graph import can_capture, capture
 from bench.models.deep_autoencoders import mnist
 from bench.optim.momentum.methods import torch_update
 from benchmarks.figures import Figure, Part, figure, rates
@@ -111,7 +111,7 @@ def _sgd(values: int, device: torch.device) -> Callable[[], object]:
 
 def _turns(call: Callable[[], object], device: torch.device) -> Timed:
     """Return IN_A_ROW calls in a row, as one graph where there are graphs."""
-    if not captures(device):
+    if not can_capture(device):
         return Timed(call, IN_A_ROW)
     call()
 

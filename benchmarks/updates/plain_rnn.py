@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.harness.training.case_stream import Fresh
+from bench.harness.training.case_stream import CaseStream
 from bench.models.recurrent import SequenceProblem
 
 Forward = Callable[[Tensor], Tensor]
@@ -87,7 +87,7 @@ def training(
     optimizer = torch.optim.SGD(
         list(named.values()), lr=0.001, momentum=0.9, nesterov=True, **options
     )
-    stream = Fresh(problem.task.draw, 0, "gradient")
+    stream = CaseStream(problem.task.draw, 0, "gradient")
 
     def update() -> None:
         inputs, targets = (torch.from_numpy(each).to(theta) for each in stream.take(batch))

@@ -36,7 +36,7 @@ def measure(smoke: bool, device: torch.device) -> Part:
             figures.append(_diverged(problem, data, batch, rounds))
     length, rounds = (20, 3) if smoke else (80, 40)
     recurrent = SequenceProblem("add", "quick" if smoke else "paper", T=length)
-    data = DeviceData.put(recurrent.data(DataSource(())), device, torch.float32)
+    data = DeviceData.from_data(recurrent.data(DataSource(())), device, torch.float32)
     for threads in thread_counts(smoke, device):
         torch.set_num_threads(threads)
         figures += _at(recurrent, data, SEQUENCES, rounds, GOAL)

@@ -74,7 +74,7 @@ def _whole(problem: DeepAutoencoder, data: DeviceData, rounds: int) -> list[Figu
 
 
 def _recurrent(problem: SequenceProblem, device: torch.device, rounds: int) -> list[Figure]:
-    data = DeviceData.put(problem.data(DataSource(())), device, torch.float32)
+    data = DeviceData.from_data(problem.data(DataSource(())), device, torch.float32)
     theta = initial_parameters(problem, [0], device, torch.float32)
     fleet = fleet_of(problem, data, nags([0], device, batch=SEQUENCES, lr=0.001), [0])
     candidates = {OURS: updates(fleet, 10)}

@@ -1,4 +1,4 @@
-"""A pre-registered statement about results, decided: a contrast of arms against a threshold."""
+"""Decide pre-registered statements about results: contrasts of arms against a threshold."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Statement:
     says: str
     """The statement in words."""
     weights: Mapping[str, float]
-    """Arm → w; they sum to 0, or to 1 where the statement is about a single arm."""
+    """Arm → w; the weights sum to 0, or to 1 for a statement about a single arm."""
     scale: Literal["log", "plain"]
     side: Literal["above", "below"]
     threshold: float
@@ -37,8 +37,8 @@ class Statement:
 
 
 @dataclass(frozen=True)
-class Decided:
-    """What the trials say of a statement; estimate and interval are in the threshold's unit."""
+class StatementResult:
+    """The result of a statement; estimate and interval are in the threshold's unit."""
 
     decision: Decision
     n: int
@@ -49,30 +49,30 @@ class Decided:
     """Ends of the 95 % interval; None: infinite, or a trial diverged."""
     interval_kind: statistics.IntervalKind | None
     reason: str
-    """Why nothing can be told, where it cannot."""
+    """Why the statement cannot be decided; empty if it is decided."""
 
 
-def decide(statement: Statement, values: Values) -> Decided:
-    """Hold a statement against results that are paired by seed.
+def decide(statement: Statement, values: Values) -> StatementResult:
+    """Decide a statement with results that are paired by seed.
 
-    It holds where the whole 95 % interval of `statistics.interval` is on the stated side of the
-    threshold, does not hold where all of it is on the other, and otherwise nothing can be told,
-    as where a trial diverged.
+    It holds if the whole 95 % interval of `statistics.interval` is on the stated side of the
+    threshold. It does not hold if the whole interval is on the other side. Otherwise, or if a trial
+    diverged, the decision is "cannot tell".
     """
     arms = [values[arm] for arm in statement.weights]
     seeds = sorted(set.intersection(*(set(arm) for arm in arms)))
     table = [[arm[seed] for arm in arms] for seed in seeds]
     gone = sum(any(not _is_finite(v) for v in row) for row in table)
     if gone or not seeds:
-        reason = "No seed is in all arms."
+        reason = "The arms have no seed in common."
         if gone:
-            reason = f"In {gone} of {len(seeds)} seeds a trial diverged, or has no such value."
-        return Decided("cannot tell", len(seeds), None, None, None, None, reason)
+            reason = f"For {gone} of {len(seeds)} seeds, a trial diverged or lacks this value."
+        return StatementResult("cannot tell", len(seeds), None, None, None, None, reason)
     x = np.array(table, dtype=np.float64)
     if statement.scale == "log":
         if x.min() <= 0:
-            reason = "A value is not positive, and has no logarithm."
-            return Decided("cannot tell", len(seeds), None, None, None, None, reason)
+            reason = "A value is not positive, so it has no logarithm."
+            return StatementResult("cannot tell", len(seeds), None, None, None, None, reason)
         x = np.log(x)
     differences = x @ np.array(list(statement.weights.values()))
     found = statistics.interval(differences, ALPHA)
@@ -84,17 +84,16 @@ def decide(statement: Statement, values: Values) -> Decided:
         _in_unit(value, statement.scale)
         for value in (float(differences.mean()), found.low, found.high)
     )
-    reason = "" if decision != "cannot tell" else "The interval holds the threshold."
-    return Decided(decision, len(seeds), estimate, low, high, found.kind, reason)
+    reason = "" if decision != "cannot tell" else "The interval contains the threshold."
+    return StatementResult(decision, len(seeds), estimate, low, high, found.kind, reason)
 
 
-def together(decisions: Sequence[Decision]) -> Decision:
-    """Return what follows for a claim that is the conjunction of its statements.
+def combined_decision(decisions: Sequence[Decision]) -> Decision:
+    """Return the decision on a claim, which holds if all its statements hold.
 
-    All must hold, so that no correction for their number is needed (Berger 1982, the
-    intersection–union test): a claim is found to hold wrongly no more often than one statement,
-    and that no more often than its interval promises, whose seeds are to scatter evenly about
-    their mean.
+    No correction for their number is needed (Berger 1982, the intersection–union test): the error
+    rate of "holds" is at most that of a single statement, which is that of its interval, provided
+    that the values of the seeds scatter symmetrically about their mean.
     """
     if "does not hold" in decisions:
         return "does not hold"

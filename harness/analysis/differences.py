@@ -1,4 +1,4 @@
-"""What differs between the trials of a comparison besides their methods, in sentences."""
+"""Sentences on the differences between a comparison's trials, besides their methods."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from functools import partial
 from typing import Any
 
 from bench.harness.core.records import Certificate, TrialRecord
-from bench.harness.core.spec import canonical
+from bench.harness.core.spec import canonical_json
 
 ByMethod = Mapping[str, Sequence[TrialRecord]]
 Contexts = Mapping[str, Mapping[str, Any]]
 """Digest → context."""
 SHOWN = 8
-"""Digits of a digest that are shown."""
+"""Digits of a digest in sentences."""
 
 
 def differences(by_method: ByMethod, contexts: Contexts) -> list[str]:
     """Return a sentence for each difference of sources, initial parameters, versions and contexts.
 
-    What a trial of an earlier version of bench does not say of itself is passed over.
+    Information that an earlier version of bench did not record is ignored.
     """
     return [
         *_sources(by_method),
@@ -46,7 +46,7 @@ def _sources(by_method: ByMethod) -> list[str]:
 
 
 def _starts(by_method: ByMethod) -> list[str]:
-    """Say under which seeds methods did not start at the same parameters, as they are meant to."""
+    """Report the seeds for which methods had different initial parameters; they should be equal."""
     seeds = sorted({t.seed for trials in by_method.values() for t in trials})
     apart = []
     for seed in seeds:
@@ -59,8 +59,8 @@ def _starts(by_method: ByMethod) -> list[str]:
     which = ", ".join(str(seed) for seed, _ in apart)
     seed, starts = apart[0]
     return [
-        "The initial parameters are not the same for all methods, so seeds pair less than they "
-        f"should: under seed {which}; under {seed} their digests are {_listed(starts)}."
+        "The methods have different initial parameters, so pairing by seed is less effective: seed "
+        f"{which}. With seed {seed} the digests are {_listed(starts)}."
     ]
 
 
@@ -87,8 +87,8 @@ def _contexts(by_method: ByMethod, contexts: Contexts) -> list[str]:
         return []
     known = [contexts[digest] for digest in digests if digest in contexts]
     names = dict.fromkeys(name for context in known for name in context)
-    # What an earlier version of bench did not record says nothing.
-    apart = [n for n in names if len({canonical(of[n]) for of in known if n in of}) > 1]
+    # A field that an earlier version of bench did not record is no difference.
+    apart = [n for n in names if len({canonical_json(of[n]) for of in known if n in of}) > 1]
     which = f" ({', '.join(name.replace('_', ' ') for name in apart)})" if apart else ""
     return [f"The trials ran in different contexts{which}: seconds are not ranked."]
 

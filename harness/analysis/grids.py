@@ -1,4 +1,4 @@
-"""Where a chosen value lies among those that were tried, and which value comes next."""
+"""The position of a chosen value in a grid or range, and the value that extends a grid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DIGITS = 3
 
 @dataclass(frozen=True)
 class Edge:
-    """A chosen value at the edge of what was tried, so that more might be gained beyond."""
+    """A chosen value at the edge of the values tried; values beyond it may be better."""
 
     name: str
     value: float
@@ -30,26 +30,26 @@ class Edge:
     def sentence(self) -> str:
         """The edge in words."""
         end = "upper" if self.side == "largest" else "lower"
-        tried = f"{len(self.tried)} values from {self.tried[0]:g} to {self.tried[-1]:g}"
-        return f"{self.name}={self.value:g} is at the {end} end of what was tried, {tried}"
+        tried = f"{len(self.tried)} values tried, {self.tried[0]:g} to {self.tried[-1]:g}"
+        return f"{self.name}={self.value:g} is at the {end} end of the {tried}"
 
 
 @dataclass(frozen=True)
 class Axis:
-    """The values of one numeric hyperparameter that were tried: a grid, or draws from a range."""
+    """The values of one numeric hyperparameter: a grid, or draws from a range."""
 
     name: str
     tried: tuple[float, ...]
-    """All that differ, ascending; at least two."""
+    """The distinct values, ascending; at least two."""
     scale: Scale
     limits: tuple[float, float] | None = None
-    """The range that they were drawn from; None: they are a grid."""
+    """The range from which the values were drawn; None: they are a grid."""
 
     def side(self, value: float) -> Side | None:
-        """Return at which edge of what was tried a value lies; None: at neither.
+        """Return the edge at which a value lies; None: at neither.
 
-        The edges of a grid are its smallest and its largest value. Of draws some point is always
-        the outermost, so the edges of a range are its outer 5 %, on its scale.
+        The edges of a grid are its smallest and its largest value. The edges of a range are its
+        outer 5 % on its scale, because one of the draws is always the outermost.
         """
         if self.limits is None:
             ends: dict[float, Side] = {self.tried[0]: "smallest", self.tried[-1]: "largest"}
@@ -61,10 +61,10 @@ class Axis:
     def beyond(self, side: Side) -> float:
         """Return the value that continues the grid at one end.
 
-        A linear grid goes on by its last difference. One on a logarithmic scale goes on with the
-        first digits that it has, where these are single ones and it spans a decade: after 0.001,
-        0.005, 0.01 and 0.05 comes 0.1. Otherwise it goes on by its last ratio. On the scale of
-        1 − x the same is done to 1 − x.
+        A linear grid continues by its last difference. A logarithmic grid of numbers with one
+        significant digit that spans a decade continues with the same digits: after 0.001, 0.005,
+        0.01 and 0.05 comes 0.1. Other logarithmic grids continue by their last ratio. On the scale
+        of 1 − x, the same rules apply to 1 − x.
         """
         if self.scale == "linear":
             end, before = _ends(self.tried, side)
@@ -75,7 +75,7 @@ class Axis:
         return _next(self.tried, side)
 
     def between(self, one: float, other: float) -> float:
-        """Return the value halfway between two, on the scale, of three significant digits."""
+        """Return the value halfway between two on the scale, with three significant digits."""
         if self.scale == "linear":
             return float(f"{(one + other) / 2:.12g}")
         if self.scale == "log from one":
@@ -83,13 +83,13 @@ class Axis:
         return _rounded(math.sqrt(one * other))
 
     def neighbours(self, value: float) -> list[float]:
-        """Return the next smaller and the next larger of the values that were tried."""
+        """Return the next smaller and the next larger value."""
         at = self.tried.index(value)
         return [self.tried[i] for i in (at - 1, at + 1) if 0 <= i < len(self.tried)]
 
 
 def _evenly(x: float, scale: Scale) -> float:
-    """Return where a value lies on its scale, rising with it."""
+    """Return the position of a value on its scale; it increases with the value."""
     if scale == "linear":
         return x
     return math.log(x) if scale == "log" else -math.log(1 - x)
@@ -106,7 +106,7 @@ def _next(grid: Sequence[float], side: Side) -> float:
         return max(x for x in candidates if x < end)
     value = end * (end / before)
     rounded = _rounded(value)
-    # Of a grid that is finer than the digits nothing is rounded.
+    # Do not round if the grid is finer than the digits.
     return rounded if (rounded > end) == (value > end) and rounded != end else value
 
 
@@ -116,7 +116,7 @@ def _ends(grid: Sequence[float], side: Side) -> tuple[float, float]:
 
 
 def _first_digit(x: float) -> int | None:
-    """Return the digit of a number that has a single significant one; None for any other."""
+    """Return the digit of a number with one significant digit; None for other numbers."""
     digit, _, exponent = f"{x:.0e}".partition("e")
     return int(digit) if float(f"{digit}e{exponent}") == x else None
 
@@ -126,5 +126,5 @@ def _rounded(x: float) -> float:
 
 
 def _complement(x: float) -> float:
-    """Return 1 − x without the noise of the subtraction."""
+    """Return 1 − x without the rounding error of the subtraction."""
     return float(f"{1 - x:.12g}")

@@ -1,4 +1,4 @@
-"""Data profiles: which share of targets is reached within which budget."""
+"""Data profiles: the share of targets reached within a budget."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Profile = Mapping[str, list[list[float]]]
 
 
 def refined(targets: Sequence[float]) -> list[float]:
-    """Return a problem's targets, in order, with four more between each two neighbours.
+    """Return a problem's targets in order, with four more between every two neighbours.
 
-    They are spaced evenly, in logarithms where both neighbours are positive: fixed by the
-    problem's targets alone, before anything is run.
+    They are spaced evenly, in logarithms if both neighbours are positive. They depend only on the
+    problem's targets, so they are fixed before anything is run.
 
     >>> [round(target, 3) for target in refined([32, 1])]
     [32.0, 16.0, 8.0, 4.0, 2.0, 1.0]
@@ -38,9 +38,9 @@ def profile(courses: Sequence[Course], targets: Sequence[float], direction: Dire
     """Return the share of (trial, target) pairs reached, as a step function of what was spent.
 
     share(x) = #{(i, j) : trial i reached target j having spent at most x} / (trials · targets)
-    (Moré & Wild 2009, §2; Hansen et al. 2021, runtime distributions). Pairs that are
-    never reached count below, so it ends under 1 where there are any. Give one trial and one
-    target or more.
+    (Moré & Wild 2009, §2; Hansen et al. 2021, runtime distributions). Pairs that are never reached
+    count in the denominator, so the share then stays below 1. There must be at least one trial and
+    one target.
     """
     reaching = [
         first_reaching(c.measurements, target, direction) for c in courses for target in targets

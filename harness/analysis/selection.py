@@ -1,4 +1,4 @@
-"""Choosing hyperparameters on tuning seeds, and what the effort of choosing bought."""
+"""The choice of hyperparameters on tuning seeds, and the expected result of fewer points."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Value = float | None
 def best(candidates: Mapping[Key, Sequence[Value]], direction: Literal["lower", "higher"]) -> Key:
     """Return the candidate whose worst tuning seed is best; the first among equals.
 
-    Not the mean: a rate at the edge of what is stable trains well under most seeds and not
-    at all under the next, and defaults are for seeds that nobody has seen. A candidate with a
-    diverged trial ranks below all without one, and among such the one with fewer.
-    ValueError where there is no candidate, or one without trials.
+    Not the mean: a rate at the edge of stability trains well with most seeds and fails with others,
+    and the choice must work for new seeds. A candidate with a diverged trial ranks below all
+    candidates without one; among those, fewer diverged trials rank higher. Raises ValueError if
+    there is no candidate, or one without trials.
     """
     if not candidates or not all(candidates.values()):
         raise ValueError("every candidate needs at least one trial, and there must be one.")
@@ -31,7 +31,7 @@ def best(candidates: Mapping[Key, Sequence[Value]], direction: Literal["lower", 
 
 
 def worst(values: Sequence[Value], direction: Literal["lower", "higher"]) -> Value:
-    """Return a candidate's worst value over its tuning seeds; None where a trial diverged."""
+    """Return a candidate's worst value over its tuning seeds; None if a trial diverged."""
     finite = [v for v in values if _is_finite(v)]
     if len(finite) < len(values):
         return None
@@ -45,7 +45,7 @@ def expected_best(
 
     E_k = Σᵢ C(i − 1, k − 1) / C(N, k) · x₍ᵢ₎ with x sorted from worst to best: the mean over
     all subsets of size k, free of bias (Dodge et al. 2019, Eq. 2, draws with replacement;
-    Tang et al. 2020). None where a subset may hold nothing but diverged trials.
+    Tang et al. 2020). None for a k at which a subset may contain only diverged trials.
     """
     finite = [v for v in values if _is_finite(v)]
     n, diverged = len(values), len(values) - len(finite)

@@ -17,7 +17,7 @@ _LETTER = {"nag": "N", "cm": "M"}
 
 @dataclass(frozen=True)
 class Point:
-    """Hyperparameters that were tried, and what came of it; None: a trial diverged."""
+    """Hyperparameters and their result; None: a trial diverged."""
 
     hyperparameters: Mapping[str, Any]
     value: float | None
@@ -35,7 +35,7 @@ class Grid:
 
 
 def tried(row: Mapping[str, Any], direction: Direction) -> list[Point]:
-    """Return the points at which a method was tuned, each with its worst seed, by which one chose.
+    """Return the tuning points of a method, each with the value of its worst seed.
 
     `row` is a method of a comparison's summary.
     """
@@ -68,7 +68,8 @@ def varied(points: Sequence[Point]) -> list[str]:
 def grid(points: Sequence[Point]) -> Grid | None:
     """Return points that differ in ε and μ_max alone as a grid that is at least half full.
 
-    None where they are fewer than two, differ in more, or are scattered as at random.
+    None if there are fewer than two points, if they differ in other hyperparameters, or if they
+    fill less than half of the grid.
     """
     names = varied(points)
     if not names or not set(names) <= {STEP_SIZE, MOMENTUM}:
@@ -84,9 +85,9 @@ def grid(points: Sequence[Point]) -> Grid | None:
 
 
 def published(protocol: Mapping[str, Any], method: str, momentum: float | None) -> float | None:
-    """Return what Table 1 prints for a method and μ_max, at preset paper and its best ε.
+    """Return the value in Table 1 for a method and μ_max, at preset paper and its best ε.
 
-    None where the problem or the column is not in the table.
+    None if the problem or the column is not in the table.
     """
     column = "0" if method == "sgd" else f"{momentum or 0:g}{_LETTER.get(method, '?')}"
     return None if protocol["parameters"] else TABLE_1.get(protocol["problem"], {}).get(column)

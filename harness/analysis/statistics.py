@@ -1,6 +1,6 @@
 """Tests and intervals for differences that are paired by seed.
 
-The theory, with what each figure does and does not say, is in docs/statistics.md.
+docs/statistics.md has the theory and the interpretation of each value.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ IntervalKind = Literal["permutation", "t"]
 Floats = NDArray[np.float64]
 
 EXACT_UP_TO = 20
-"""Seeds up to which all sign assignments are counted; above, a fixed sample of them."""
+"""Up to this number of seeds, all sign assignments are counted; above, a fixed sample of them."""
 T_BELOW = 6
-"""Below this many seeds the permutation interval has no finite ends at 0.05."""
+"""Below this number of seeds, the permutation interval has infinite ends at 0.05."""
 POWER = 0.8
-"""The chance of a verdict that defines `smallest_detectable` and `seeds_to_decide`."""
-MOST_SEEDS = 1_000
+"""The probability of a verdict that defines `smallest_detectable` and `seeds_to_decide`."""
+MAX_SEEDS = 1_000
 """More seeds than this are not counted by `seeds_to_decide`."""
 
 _SAMPLED = 65_536
@@ -34,7 +34,7 @@ _TIE = 1e-12
 
 @dataclass(frozen=True)
 class Interval:
-    """A two-sided confidence interval for a mean, and how it was made."""
+    """A two-sided confidence interval for a mean, and its kind."""
 
     low: float
     high: float
@@ -102,7 +102,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def seeds_needed(pairs: int, alpha: float = 0.05) -> int:
-    """Return the fewest seeds with which alpha can be reached after Holm over `pairs` pairs.
+    """Return the fewest seeds that can reach p ≤ alpha after Holm's correction for `pairs` pairs.
 
     The smallest p of n seeds is 2 / 2ⁿ, and Holm's first step multiplies it by `pairs`.
 
@@ -116,7 +116,7 @@ def seeds_needed(pairs: int, alpha: float = 0.05) -> int:
 
 
 def smallest_detectable(differences: ArrayLike, alpha: float = 0.05) -> float | None:
-    """Return the smallest true mean difference that n such seeds show with power 0.8.
+    """Return the smallest true mean difference that n such seeds detect with power 0.8.
 
     It is the δ at which a two-sided paired t test at `alpha` rejects in δ's direction with
     probability 0.8: P(T > t₁₋α/₂) = 0.8 for T ~ noncentral t(n − 1, δ√n / s), with s the
@@ -135,14 +135,14 @@ def smallest_detectable(differences: ArrayLike, alpha: float = 0.05) -> float | 
 def seeds_to_decide(
     differences: ArrayLike, margin: float, pairs: int = 1, alpha: float = 0.05
 ) -> int | None:
-    """Return how many seeds would decide if mean and standard deviation were those seen.
+    """Return the number of seeds that would decide, given the observed mean and deviation.
 
-    It is the smallest n above the present one, no smaller than `seeds_needed`, at which one of two
+    It is the smallest n above the present one, at least `seeds_needed`, at which one of two
     verdicts is reached with probability 0.8, by paired t tests (see `smallest_detectable`):
     "better", P(T > t₁₋α/₂) with noncentrality |d̄|√n / s, at alpha / pairs; or "equivalent", two
     one-sided tests at alpha, at least P(T₋ > t₁₋α) + P(T₊ > t₁₋α) − 1 with noncentralities
     (margin ∓ |d̄|)√n / s, for |d̄| < margin. `margin` is in the unit of the differences.
-    None for a single difference, which shows no spread, and where 1,000 seeds are too few.
+    None for a single difference, which has no deviation, and if 1,000 seeds are too few.
 
     >>> seeds_to_decide([1, -1, 2, 0, 1, -1], margin=0.1)
     106
@@ -163,8 +163,8 @@ def seeds_to_decide(
         farther = _power((margin + effect) / spread, n, alpha)
         return max(better, nearer + farther - 1)
 
-    found = first + bisect_left(range(first, MOST_SEEDS + 1), POWER, key=power)
-    return found if found <= MOST_SEEDS else None
+    found = first + bisect_left(range(first, MAX_SEEDS + 1), POWER, key=power)
+    return found if found <= MAX_SEEDS else None
 
 
 def signed_ranks(differences: ArrayLike) -> Floats:
@@ -175,9 +175,9 @@ def signed_ranks(differences: ArrayLike) -> Floats:
 
 
 def _power(effect: float, n: int, level: float) -> float:
-    """Return the chance that a one-sided t test shows an effect in standard deviations."""
+    """Return the probability that a one-sided t test detects an effect in standard deviations."""
     critical = special.stdtrit(n - 1, 1 - level)
-    # From a noncentrality of about 40 on scipy gives NaN in places; the answer has long been 1.
+    # Above a noncentrality of about 40, scipy sometimes gives NaN; the probability is 1 from 30 on.
     return 1 - float(special.nctdtr(n - 1, min(effect * math.sqrt(n), 30), critical))
 
 

@@ -1,4 +1,4 @@
-"""The result of a comparison as plain values: version 1 of the JSON that scripts rely on."""
+"""The result of a comparison as plain values: version 1 of the JSON output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.harness.core.spec import CURRENCIES, Protocol
 SCHEMA_VERSION = 1
 ALPHA = 0.05
 ENDED = ("budget", "diverged")
-"""Statuses with an outcome; trials of any other are shown and counted in no figure."""
+"""Statuses with an outcome; other trials are shown but do not count in any value."""
 
 Published = Callable[[str, str, str, Mapping[str, Any]], float | None]
 """(problem, preset, method, hyperparameters) -> the printed value, or None."""
@@ -44,11 +44,10 @@ def summarize(
 ) -> dict[str, Any]:
     """Return the comparison of the reported trials as a dictionary that is valid JSON.
 
-    `measurements` is by trial id, in the order in which they were taken. Of several
-    attempts at one trial the last counts. `targets` are the problem's; the first is the
-    one of `time_to_target`. `margin` is a difference of logarithms where `log_scale`.
-    `contexts` are by digest; with them it is said what differs.
-    Figures that are missing or not finite are None. Methods are in order of appearance.
+    `measurements` is by trial id, in the order of measurement. Of several attempts at one trial,
+    the last counts. `targets` are the problem's; the first is the one of `time_to_target`. With
+    `log_scale`, `margin` is a difference of logarithms. `contexts`, by digest, let the notes name
+    differences. Values that are missing or not finite are None. Methods are in order of appearance.
     """
     latest = {
         (trial.method, trial.seed): trial
@@ -132,7 +131,7 @@ def _method(
         "ledger": _ledger(ended) | {"seconds_are": "alone" if alone else "shared"},
         "time_to_target": _time(times[0] if times else no_target),
         "times_to_targets": [_time(time) for time in times],
-        # With brackets it is another problem than the published one.
+        # With parameters in brackets, the problem differs from the published one.
         "published": None
         if protocol.parameters
         else published(protocol.problem, protocol.preset, first.method_name, first.hyperparameters),
@@ -223,8 +222,8 @@ def _notes(
         if open_ := sum(n for status, n in count.items() if status not in ENDED):
             which = ", ".join(f"{n} {s}" for s, n in count.items() if s not in ENDED)
             notes.append(
-                f"{method}: {open_} of {len(trials)} trials have no outcome ({which}) "
-                "and are left out."
+                f"{method}: {open_} of {len(trials)} trials have no outcome ({which}), so they are "
+                "left out."
             )
         for reason, stopped in Counter(t.reason for t in trials if t.status == "budget").items():
             if reason:
@@ -245,13 +244,13 @@ def _plain(pair: Pair) -> dict[str, Any]:
 
 
 def _last(measurements: Sequence[Measurement]) -> dict[str, float]:
-    """Return what method and problem reported of themselves at the end."""
+    """Return the finite diagnostics of the last measurement."""
     shown = measurements[-1].diagnostics if measurements else {}
     return {name: value for name, value in shown.items() if math.isfinite(value)}
 
 
 def _outcome(trial: TrialRecord, value: float | None) -> float | None:
-    """Return the final value, or None where the trial diverged, in whatever way."""
+    """Return the final value, or None if the trial diverged."""
     return None if trial.status == "diverged" else _number(value)
 
 
@@ -260,5 +259,5 @@ def _number(value: float | None) -> float | None:
 
 
 def _exp(value: float | None) -> float | None:
-    """Return e to the value, or None where that is no finite number above zero."""
+    """Return e to the value, or None if the result would overflow or underflow."""
     return math.exp(value) if value is not None and abs(value) < 700 else None

@@ -1,4 +1,4 @@
-"""Times until a trial gets somewhere, of which some are only known to be later than its end."""
+"""Survival analysis: times to an event that some trials have not reached at their end."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from scipy import stats
 from bench.harness.analysis.statistics import Floats
 
 _HALF = 0.5 + 1e-9
-"""One half, but for rounding in the product of Kaplan and Meier."""
+"""One half, with a tolerance for rounding in the Kaplan–Meier product."""
 
 
 @dataclass(frozen=True)
 class Survival:
-    """A step function S: which share of trials is not there yet; 1 before the first step."""
+    """A step function S: the share of trials without the event yet; 1 before the first step."""
 
     times: Floats
-    """Rising; S has its new value from each of them on."""
+    """Ascending times at which S takes a new value."""
     shares: Floats
 
     @property
     def median(self) -> float | None:
-        """The first time at which S ≤ ½; None where S stays above."""
+        """The first time at which S ≤ ½; None if S stays above."""
         there = self.times[self.shares <= _HALF]
         return float(there[0]) if len(there) else None
 
     def restricted_mean(self, horizon: float) -> float:
         """Return ∫₀^τ S(t) dt, the mean of min(T, τ) (Royston & Parmar 2013), τ the horizon.
 
-        τ is in the unit of the times, and at most where the shortest trial ended, so that S is
-        known up to there.
+        τ is in the unit of the times. It must not exceed the end of the shortest trial, so that S
+        is known up to τ.
 
         >>> kaplan_meier([1, 3], [True, False]).restricted_mean(3)
         2.0
@@ -45,9 +45,9 @@ class Survival:
 def kaplan_meier(times: ArrayLike, reached: ArrayLike) -> Survival:
     """Return the product-limit estimate S(t) = Π (1 − dᵢ/nᵢ) over tᵢ ≤ t (Kaplan & Meier 1958).
 
-    `times` is (n,) and not negative: when a trial got there where `reached`, else when it ended,
-    infinite for one that could go on for ever and would not get there. dᵢ of the nᵢ trials not
-    there and not ended before tᵢ get there at tᵢ. No trials: S is 1 everywhere.
+    `times` is (n,) and not negative: the time of the event if `reached`, else the end of the trial,
+    which is infinite for a trial that would never have the event. At tᵢ, dᵢ of the nᵢ trials that
+    are still without the event and have not ended have it. Without trials, S is 1 everywhere.
     """
     x, got = np.asarray(times, dtype=np.float64), np.asarray(reached, dtype=bool)
     if not len(x):

@@ -1,4 +1,4 @@
-"""Time-to-target, with trials that never get there counted as censored."""
+"""Time to target; trials that do not reach the target are censored."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Amounts = Mapping[str, float | None]
 
 @dataclass(frozen=True)
 class Course:
-    """What a trial measured on its way, and what it had spent at its end."""
+    """The measurements of a trial, and its spending at the end."""
 
     measurements: Sequence[Measurement]
     spent: Ledger
     whole: bool
-    """It spent its budget. One that diverged or stopped of itself would not have moved again,
-    whatever it had been given."""
+    """Whether the trial spent its whole budget. A trial that diverged or stopped by itself would
+    not have made progress with a larger budget."""
 
     @classmethod
     def of(cls, trial: TrialRecord, measurements: Sequence[Measurement]) -> Course:
@@ -33,15 +33,15 @@ class Course:
 
 @dataclass(frozen=True)
 class TimeToTarget:
-    """What a method's trials had spent when they reached a target, by Kaplan and Meier."""
+    """The Kaplan–Meier estimate of what a method's trials spent to reach a target."""
 
     target: float
     reached: int
     of: int
     median: Amounts
-    """None where the share of trials that are not there stays above one half."""
+    """None if fewer than half of the trials reach the target."""
     restricted_mean: Amounts
-    """The mean of what was spent until the target or the horizon; None where there is none."""
+    """The mean spending until the target or the horizon; None without a horizon."""
     horizon: Amounts
 
 
@@ -50,8 +50,8 @@ def first_reaching(
 ) -> Ledger | None:
     """Return the ledger of the first measurement at or beyond the target on training data.
 
-    Its resolution is that of the evaluation grid. None: never reached; a value that is not
-    a number reaches nothing.
+    Its resolution is that of the evaluation grid. None: the target was not reached; NaN reaches no
+    target.
     """
     for measurement in measurements:
         value = measurement.train_metric
@@ -61,15 +61,15 @@ def first_reaching(
 
 
 def amount(ledger: Ledger, currency: str) -> float:
-    """Return what was spent in one of `bench.harness.core.spec.CURRENCIES`."""
+    """Return the amount of one of `bench.harness.core.spec.CURRENCIES`."""
     return float(getattr(ledger, currency))
 
 
 def horizons(courses: Sequence[Course]) -> Amounts:
-    """Return how far all trials were followed: the least that a whole one spent, by currency.
+    """Return by currency the least amount that a trial with its whole budget spent.
 
-    Restricted means can be compared under one horizon only: give the trials of all methods. None
-    where no trial is whole.
+    Restricted means are comparable only with the same horizon, so `courses` must hold the trials of
+    all methods. None if no trial spent its whole budget.
     """
     whole = [course.spent for course in courses if course.whole]
     return {c: min((amount(spent, c) for spent in whole), default=None) for c in CURRENCIES}
@@ -80,9 +80,9 @@ def time_to_target(
 ) -> TimeToTarget:
     """Return median and restricted mean of what trials spent until they reached a target.
 
-    A trial that did not reach it is censored: at what it had spent where it is whole, else later
-    than all others. To censor a diverged trial where it diverged would take it for one that might
-    have got there as soon as the others.
+    A trial that did not reach it is censored: at its spending if it spent its whole budget, else
+    later than all others. If a diverged trial were censored at its divergence, it would count like
+    a trial that could still have reached the target.
     """
     reaching = [first_reaching(course.measurements, target, direction) for course in courses]
     reached = [ledger is not None for ledger in reaching]

@@ -1,4 +1,4 @@
-"""From the final values of every method and seed to one verdict a pair."""
+"""Verdicts: one for every pair of methods, from the final values by method and seed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Results = Mapping[str, Mapping[int, float | None]]
 
 @dataclass(frozen=True)
 class Pair:
-    """What can be said of two methods; differences are a − b, paired by seed."""
+    """The verdict on two methods; differences are a − b, paired by seed."""
 
     a: str
     b: str
@@ -38,9 +38,9 @@ class Pair:
     interval_kind: statistics.IntervalKind | None
     unit: Literal["ratio", "difference"]
     smallest_detectable: float | None
-    """In the unit of `difference`; None where n seeds can show nothing, or a trial diverged."""
+    """In the unit of `difference`; None for n = 1, or if a trial diverged."""
     seeds_to_decide: int | None
-    """None where the pair is decided, a trial diverged, n is 1, or 1,000 seeds are too few."""
+    """None if the pair is decided, a trial diverged, n is 1, or 1,000 seeds are too few."""
     reason: str
 
 
@@ -61,7 +61,7 @@ class _Paired:
 
     @property
     def scores(self) -> Floats:
-        """What the test is on: the differences, or their signed ranks where a trial diverged."""
+        """The values under test: the differences, or their signed ranks if a trial diverged."""
         return self.differences if self.finite else statistics.signed_ranks(self.differences)
 
     @property
@@ -105,17 +105,15 @@ def _pair(a: str, b: str, results: Results, direction: Direction, log_scale: boo
     remarks = []
     if left_out := set(results[a]) ^ set(results[b]):
         remarks.append(
-            f"Left out, as only one of the two has {_seeds(left_out)}: "
-            f"{len(left_out)} of {len(left_out) + len(seeds)}."
+            f"Only one of the two methods has {_seeds(left_out)}, so {len(left_out)} of "
+            f"{len(left_out) + len(seeds)} seeds are left out."
         )
     positive = bool(np.all(x[np.isfinite(x)] > 0) and np.all(y[np.isfinite(y)] > 0))
     logarithmic = log_scale and positive
     if log_scale and not positive:
-        remarks.append(
-            "A value is not positive, so plain differences are compared, not logarithms."
-        )
+        remarks.append("A value is not positive, so the values are compared, not their logarithms.")
     if logarithmic:
-        # Infinitely bad stays so on either scale.
+        # An infinitely bad value stays infinitely bad on the log scale.
         x, y = (np.where(np.isfinite(v), np.log(np.abs(v)), v) for v in (x, y))
     equal = x == y
     differences = np.subtract(x, y, out=np.zeros(len(seeds)), where=~equal)
@@ -139,12 +137,12 @@ def _judge(
         # The test does not reject the ends of its interval.
         equivalent = -margin < inner.low and inner.high < margin or not d.any()
         if n >= needed:
-            # Holm's first and strictest step.
+            # With the level of Holm's first and strictest step.
             detectable = statistics.smallest_detectable(d, alpha / pairs)
     else:
         remarks += [
-            f"{gone} of {n} trials of {label} diverged: the test is on ranks, a diverged trial "
-            "below every finite one, and no difference is given."
+            f"{gone} of {n} trials of {label} diverged, so the test uses ranks, in which a "
+            "diverged trial is worse than every finite one, and there is no difference."
             for label, gone in zip((pair.a, pair.b), pair.diverged, strict=True)
             if gone
         ]
@@ -154,13 +152,13 @@ def _judge(
         family = "pair" if pairs == 1 else "pairs"
         remarks.insert(
             0,
-            f"{needed} seeds are needed to reach {alpha:g} by Holm's correction over "
+            f"At least {needed} seeds are needed to reach p = {alpha:g} with Holm's correction for "
             f"{pairs} {family}.",
         )
     elif equivalent:
         verdict = "equivalent"
         if p <= alpha:
-            remarks.insert(0, "There is a difference, but within the margin.")
+            remarks.insert(0, "There is a difference, but it is within the margin.")
     elif p <= alpha:
         a_lower = float(np.sum(pair.scores)) < 0
         verdict = "a better" if a_lower == (direction == "lower") else "b better"
@@ -169,7 +167,8 @@ def _judge(
         seeds = statistics.seeds_to_decide(d, margin, pairs, alpha)
         if seeds is None:
             remarks.append(
-                f"If mean and spread are as seen, {statistics.MOST_SEEDS:,} seeds are too few."
+                f"With the observed mean and spread, {statistics.MAX_SEEDS:,} seeds would not be "
+                "enough."
             )
     return Pair(
         pair.a,

@@ -1,8 +1,8 @@
-"""A problem's gradient and curvature against differences of its loss, in float64.
+"""Laws that compare a problem's gradient and curvature with differences of its loss, in float64.
 
-A central difference has a rounding error that grows and a truncation error that shrinks as
-the step h gets smaller, and nobody knows a good h for every network. A derivative is right if
-*one* of several steps agrees with it to `AGREEMENT`; a wrong one agrees with none.
+As the step h of a central difference shrinks, its rounding error grows and its truncation error
+shrinks. No single h is good for every network. So a derivative counts as right if *one* of several
+steps agrees with it to `AGREEMENT`; a wrong derivative agrees with none.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.harness.check.laws import Broken, expect, near
+from bench.harness.check.laws import LawViolation, check_close, expect
 from bench.harness.core.seeds import generator
 from bench.models.problem import Problem
 
 STEPS = (1e-3, 1e-4, 1e-5, 1e-6)
 AGREEMENT = 1e-5
 ROUNDING = 1e-6
-"""A slope is looked at down to so much of the loss."""
+"""Slopes below this fraction of the loss are not resolved."""
 VECTORS = 8
 OFF = 0.1
 
 
 @dataclass
 class Point:
-    """θ a little off its start, and a few real cases, in float64."""
+    """Slightly perturbed initial parameters θ and a few of the problem's cases, in float64."""
 
     problem: Problem
     theta: Tensor
@@ -38,7 +38,7 @@ class Point:
         self.passes = self.problem.passes()
 
     def logits(self, theta: Tensor) -> Tensor:
-        """Return pre-activations as a tensor of their own: passes may reuse memory."""
+        """Return a copy of the pre-activations, because passes may reuse their memory."""
         return self.passes.logits(theta, self.inputs).clone()
 
     def gradient(self) -> Tensor:
@@ -58,17 +58,17 @@ def directions(problem: Problem, seed: int) -> Iterator[tuple[str, Tensor]]:
         yield name, direction
 
 
-def everywhere(problem: Problem, seed: int) -> Tensor:
+def random_direction(problem: Problem, seed: int) -> Tensor:
     """Return a normal direction in all parameters at once; padding is 0."""
     start = torch.zeros(1, problem.layout.size, dtype=torch.float64)
     return sum((direction for _, direction in directions(problem, seed)), start)
 
 
-def moved(problem: Problem, seed: int) -> Tensor:
-    """Return a row of initial parameters and OFF of a normal direction beside it.
+def perturbed_parameters(problem: Problem, seed: int) -> Tensor:
+    """Return one row of initial parameters plus OFF times a normal direction.
 
-    Divided by the root of a parameter's width, it changes no unit's input by more than OFF: a
-    recurrent network that was sound is not made chaotic.
+    The direction is divided by the square root of a parameter's width. So no unit's input changes
+    by more than about OFF, and a stable recurrent network does not become chaotic.
     """
     theta = problem.initialize(generator(seed, "initialization"))[None].double()
     for name, direction in directions(problem, 100 + seed):
@@ -82,9 +82,9 @@ def check_gradient(point: Point) -> str:
     x, t = point.inputs, point.targets
     per_case = point.problem.loss.per_case(point.logits(theta), t)
     loss = passes.loss(theta, x, t)
-    near("loss, the mean over cases", loss, per_case.mean(1))
+    check_close("loss, the mean over cases", loss, per_case.mean(1))
     out = torch.zeros_like(theta)
-    near("the loss that comes with the gradient", passes.gradient(theta, x, t, out), loss)
+    check_close("the loss that comes with the gradient", passes.gradient(theta, x, t, out), loss)
     worst = 0.0
     for name, v in directions(point.problem, 2):
         found = float((out * v).sum())
@@ -121,7 +121,7 @@ def check_curvature(point: Point) -> str:
         hjv = _central(lambda s: slope(z + s * jv), h)
         return float((ju * hjv).sum()) / cases
 
-    u = everywhere(problem, 3)
+    u = random_direction(problem, 3)
     worst = 0.0
     for name, v in directions(problem, 2):
         # By Cauchy and Schwarz |uᵀGv| is at most this.
@@ -143,10 +143,10 @@ def check_curvature(point: Point) -> str:
 def check_semidefinite(point: Point) -> str:
     """uᵀGv = vᵀGu and vᵀGv ≥ 0 for random vectors."""
     product = point.passes.curvature(point.theta, point.inputs, point.targets)
-    v = torch.cat([everywhere(point.problem, 10 + i) for i in range(VECTORS)])
+    v = torch.cat([random_direction(point.problem, 10 + i) for i in range(VECTORS)])
     gv = torch.cat([product(row[None]).clone() for row in v])
     forms = v @ gv.T
-    near("uᵀGv against vᵀGu", forms, forms.T)
+    check_close("uᵀGv against vᵀGu", forms, forms.T)
     least, most = float(forms.diagonal().min()), float(forms.diagonal().abs().max())
     expect(least >= -1e-12 * most, "vᵀGv ≥ 0", f"{least:.6g} where others are up to {most:.6g}")
     off = float((forms - forms.T).abs().max()) / most if most else 0.0
@@ -154,7 +154,7 @@ def check_semidefinite(point: Point) -> str:
 
 
 def check_squared_gradient(point: Point) -> str:
-    """Mean over cases of the squared per-case gradient, against gradients of one case each."""
+    """Compare the mean squared per-case gradient with gradients of single cases."""
     passes, theta, expected = point.passes, point.theta, torch.zeros_like(point.theta)
     cases = point.inputs.shape[1]
     for case in range(cases):
@@ -162,7 +162,7 @@ def check_squared_gradient(point: Point) -> str:
         passes.gradient(theta, point.inputs[:, some], point.targets[:, some], one)
         expected += one.square() / cases
     found = passes.squared_gradient(theta, point.inputs, point.targets)
-    off = near("squared gradient", found, expected, 1e-10)
+    off = check_close("squared gradient", found, expected, 1e-10)
     return f"relative error {off:.1e}, {cases} cases one by one"
 
 
@@ -171,14 +171,15 @@ def _central(function: Callable[[float], Tensor], h: float) -> Tensor:
 
 
 def _agree(what: str, found: float, difference: Callable[[float], float], least: float) -> float:
-    """Return the least relative error over the steps; Broken where none agrees."""
+    """Return the least relative error over the steps; raise LawViolation if none agrees."""
     expected = [difference(h) for h in STEPS]
     errors = [abs(found - each) / (max(abs(found), abs(each), least) or 1.0) for each in expected]
-    # NaN compares as no error is less than it; it must not win.
+    # No error is less than NaN, so min() could return it; count it as infinite.
     best = min(range(len(STEPS)), key=lambda i: errors[i] if errors[i] == errors[i] else torch.inf)
     if not errors[best] <= AGREEMENT:
-        raise Broken(
+        raise LawViolation(
             f"{what}: expected {expected[best]:.9g} by differences with h = {STEPS[best]:g}; "
-            f"found {found:.9g}, off by {errors[best]:.2g} where {AGREEMENT:g} is allowed"
+            f"found {found:.9g}, a relative difference of {errors[best]:.2g} where {AGREEMENT:g} "
+            "is allowed"
         )
     return errors[best]

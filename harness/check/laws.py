@@ -1,4 +1,4 @@
-"""A law, whether it holds, and by how much it does not."""
+"""Laws and findings: whether a law holds, and if not, by how much it is violated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bench.optim.plugins import short
 
 State = Literal["holds", "fails", "not applicable"]
 Law = Callable[[], str]
-"""Returns what was measured; raises Broken, or NotApplicable."""
+"""Returns the measured result as text; raises LawViolation or NotApplicable."""
 
 EXACT = 1e-12
 """Relative difference that rounding in float64 explains."""
@@ -27,73 +27,73 @@ EXACT = 1e-12
 
 @dataclass(frozen=True)
 class Finding:
-    """What came of one law."""
+    """The result of checking one law."""
 
     law: str
     state: State
     figure: str
-    """What was measured; else what was expected and what was found, or why it does not apply."""
+    """The measured result; else what was expected and found, or why the law does not apply."""
 
 
-class Broken(Exception):
-    """A law does not hold: what was expected, what was found, by how much."""
+class LawViolation(Exception):
+    """A law does not hold; the message says what was expected and what was found."""
 
 
 class NotApplicable(Exception):
-    """There is nothing that this law could be tried on, and why."""
+    """The law does not apply to this subject; the message says why."""
 
 
-def examine(laws: Mapping[str, Law]) -> list[Finding]:
-    """Try every law; one that fails stops no other.
+def check_laws(laws: Mapping[str, Law]) -> list[Finding]:
+    """Check every law; a law that fails does not stop the others.
 
-    What somebody's code prints goes to stderr. Raises DataError where data is missing.
+    Output of the checked code goes to stderr. Raises DataError if data are missing.
     """
     with redirect_stdout(sys.stderr):
-        return [_tried(name, law) for name, law in laws.items()]
+        return [_finding(name, law) for name, law in laws.items()]
 
 
-def _tried(name: str, law: Law) -> Finding:
+def _finding(name: str, law: Law) -> Finding:
     try:
         return Finding(name, "holds", law())
-    except Broken as broken:
+    except LawViolation as broken:
         return Finding(name, "fails", str(broken))
     except NotApplicable as reason:
         return Finding(name, "not applicable", str(reason))
     except DataError:
         raise
-    except (Exception, SystemExit) as error:  # Somebody's own code.
+    except (Exception, SystemExit) as error:  # The user's own code may raise anything.
         return Finding(name, "fails", f"raised {short(error).splitlines()[0]}")
 
 
 def expect(holds: bool, expected: str, found: str) -> None:
-    """Raise Broken unless something holds."""
+    """Raise LawViolation unless `holds`."""
     if not holds:
-        raise Broken(f"expected {expected}; found {found}")
+        raise LawViolation(f"expected {expected}; found {found}")
 
 
-def near(what: str, found: Tensor, expected: Tensor, tolerance: float = EXACT) -> float:
-    """Return max|found − expected| / max|expected|; Broken where it is above `tolerance`."""
+def check_close(what: str, found: Tensor, expected: Tensor, tolerance: float = EXACT) -> float:
+    """Return max|found − expected| / max|expected|; raise LawViolation if above `tolerance`."""
     if found.shape != expected.shape:
-        raise Broken(f"{what}: expected {tuple(expected.shape)}; found {tuple(found.shape)}")
+        raise LawViolation(f"{what}: expected {tuple(expected.shape)}; found {tuple(found.shape)}")
     if not expected.numel():
         return 0.0
     difference = (found - expected).abs().double().flatten()
-    # A difference of NaN is the greatest there is.
+    # NaN counts as an infinite difference.
     worst = int(difference.nan_to_num(nan=torch.inf).argmax())
     scale = float(expected.abs().max())
     off = float(difference[worst]) / scale if scale else float(difference[worst])
     if not off <= tolerance:
         a, b = float(expected.flatten()[worst]), float(found.flatten()[worst])
-        raise Broken(
-            f"{what}: expected {a:.9g}; found {b:.9g}, off by {off:.2g} where {tolerance:g} "
-            "is allowed"
+        raise LawViolation(
+            f"{what}: expected {a:.9g}; found {b:.9g}, a relative difference of {off:.2g} where "
+            f"{tolerance:g} is allowed"
         )
     return off
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Have torch compute by one thread: on a few hundred numbers others only wait for it."""
+    """Let torch use one thread: on a few hundred numbers, more threads only cost time."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -103,21 +103,22 @@ def one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed(what: str) -> Iterator[None]:
-    """Raise Broken where what is done inside draws from, or seeds, a global random stream."""
+def unchanged_random_streams(what: str) -> Iterator[None]:
+    """Raise LawViolation if the block draws from, or seeds, a global random stream."""
     before = _streams()
     yield
     after = _streams()
     moved = [name for name in before if before[name] != after[name]]
     if moved:
-        raise Broken(
-            f"{what}: expected no draw from a global stream; found {' and '.join(moved)} moved"
+        raise LawViolation(
+            f"{what}: expected no draw from a global random stream; found "
+            f"{' and '.join(moved)} changed"
         )
 
 
 @contextmanager
-def settings_kept() -> Iterator[None]:
-    """Raise Broken where what is done inside changes how torch computes; it is set back."""
+def unchanged_torch_settings() -> Iterator[None]:
+    """Raise LawViolation if the block changes a global setting of torch; restore the setting."""
     before = _settings()
     yield
     after = _settings()
@@ -126,7 +127,7 @@ def settings_kept() -> Iterator[None]:
         torch.set_default_dtype(before["default type"])
         torch.set_num_threads(before["number of threads"])
         torch.use_deterministic_algorithms(before["deterministic algorithms"])
-        raise Broken(f"expected torch's settings as they were; found {', '.join(changed)}")
+        raise LawViolation(f"expected unchanged settings of torch; found {', '.join(changed)}")
 
 
 def _settings() -> dict[str, Any]:
@@ -147,12 +148,14 @@ def _streams() -> dict[str, Any]:
     }
 
 
-def equal(a: Any, b: Any) -> bool:
-    """Say whether two values are equal bit for bit, inside containers too."""
+def equal_bits(a: Any, b: Any) -> bool:
+    """Return whether two values are equal bit for bit, also inside containers."""
     if isinstance(a, Tensor):
         return isinstance(b, Tensor) and a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, dict):
-        return isinstance(b, dict) and a.keys() == b.keys() and all(equal(a[k], b[k]) for k in a)
+        return (
+            isinstance(b, dict) and a.keys() == b.keys() and all(equal_bits(a[k], b[k]) for k in a)
+        )
     if isinstance(a, list | tuple | deque):
-        return type(a) is type(b) and len(a) == len(b) and all(map(equal, a, b))
+        return type(a) is type(b) and len(a) == len(b) and all(map(equal_bits, a, b))
     return bool(a == b)

@@ -1,7 +1,7 @@
-"""An optimizer gets to the minimum of a convex quadratic that is known.
+"""The law that an optimizer reaches the known minimum of a convex quadratic.
 
-A step size is for a problem, so the one that a method comes with says little about another; the
-law is that one of a few, a decade apart, gets there.
+A good step size depends on the problem, so a method's default proves little here. The law demands
+that one of a few step sizes, a decade apart, reaches the minimum.
 """
 
 from __future__ import annotations
@@ -10,26 +10,26 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bench.harness.check.laws import Broken
-from bench.harness.check.observed_trial import Trial
+from bench.harness.check.laws import LawViolation
+from bench.harness.check.observed_trial import ObservedTrial
 from bench.harness.check.small_problems import Quadratic
 from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import Method
 
 STEPS = 1_000
-LOOKS = 50
-"""Steps between two looks at f. Two in a row have to be close: passing by is not arriving."""
-CLOSE = 1e-3
-"""What may be left of f's excess over its minimum."""
+CHECK_INTERVAL = 50
+"""Steps between two evaluations of f. Two in a row must be close: one alone may be an overshoot."""
+TOLERANCE = 1e-3
+"""The allowed rest of f's initial excess over its minimum, as a fraction."""
 STEP_SIZES = (1.0, 0.1, 0.01, 0.001, 10.0)
-"""Values of lr, where a method has one, that are tried after the one that it comes with."""
+"""Values of lr to try after the method's own, if the method has an lr."""
 DECAY = ("weight_decay", "l2")
 """Hyperparameters that move the minimum; they are set to 0."""
 
 
 @dataclass(frozen=True)
-class Reached:
-    """What is left of f's excess after some steps, with these values set."""
+class MinimumResult:
+    """The remaining fraction of f's excess after some steps, with these values set."""
 
     left: float
     steps: int
@@ -37,30 +37,30 @@ class Reached:
 
     def __str__(self) -> str:
         said = "".join(f", {name}={value:g}" for name, value in self.values.items())
-        return f"{self.left:.1e} of the way left after {self.steps} steps{said}"
+        return f"{self.left:.1e} of the initial excess left after {self.steps} steps{said}"
 
 
 def check(make: Callable[..., Method]) -> str:
-    """See that f − f*, as a part of what it is at the start, gets below CLOSE and stays there.
+    """Check that f − f*, as a fraction of its initial value, falls below TOLERANCE and stays there.
 
-    f(W) = mean over cases of ½ ‖xW − xW*‖² has curvatures of 0.1 to 1, and f* = 0 at W*, on any
-    batch, so that no step size has to shrink.
+    f(W) = mean over cases of ½ ‖xW − xW*‖² has curvatures of 0.1 to 1 and f* = 0 at W* on every
+    batch, so a constant step size suffices.
     """
     founds = []
-    for values in _tries(make()):
+    for values in _settings_to_try(make()):
         found = _run(make, values)
-        if found.left <= CLOSE:
+        if found.left <= TOLERANCE:
             return str(found)
         founds.append(found)
     best = min(founds, key=lambda each: each.left)
-    raise Broken(
-        f"expected at most {CLOSE:g} of the way to the minimum left within {STEPS:,} steps, "
-        f"at one step size; found at best {best}"
+    raise LawViolation(
+        f"expected at most {TOLERANCE:g} of the initial excess left within {STEPS:,} steps with "
+        f"one of the step sizes; the best found is {best}"
     )
 
 
-def _tries(method: Method) -> Iterator[dict[str, float]]:
-    """Yield the values that are set: no decay, and one step size after another."""
+def _settings_to_try(method: Method) -> Iterator[dict[str, float]]:
+    """Yield the values to set: no decay, and one step size after another."""
     space = {h.name: h for h in method.space}
     without = {name: 0.0 for name in DECAY if name in space}
     if "lr" not in space:
@@ -75,16 +75,16 @@ def _tries(method: Method) -> Iterator[dict[str, float]]:
         yield {"lr": lr, **without}
 
 
-def _run(make: Callable[..., Method], values: dict[str, float]) -> Reached:
-    trial = Trial(make(**values), Quadratic(), budget=STEPS)
+def _run(make: Callable[..., Method], values: dict[str, float]) -> MinimumResult:
+    trial = ObservedTrial(make(**values), Quadratic(), budget=STEPS)
     start, lefts = trial.loss(), [math.inf]
     while len(trial.reports) < STEPS and not trial.stopped:
-        trial.step(LOOKS)
+        trial.step(CHECK_INTERVAL)
         left = trial.loss() / start
         if not math.isfinite(left):
-            return Reached(math.inf, len(trial.reports), values)
+            return MinimumResult(math.inf, len(trial.reports), values)
         lefts.append(left)
-        if max(lefts[-2:]) <= CLOSE:
+        if max(lefts[-2:]) <= TOLERANCE:
             break
     worst = lefts[-1] if trial.stopped else max(lefts[-2:])
-    return Reached(worst, len(trial.reports), values)
+    return MinimumResult(worst, len(trial.reports), values)

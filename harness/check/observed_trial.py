@@ -1,4 +1,4 @@
-"""A few steps of a method on a small problem, in float64 on the CPU, and all that was asked."""
+"""A few steps of a method on a small problem, in float64 on the CPU, with every evaluation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.harness.check.laws import Broken
+from bench.harness.check.laws import LawViolation
 from bench.harness.core.spec import Budget
-from bench.harness.distributed.ranks import ALONE, Ranks
+from bench.harness.distributed.ranks import SINGLE_PROCESS, Ranks
 from bench.harness.training.bound_objective import BoundObjective, initial_parameters
 from bench.harness.training.cases import Cases, DeviceData
 from bench.harness.training.ledger import Account, Clock
@@ -22,12 +22,12 @@ from bench.optim.objective import Batch, Method
 CPU = torch.device("cpu")
 STEPS = 10
 PATIENCE = 1_000
-"""Losses that a step may ask for, so that a line search without end has one."""
+"""Evaluations that a step may request; a limit for line searches that do not end."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A loss that a method asked for, alone or with its gradient: where, on what, and the answer.
+class Evaluation:
+    """One evaluation of the loss, alone or with its gradient: parameters, cases and value.
 
     θ is a copy.
     """
@@ -37,30 +37,32 @@ class Asked:
     loss: Tensor
 
 
-class Watched(BoundObjective):
-    """Notes what it is asked for."""
+class RecordingObjective(BoundObjective):
+    """An objective that records its evaluations."""
 
-    asked: list[Asked]
+    asked: list[Evaluation]
 
     def loss(self, theta: Tensor, on: Batch) -> Tensor:
-        """Return f(θ), and note it."""
+        """Return f(θ), and record it."""
         return self._noted(theta, on, super().loss(theta, on))
 
     def gradient(self, theta: Tensor, on: Batch) -> tuple[Tensor, Tensor]:
-        """Return f(θ) and ∇f(θ), and note the first."""
+        """Return f(θ) and ∇f(θ), and record the first."""
         value, gradient = super().gradient(theta, on)
         return self._noted(theta, on, value), gradient
 
     def _noted(self, theta: Tensor, on: Batch, value: Tensor) -> Tensor:
         assert isinstance(on, Cases)
         if len(self.asked) == PATIENCE:
-            raise Broken(f"expected an end of the step; found {PATIENCE:,} losses asked for in it")
-        self.asked.append(Asked(theta.detach().clone(), on, value.clone()))
+            raise LawViolation(
+                f"expected the step to end; found {PATIENCE:,} evaluations of the loss in it"
+            )
+        self.asked.append(Evaluation(theta.detach().clone(), on, value.clone()))
         return value
 
 
-class Trial:
-    """A method on a problem, a seed a row, before its first step."""
+class ObservedTrial:
+    """A method on a problem before its first step, with one row for each seed."""
 
     def __init__(
         self,
@@ -68,12 +70,12 @@ class Trial:
         problem: Problem,
         seeds: Sequence[int] = (0,),
         budget: int = STEPS,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         self.method, self.problem = method, problem
         self.account = Account(Budget("gradients", 1e12), Clock(CPU))
-        self.data = DeviceData.put(problem.data(DataSource(())), CPU, torch.float64)
-        self.objective = Watched(problem, self.data, list(seeds), self.account, ranks)
+        self.data = DeviceData.from_data(problem.data(DataSource(())), CPU, torch.float64)
+        self.objective = RecordingObjective(problem, self.data, list(seeds), self.account, ranks)
         self.objective.asked = []
         self.theta = initial_parameters(problem, list(seeds), CPU, torch.float64)
         self.state = method.init(self.theta, seeds[0], budget)
@@ -81,8 +83,8 @@ class Trial:
         self.costs: list[float] = []
 
     @torch.no_grad()
-    def step(self, times: int = STEPS) -> Trial:
-        """Make so many updates, or fewer where the method stops of itself."""
+    def step(self, times: int = STEPS) -> ObservedTrial:
+        """Make `times` updates, or fewer if the method stops the trial."""
         for _ in range(times):
             if self.stopped:
                 break
@@ -98,38 +100,38 @@ class Trial:
         return bool(self.reports) and "stop" in self.reports[-1]
 
     @property
-    def asked(self) -> list[Asked]:
-        """All losses that the last step asked for."""
+    def asked(self) -> list[Evaluation]:
+        """The evaluations of the last step."""
         return self.objective.asked
 
     @property
     @torch.no_grad()
     def iterate(self) -> Tensor:
-        """What is evaluated."""
+        """The parameters that are evaluated."""
         return self.method.iterate(self.theta, self.state)
 
     def loss(self) -> float:
-        """Return f at the iterate, over all training cases; nobody is charged."""
+        """Return f at the iterate over all training cases, without a charge to the ledger."""
         train = self.data.train
         return float(self.problem.passes().loss(self.iterate, train.inputs, train.targets))
 
     def saved(self) -> dict[str, Any]:
-        """Return what a checkpoint holds, read back from its bytes; Broken where it cannot be."""
+        """Return a checkpoint read back from its bytes; raise LawViolation if it is not plain."""
         file = io.BytesIO()
         state = self.method.state_dict(self.state)
         torch.save({"theta": self.theta, "state": state}, file)
         file.seek(0)
         if strange := torch.serialization.get_unsafe_globals_in_checkpoint(file):
-            raise Broken(
+            raise LawViolation(
                 f"expected a state of tensors and plain values; found {', '.join(sorted(strange))}"
             )
         file.seek(0)
         read: dict[str, Any] = torch.load(file, weights_only=True)
         return {**read, "positions": self.objective.batches.positions()}
 
-    def restore(self, saved: Mapping[str, Any]) -> Trial:
-        """Go on from a checkpoint."""
+    def restore(self, saved: Mapping[str, Any]) -> ObservedTrial:
+        """Continue from a checkpoint."""
         self.theta.copy_(saved["theta"])
         self.method.load_state_dict(self.state, saved["state"])
-        self.objective.batches.move_to(saved["positions"])
+        self.objective.batches.restore_positions(saved["positions"])
         return self

@@ -1,10 +1,10 @@
-"""What a problem's presets differ in: sizes, data and budget, and what the problem says varies."""
+"""The differences between a problem's presets: sizes, data, budget and declared differences."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from bench.harness.check.laws import Broken
+from bench.harness.check.laws import LawViolation
 from bench.harness.core.errors import Usage
 from bench.models.problem import PRESETS, Problem
 
@@ -16,13 +16,13 @@ FIXED: Mapping[str, Callable[[Problem], str]] = {
     "margin": lambda problem: f"{problem.margin:g}",
     "log_scale": lambda problem: str(problem.log_scale),
 }
-"""What is the same at every preset, unless the problem's `varies` names it."""
+"""Facts that must be the same at every preset, unless the problem's `varies` names them."""
 
 
 def compare(make: Callable[[str], Problem]) -> str:
-    """Return in what the presets differ; Broken where that is more than the problem says.
+    """Return the differences between presets; raise LawViolation for an undeclared difference.
 
-    A preset that cannot be made is left out, and the text says why.
+    A preset that the problem does not have is left out, and the text says why.
     """
     made: dict[str, Problem] = {}
     without = []
@@ -36,9 +36,9 @@ def compare(make: Callable[[str], Problem]) -> str:
         for fact, said in FIXED.items():
             mine, theirs = said(one), said(other)
             if mine != theirs and fact not in (*one.varies, *other.varies):
-                raise Broken(
-                    f"expected the same {fact} at {first} and {preset}, or '{fact}' in the "
-                    f"problem's `varies`; found {mine} and {theirs}"
+                raise LawViolation(
+                    f"expected the same {fact} at the presets {first} and {preset}, or '{fact}' in "
+                    f"the problem's `varies`; found {mine} and {theirs}"
                 )
     rows = [_shown(problem) for problem in made.values()]
     facts = list(dict.fromkeys(fact for row in rows for fact in row))
@@ -51,7 +51,7 @@ def compare(make: Callable[[str], Problem]) -> str:
 
 
 def _shown(problem: Problem) -> dict[str, str]:
-    """Return every fact that presets may differ in, in words."""
+    """Return every fact in which presets may differ, as text."""
     varying = {fact: said(problem) for fact, said in FIXED.items() if fact in problem.varies}
     return {
         **{name: str(value) for name, value in problem.parameters.items()},

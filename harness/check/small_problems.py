@@ -1,4 +1,4 @@
-"""Two problems on which an optimizer is looked at: a convex quadratic, and a small network."""
+"""Two small problems for checking an optimizer: a convex quadratic and a network."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Small(Problem):
 
 
 class Quadratic(_Small):
-    """Linear regression without noise: curvatures of 0.1 to 1, and the minimum, 0, is known."""
+    """Linear regression without noise: curvatures of 0.1 to 1 and a known minimum of 0."""
 
     def __init__(self) -> None:
         super().__init__("quadratic", {"W": (INPUTS, OUTPUTS)}, HalfSquaredError())
@@ -60,7 +60,7 @@ class Quadratic(_Small):
         return inputs @ params["W"]
 
     def data(self, source: DataSource) -> Data:
-        """Return the same inputs, and x W* as targets: every batch has its minimum at W*."""
+        """Return the same inputs with targets x W*, so that every batch has its minimum at W*."""
         inputs = super().data(source).train_inputs
         targets = inputs @ np.random.default_rng(4).standard_normal((INPUTS, OUTPUTS))
         parts = inputs, inputs[:5], targets, targets[:5]
@@ -68,7 +68,7 @@ class Quadratic(_Small):
 
 
 class Network(_Small):
-    """7-5-3, tanh and logistic outputs: nothing converges within a few steps."""
+    """A 7-5-3 network, tanh and logistic outputs, that does not converge within a few steps."""
 
     def __init__(self) -> None:
         shapes = {"W1": (INPUTS, 5), "b1": (5,), "W2": (5, OUTPUTS), "b2": (OUTPUTS,)}

@@ -1,4 +1,4 @@
-"""What is to be checked: a problem or an optimizer, told apart by its name or by what it has."""
+"""The subject of `bench check`: decide whether it is a problem or an optimizer, and check it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from bench.harness.check.laws import Finding, examine, one_thread
+import torch
+
+from bench.harness.check.laws import Finding, check_laws, one_thread
 from bench.harness.check.method_laws import MethodLaws
 from bench.harness.check.problem_laws import ProblemLaws
 from bench.harness.core.errors import Infrastructure, Usage
 from bench.harness.core.paths import data_source
 from bench.harness.planning import problems
-from bench.models.problem import DataError
+from bench.models.problem import DataError, Problem
 from bench.optim import plugins, registry
 from bench.optim.hyperparameters import nearest
 from bench.optim.objective import Method
-from bench.optim.text import Written, parse
-from bench.optim.torch.adapter import TORCH_PREFIX
+from bench.optim.text import ParsedEntry, parse
+from bench.optim.torch.adapter import TORCH_PREFIX, is_factory
 
 Kind = Literal["problem", "optimizer"]
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What was checked, and what came of every law."""
+class LawReport:
+    """The checked problem or optimizer, with one finding for each law."""
 
     name: str
     kind: Kind
@@ -33,40 +35,51 @@ class Checked:
 
     @property
     def broken(self) -> int:
-        """How many laws do not hold."""
+        """The number of laws that do not hold."""
         return sum(finding.state == "fails" for finding in self.findings)
 
 
-def check(text: str, preset: str, data_dir: str | None) -> Checked:
-    """Try every law on the problem or optimizer that `text` means.
+def check(text: str, preset: str, data_dir: str | None) -> LawReport:
+    """Check the problem or optimizer named by `text` against every law.
 
-    Raises Usage where there is none, Infrastructure where data is missing.
+    Raises Usage if there is no such problem or optimizer, and Infrastructure if data are missing.
     """
     if kind_of(text) == "optimizer":
         registry.resolve(text)
-        laws = MethodLaws(partial(_made, parse(text))).laws()
+        laws = MethodLaws(partial(_make_method, parse(text))).laws()
         with one_thread():
-            return Checked(text, "optimizer", None, examine(laws))
+            return LawReport(text, "optimizer", None, check_laws(laws))
     source = data_source(data_dir)
     problems.resolve(text, preset)
     try:
         laws = ProblemLaws(lambda at: problems.resolve(text, at), preset, source).laws()
-        return Checked(text, "problem", preset, examine(laws))
+        return LawReport(text, "problem", preset, check_laws(laws))
     except DataError as error:
         raise Infrastructure(str(error)) from error
-    except ValueError as error:  # A network that its data do not fit.
+    except ValueError as error:  # The data do not fit the network.
         raise Usage(f"{text}: {str(error).rstrip('.')}.") from error
 
 
-def _made(written: Written, **given: object) -> Method:
-    """Return the method that was written, with some values in place of what is written."""
+def _make_method(written: ParsedEntry, **given: object) -> Method:
+    """Return the method of an entry, with some of its values replaced."""
     values = {**written.values, **{name: (str(value),) for name, value in given.items()}}
     (method,) = registry.make(replace(written, values=values))
     return method
 
 
+def _makes_an_optimizer(loaded: object) -> bool:
+    """Return whether a function is a factory of torch optimizers, and not of a problem."""
+    if not is_factory(loaded) or isinstance(loaded, Problem):
+        return False
+    try:
+        made = loaded([torch.nn.Parameter(torch.zeros(1, 1))])  # type: ignore[operator]
+    except Exception:  # A user's function may take other arguments.
+        return False
+    return isinstance(made, torch.optim.Optimizer)
+
+
 def kind_of(text: str) -> Kind:
-    """Say which of the two a text means; Usage where it is neither."""
+    """Return whether a text names a problem or an optimizer; raise Usage if neither."""
     name = parse(text).name
     if name in problems.names():
         return "problem"
@@ -74,10 +87,11 @@ def kind_of(text: str) -> Kind:
         return "optimizer"
     if plugins.is_plugin(name):
         loaded = plugins.load(name)
-        return "optimizer" if callable(getattr(loaded, "step", None)) else "problem"
+        is_method = callable(getattr(loaded, "step", None)) or _makes_an_optimizer(loaded)
+        return "optimizer" if is_method else "problem"
     known = [*problems.names(), *registry.names()]
     raise Usage(
-        f"{name}: there is no such problem or optimizer{nearest(name, known)} There are: "
-        f"{', '.join(known)}; torch.optim.NAME; and package.module:Name or ./file.py:Name for "
-        "your own."
+        f"{name}: there is no such problem or optimizer{nearest(name, known)} The names are: "
+        f"{', '.join(known)}. You can also use torch.optim.NAME, and your own as "
+        "package.module:Name or ./file.py:Name."
     )

@@ -1,19 +1,20 @@
-"""A batch may be split over processes: what they add up is what one process computes."""
+"""The law that a batch can be split over processes: their sum is what one process computes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from threading import Barrier, BrokenBarrierError, Lock
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from bench.harness.check.derivatives import everywhere, moved
-from bench.harness.check.laws import Broken, equal, expect, near
+from bench.harness.check.derivatives import perturbed_parameters, random_direction
+from bench.harness.check.laws import LawViolation, check_close, equal_bits, expect
 from bench.harness.core.spec import Budget
-from bench.harness.distributed.ranks import ALONE, Ranks, part_of, require_agreement
+from bench.harness.distributed.ranks import SINGLE_PROCESS, Ranks, part_of, require_agreement
 from bench.harness.training.bound_objective import BoundObjective
 from bench.harness.training.cases import DeviceData
 from bench.harness.training.ledger import Account, Clock
@@ -23,24 +24,24 @@ T = TypeVar("T")
 
 CPU = torch.device("cpu")
 SPLITS = ((7, 2), (7, 3), (2, 3))
-"""Cases, and ranks that they are split over: parts are of different sizes, and some are empty."""
+"""Numbers of cases and of ranks: parts have different sizes, and some are empty."""
 SEEDS = (0, 1)
-"""Rows that see batches of their own."""
+"""The seeds of the rows; each row sees its own batches."""
 TOLERANCE = 1e-10
-"""Relative difference that another order of summation explains, with room."""
+"""Relative difference that another order of summation can cause, with a margin."""
 
 
 _DONE = object()
-"""What a rank brings to the others once its work is done."""
+"""The value that a rank exchanges when its work is done."""
 
 
-class Threads:
-    """Ranks that are threads of this process; they take turns, so only one computes at a time.
+class ThreadRanks:
+    """A rank that is a thread of this process; only one thread computes at a time.
 
-    A problem need not be made for threads then, and gives the same bits every time.
+    So a problem need not be safe for threads, and it gives the same bits every time.
     """
 
-    def __init__(self, rank: int, meeting: Meeting) -> None:
+    def __init__(self, rank: int, meeting: Exchange) -> None:
         self.rank, self.size = rank, meeting.size
         self._meeting = meeting
 
@@ -48,7 +49,7 @@ class Threads:
         """Return this rank's cases of a batch."""
         return part_of(cases, self.rank, self.size)
 
-    def add_up(self, *tensors: Tensor) -> None:
+    def all_reduce(self, *tensors: Tensor) -> None:
         """Write to each tensor its sum over ranks, added in their order."""
         everybodys = self._meeting.exchange(self.rank, [each.clone() for each in tensors])
         for tensor, parts in zip(tensors, zip(*everybodys, strict=True), strict=True):
@@ -58,43 +59,43 @@ class Threads:
         """Say of each flag whether any rank has raised it."""
         return [any(each) for each in zip(*self._meeting.exchange(self.rank, flags), strict=True)]
 
-    def first(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Return rank 0's value."""
         given: T = self._meeting.exchange(self.rank, value)[0]
         return given
 
-    def agree(self, what: str, values: Sequence[float]) -> None:
+    def check_agreement(self, what: str, values: Sequence[float]) -> None:
         """Raise Infrastructure unless all have the same bits."""
         require_agreement(what, self._meeting.exchange(self.rank, list(values)))
 
-    def beat(self, updates: int) -> None:
-        """Do nothing: a thread does not die alone."""
+    def report_alive(self, updates: int) -> None:
+        """Do nothing: a thread cannot be killed on its own."""
 
 
-class Meeting:
-    """Where so many threads wait for each other, and see what each has brought."""
+class Exchange:
+    """A point at which threads wait for each other and exchange values."""
 
     def __init__(self, size: int) -> None:
         self.size, self.turn = size, Lock()
         self._barrier, self._brought = Barrier(size), list[Any]([None] * size)
 
     def exchange(self, rank: int, value: object) -> list[Any]:
-        """Return what every rank has brought, once all have."""
+        """Return the values of all ranks, once all have given theirs."""
         self._brought[rank] = value
         self._wait()
         everybodys = list(self._brought)
-        # Nobody may bring the next before all have seen this.
+        # No rank may give its next value before all ranks have read this one.
         self._wait()
         done = [each is _DONE for each in everybodys]
         if any(done) and not all(done):
-            raise Broken(
-                "expected every process to ask for the same; found that process "
-                f"{done.index(True)} has ended and process {done.index(False)} asks for more"
+            raise LawViolation(
+                "expected all processes to make the same calls; found that process "
+                f"{done.index(True)} has ended while process {done.index(False)} makes another call"
             )
         return everybodys
 
     def leave(self) -> None:
-        """End the others' waiting: one of them will not come."""
+        """Stop the other threads' wait, because one thread has failed."""
         self._barrier.abort()
 
     def _wait(self) -> None:
@@ -105,15 +106,15 @@ class Meeting:
             self.turn.acquire()
 
 
-def together(size: int, work: Callable[[Ranks], T]) -> list[T]:
-    """Return what `work` gives on each of so many ranks; raises what one of them raised."""
-    meeting = Meeting(size)
+def run_on_ranks(size: int, work: Callable[[Ranks], T]) -> list[T]:
+    """Run `work` on `size` ranks and return their results; raise the error of a rank that fails."""
+    meeting = Exchange(size)
 
     def one(rank: int) -> T:
         with meeting.turn, torch.no_grad():
             try:
-                found = work(Threads(rank, meeting))
-                # One that still asks for something would wait for this one without end.
+                found = work(ThreadRanks(rank, meeting))
+                # Otherwise a rank that makes another call would wait for this one forever.
                 meeting.exchange(rank, _DONE)
                 return found
             except BaseException:
@@ -121,7 +122,7 @@ def together(size: int, work: Callable[[Ranks], T]) -> list[T]:
                 raise
 
     with ThreadPoolExecutor(size) as pool:
-        done = [pool.submit(one, rank) for rank in range(size)]
+        done = [pool.submit(copy_context().run, one, rank) for rank in range(size)]
     errors = [error for each in done if (error := each.exception()) is not None]
     for error in sorted(errors, key=lambda error: isinstance(error, BrokenBarrierError)):
         raise error
@@ -129,32 +130,32 @@ def together(size: int, work: Callable[[Ranks], T]) -> list[T]:
 
 
 def check(problem: Problem, data: Data) -> str:
-    """See that loss, gradient, squared gradient and Gauss–Newton product of parts add up."""
-    put = DeviceData.put(data, CPU, torch.float64)
-    theta = torch.cat([moved(problem, seed) for seed in SEEDS])
-    v = torch.cat([everywhere(problem, 60 + seed) for seed in SEEDS])
+    """Check that losses, gradients, squared gradients and Gauss–Newton products of parts add up."""
+    put = DeviceData.from_data(data, CPU, torch.float64)
+    theta = torch.cat([perturbed_parameters(problem, seed) for seed in SEEDS])
+    v = torch.cat([random_direction(problem, 60 + seed) for seed in SEEDS])
     worst = 0.0
     for cases, ranks in SPLITS:
 
         def everything(each: Ranks, cases: int = cases) -> dict[str, Tensor]:
-            return _everything(problem, put, each, cases, theta, v)
+            return _all_results(problem, put, each, cases, theta, v)
 
         with torch.no_grad():
-            alone = everything(ALONE)
-        split = together(ranks, everything)
+            alone = everything(SINGLE_PROCESS)
+        split = run_on_ranks(ranks, everything)
         for what, value in alone.items():
             named = f"{what} of {cases} cases over {ranks} processes"
-            worst = max(worst, near(named, split[0][what], value, TOLERANCE))
-            same = all(equal(split[0][what], other[what]) for other in split[1:])
-            expect(same, f"the same {named}, on all of them", "others")
+            worst = max(worst, check_close(named, split[0][what], value, TOLERANCE))
+            same = all(equal_bits(split[0][what], other[what]) for other in split[1:])
+            expect(same, f"the same {named} on all of them", "different values")
     shown = ", ".join(f"{cases} cases over {ranks}" for cases, ranks in SPLITS)
     return f"relative difference {worst:.1e}, {shown}, K = {len(SEEDS)}"
 
 
-def _everything(
+def _all_results(
     problem: Problem, put: DeviceData, ranks: Ranks, cases: int, theta: Tensor, v: Tensor
 ) -> dict[str, Tensor]:
-    """Return all that an objective computes on a batch, and what it charges for it."""
+    """Return everything that an objective computes on a batch, and its charge for it."""
     account = Account(Budget("updates", 1), Clock(CPU))
     bound = BoundObjective(problem, put, SEEDS, account, ranks)
     batch = bound.next_batch(cases)

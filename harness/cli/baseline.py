@@ -1,4 +1,4 @@
-"""`bench baseline`: what nights are held against."""
+"""`bench baseline`: the comparisons that later nights are compared with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group("baseline", epilog="Example: bench baseline accept 3f2a9b1c --name main")
 def command() -> None:
-    """Accept a comparison as what nights are held against, and see what is accepted."""
+    """Accept a comparison as the baseline of later nights, and show accepted baselines."""
 
 
 command.add_command(baselines, "list")
@@ -30,27 +30,29 @@ command.add_command(baselines, "list")
 @click.option(
     "--name", default="main", show_default=True, metavar="NAME", help="Name of the baseline."
 )
-@click.option("--note", metavar="TEXT", help="Why it is accepted.")
+@click.option("--note", metavar="TEXT", help="Record TEXT as the reason.")
 @store_option
 def accept(comparisons: tuple[str, ...], name: str, note: str | None, store: str | None) -> None:
-    """Hold later nights against these comparisons; a series of nights begins anew with each.
+    """Compare later nights with these comparisons; each starts a new series of nights.
 
-    A COMPARISON is an id or its beginning. It takes the place of what was accepted under the same
-    protocol and name, which stays on record.
+    COMPARISON is an id or its first characters. It replaces the comparison that was accepted under
+    the same protocol and name; the earlier one stays on record.
     """
-    from bench.harness.core.spec import with_parameters
+    from bench.harness.core.spec import problem_text
     from bench.harness.core.text import visible
     from bench.harness.nightly.baseline import accept as accept_all
     from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
-        done = accept_all(opened, comparisons, name, note)
-    for record, before in done:
+        accepted = accept_all(opened, comparisons, name, note)
+    for record, previous in accepted:
         protocol = record.protocol
-        problem = with_parameters(protocol.problem, protocol.parameters)
-        instead = f", in place of {before.comparison_id}" if before else ""
+        problem = problem_text(protocol.problem, protocol.parameters)
+        replaces = f", replaces {previous.comparison_id}" if previous else ""
         click.echo(
-            visible(f"{record.id} is accepted in {name}: {problem} / {protocol.preset}{instead}")
+            visible(
+                f"{record.id} is now in baseline {name}: {problem} / {protocol.preset}{replaces}"
+            )
         )
 
 
@@ -58,7 +60,7 @@ def accept(comparisons: tuple[str, ...], name: str, note: str | None, store: str
 @click.argument("name", default="main")
 @store_option
 def show(name: str, store: str | None) -> None:
-    """Show what is accepted under a name: of every protocol the newest, and what it replaced."""
+    """Show a baseline: for every protocol the comparison in use, and those it replaced."""
     from bench.harness.cli.console import PAGE, console
     from bench.harness.nightly.baseline import with_protocol
     from bench.harness.store.results import Store
@@ -68,8 +70,9 @@ def show(name: str, store: str | None) -> None:
         records = with_protocol(opened, opened.baselines(name))
         if not records:
             names = sorted({record.name for record in opened.baselines()})
-            hint = f"{nearest(name, names)} There are: {', '.join(names)}." if names else "."
-            raise Usage(f"There is no baseline {name!r} in {opened.shown_url}{hint}")
+            hint = f"{nearest(name, names)} The baselines are: {', '.join(names)}."
+            hint = hint if names else ". Accept one with `bench baseline accept ID`."
+            raise Usage(f"There is no baseline {name!r} in {opened.redacted_url}{hint}")
         ids = {record.comparison_id for _, record in records}
         comparisons = {each.id: each for each in opened.comparisons(ids=ids)}
     by_protocol: dict[str, list[BaselineRecord]] = {}
@@ -77,34 +80,34 @@ def show(name: str, store: str | None) -> None:
         by_protocol.setdefault(key, []).append(record)
     out = console(PAGE)
     for newest, *earlier in by_protocol.values():
-        for part in _shown(comparisons[newest.comparison_id], newest, earlier):
+        for part in _render(comparisons[newest.comparison_id], newest, earlier):
             out.print(part)
 
 
-def _shown(
+def _render(
     comparison: ComparisonRecord, newest: BaselineRecord, earlier: Sequence[BaselineRecord]
 ) -> Iterator[Any]:
     from rich.text import Text
 
-    from bench.harness.cli.console import add, table
-    from bench.harness.core.spec import with_parameters
+    from bench.harness.cli.console import add_row, table
+    from bench.harness.core.spec import problem_text
     from bench.harness.core.text import visible
     from bench.harness.report.table import number
 
     protocol, summary = comparison.protocol, comparison.summary
     assert summary is not None
-    problem = with_parameters(protocol.problem, protocol.parameters)
+    problem = problem_text(protocol.problem, protocol.parameters)
     yield Text(visible(f"{problem} / {protocol.preset}, {protocol.budget.text}"), style="bold")
     why = f": {newest.note}" if newest.note else ""
     yield Text(visible(f"{newest.comparison_id}, accepted {_when(newest)}{why}"))
-    yield Text(visible(f"made by: {comparison.command}"), style="dim", overflow="fold")
+    yield Text(visible(f"command: {comparison.command}"), style="dim", overflow="fold")
     for record in earlier:
-        yield Text(f"before: {record.comparison_id}, accepted {_when(record)}", style="dim")
+        yield Text(f"earlier: {record.comparison_id}, accepted {_when(record)}", style="dim")
     shown = table("method", "n", protocol.metric.replace("_", " "), "95 %", right=("n",))
     for row in summary["methods"]:
         final = row["final"]
         interval = "" if final["low"] is None else f"{number(final['low'])}–{number(final['high'])}"
-        add(shown, row["method"], row["n"], number(final["mean"]), interval)
+        add_row(shown, row["method"], row["n"], number(final["mean"]), interval)
     yield shown
     yield Text()
 

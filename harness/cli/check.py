@@ -1,4 +1,4 @@
-"""`bench check`: what every problem and every optimizer must satisfy, a line a law."""
+"""`bench check`: the laws that every problem and every optimizer must satisfy, one line each."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.harness.cli.options import data_dir_option
+from bench.harness.cli.options import data_dir_option, json_option
 from bench.harness.cli.output import write_text
 from bench.harness.core.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.harness.check.subject import Checked
+    from bench.harness.check.subject import LawReport
 
 _STYLE = {"holds": "green", "fails": "red", "not applicable": "dim"}
 
@@ -24,16 +24,17 @@ _STYLE = {"holds": "green", "fails": "red", "not applicable": "dim"}
     default="quick",
     show_default=True,
     metavar="quick|standard|paper",
-    help="Of a problem.",
+    help="The preset of the problem to check.",
 )
 @data_dir_option
-@click.option("--json", "json_path", metavar="FILE", help="Write it as JSON; -: to stdout.")
+@json_option
 def command(name: str, preset: str, data_dir: str | None, json_path: str | None) -> None:
-    """Try the laws on a problem or an optimizer, your own or a built-in one.
+    """Check a problem or an optimizer, your own or a built-in one, against the laws.
 
-    NAME is what --problem or --optimizers take. Everything is computed on the CPU, in float64;
-    batches are looked at on a CUDA device too, where there is one.
-    The exit code is 1 where a law does not hold.
+    Write NAME as in --problem or --optimizers. All computations run on the CPU in float64; if
+    there is a CUDA device, batches are also checked on it.
+
+    The exit code is 1 if a law does not hold.
     """
     from bench.harness.check.subject import check
 
@@ -48,23 +49,24 @@ def command(name: str, preset: str, data_dir: str | None, json_path: str | None)
         )
 
 
-def _show(checked: Checked) -> None:
+def _show(checked: LawReport) -> None:
     from rich.text import Text
 
-    from bench.harness.cli.console import UNFOLDED, add, console, table
+    from bench.harness.cli.console import UNFOLDED, add_row, console, table
 
     shown = table("", "", "", whole=("",))
     shown.show_header = False
     shown.columns[2].no_wrap = False
     for finding in checked.findings:
-        add(shown, Text(finding.state, style=_STYLE[finding.state]), finding.law, finding.figure)
+        state = Text(finding.state, style=_STYLE[finding.state])
+        add_row(shown, state, finding.law, finding.figure)
     console(UNFOLDED).print(shown)
 
 
-def _write(checked: Checked, path: str) -> None:
+def _write(checked: LawReport, path: str) -> None:
     import json
 
-    said = {
+    body = {
         "schema_version": 1,
         "name": checked.name,
         "kind": checked.kind,
@@ -72,7 +74,7 @@ def _write(checked: Checked, path: str) -> None:
         "holds": not checked.broken,
         "laws": [asdict(finding) for finding in checked.findings],
     }
-    text = json.dumps(said, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
     if path == "-":
         click.echo(text, nl=False)
         return

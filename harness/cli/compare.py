@@ -14,33 +14,42 @@ from bench.harness.core.errors import Usage
 if TYPE_CHECKING:
     from bench.harness.planning.request import Request
 
-RECORDED = ("recorded", "allow", "json_path", "html_path", "store", "no_mlflow", "tracking_uri")
-"""What may be given where recorded comparisons are compared, and nothing is run."""
+RECORDED_OPTIONS = (
+    "recorded",
+    "allow",
+    "json_path",
+    "html_path",
+    "store",
+    "no_mlflow",
+    "tracking_uri",
+)
+"""The parameters that are allowed with IDs of recorded comparisons, where nothing is run."""
 
 
 @click.command(
     "compare",
     epilog="Example: bench compare --optimizers 'nag,hf,sgd[lr=0.05]' --problem curves --seeds 6   "
-    "or, of what is recorded: bench compare 3f2a9b1c 77aa0011",
+    "or, for recorded comparisons: bench compare 3f2a9b1c 77aa0011",
 )
 @click.argument("recorded", nargs=-1, metavar="[ID ID]...")
 @click.option(
     "--optimizers",
     metavar="LIST",
-    help="Names with optional values: 'nag,hf[lam=10],nag[lr=0.01|0.05]'; a|b is a grid.",
+    help="Names, with values in brackets: 'nag,hf[lam=10],nag[lr=0.01|0.05]'; a|b is a grid.",
 )
 @click.option(
     "--seeds",
     type=int,
     metavar="N",
-    help="Seeds 0 … N−1; default: the fewest with which a verdict can be reached.",
+    help="Run seeds 0 … N−1; default: the fewest seeds that allow a verdict.",
 )
 @click.option(
     "--tune",
     default="none",
     show_default=True,
     metavar="grid|N|none",
-    help="Choose hyperparameters first: on declared grids, or at N points of the declared ranges.",
+    help="Tune hyperparameters first: on the declared grids, or at N points in the declared "
+    "ranges.",
 )
 @click.option(
     "--tune-seeds",
@@ -48,12 +57,12 @@ RECORDED = ("recorded", "allow", "json_path", "html_path", "store", "no_mlflow",
     default=2,
     show_default=True,
     metavar="N",
-    help="Seeds on which every point is tried; the one whose worst seed is best is chosen.",
+    help="Train every point on N tuning seeds; the point with the best worst seed is chosen.",
 )
 @click.option(
     "--extend",
     is_flag=True,
-    help="Let grids grow while a best value is at their edge, as many trials for every method.",
+    help="Extend a grid while its best value lies at its edge; every method gets as many trials.",
 )
 @allow_option
 @run_options
@@ -70,7 +79,8 @@ def command(
 ) -> None:
     """Compare optimizers on a problem, with a verdict for every pair.
 
-    With IDs of recorded comparisons nothing is run: what they recorded is compared as one.
+    With the IDs of recorded comparisons, nothing is run: their trials are compared as one
+    comparison.
     """
     from bench.harness.cli.output import check_folders, show_result, write_html
     from bench.harness.comparison.compare import compare
@@ -83,7 +93,7 @@ def command(
         store=store_url(store),
         **settings,  # type: ignore[arg-type]
     )
-    summary = _recorded(request, recorded, allow) if recorded else compare(request)
+    summary = _compare_recorded(request, recorded, allow) if recorded else compare(request)
     if summary is not None:
         show_result(summary, json_path)
         if html_path is not None:
@@ -93,31 +103,34 @@ def command(
 def _check(
     ctx: click.Context, recorded: tuple[str, ...], optimizers: str | None, allow: tuple[str, ...]
 ) -> None:
-    """Refuse what says nothing about what is asked for."""
+    """Raise Usage where options for a new comparison and for recorded ones are mixed."""
     if not recorded and optimizers is None:
         raise Usage(
-            "Give --optimizers, as in --optimizers nag,hf, to run a comparison, or the IDs of "
-            "recorded ones (`bench list comparisons`) to compare these."
+            "Give --optimizers to run a comparison, for example --optimizers nag,hf. Or give the "
+            "IDs of recorded comparisons to compare them; `bench list comparisons` lists them."
         )
     if not recorded and allow:
         raise Usage(
-            "--allow is for recorded comparisons, as in `bench compare ID ID --allow "
-            f"{allow[0]}`: trials of one command have one protocol."
+            "--allow applies to recorded comparisons only, as in `bench compare ID ID --allow "
+            f"{allow[0]}`. All trials of one command have the same protocol."
         )
     given = [
         parameter.opts[0]
         for parameter in ctx.command.params
-        if parameter.name not in RECORDED
+        if parameter.name not in RECORDED_OPTIONS
         and ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
     ]
     if recorded and given:
         raise Usage(
-            f"{', '.join(given)}: {' and '.join(recorded)} are compared as they were recorded, "
-            "and nothing is run. Leave out one or the other."
+            f"{', '.join(given)} cannot be used with recorded comparisons: "
+            f"{' and '.join(recorded)} are compared as they were recorded, and nothing is run. "
+            "Leave out the options or the IDs."
         )
 
 
-def _recorded(request: Request, ids: tuple[str, ...], allow: tuple[str, ...]) -> dict[str, Any]:
+def _compare_recorded(
+    request: Request, ids: tuple[str, ...], allow: tuple[str, ...]
+) -> dict[str, Any]:
     from bench.harness.comparison.combine import compare_recorded
     from bench.harness.comparison.session import mirrored
     from bench.harness.store.results import Store

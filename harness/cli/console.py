@@ -1,4 +1,4 @@
-"""The console on which results are shown: stdout, as wide as what reads it can take."""
+"""The console that shows results on stdout, with a width that suits a terminal, pipe or file."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from bench.harness.core.text import visible
 from bench.harness.report.table import number
 
 UNFOLDED = 1000
-"""Columns in which every row of a list stays on one line, for grep and awk."""
+"""Width in columns at which every row of a list stays on one line, for grep and awk."""
 PAGE = 100
-"""Columns of a report that is read from a file or through a pager."""
+"""Width in columns of a report that is read from a file or through a pager."""
 
 
 class _Stdout(Console):
     def on_broken_pipe(self) -> NoReturn:
-        # Whoever read our output has gone: nothing is wrong, and nobody to tell.
+        # The reader of our output has closed the pipe. That is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise click.exceptions.Exit(0)
 
     def render_str(self, text: str, **given: Any) -> Text:
-        """Return a text in which nothing is left that a terminal would act on."""
+        """Return a text without terminal control characters."""
         return super().render_str(visible(text, but="\n"), **given)
 
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterator[Segment]:
-        """Render anything, what was made `Text` elsewhere too, without what a terminal acts on."""
+        """Render anything, including `Text` made elsewhere, without terminal control characters."""
         for segment in super().render(renderable, options):
             if segment.control or segment.text.isprintable():
                 yield segment
@@ -45,26 +45,26 @@ class _Stdout(Console):
 
 
 def console(piped: int) -> Console:
-    """Return a console on stdout that is `piped` columns wide where that is no terminal."""
+    """Return a console on stdout; it is `piped` columns wide if stdout is not a terminal."""
     width = None if sys.stdout.isatty() else piped
     return _Stdout(width=width, highlight=False, markup=False, emoji=False)
 
 
 def table(*heads: str, whole: tuple[str, ...] = (), right: tuple[str, ...] = ()) -> Table:
-    """Return a plain table; columns in `whole` are never folded, and none is ever truncated."""
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    """Return an empty table; columns in `whole` are never folded, and none is ever truncated."""
+    empty = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for head in heads:
-        made.add_column(
+        empty.add_column(
             head,
             justify="right" if head in right else "left",
             no_wrap=head in whole,
             overflow="fold",
         )
-    return made
+    return empty
 
 
-def add(to: Table, *cells: object) -> None:
-    """Add a row; what is not `Text` already is shown as it is, on a line, brackets and all."""
+def add_row(to: Table, *cells: object) -> None:
+    """Add a row; a cell that is not `Text` is shown literally, as one line without markup."""
     to.add_row(*(_cell(cell) for cell in cells))
 
 
@@ -72,6 +72,6 @@ def _cell(cell: object) -> RenderableType:
     return cell if isinstance(cell, Text) else Text(visible(str(cell)))
 
 
-def figure(value: float | None) -> str:
-    """Write a figure for people, also one that is not finite."""
+def any_number(value: float | None) -> str:
+    """Write a number as `number` does, and also infinities and NaN."""
     return number(value) if value is None or math.isfinite(value) else str(value)

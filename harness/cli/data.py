@@ -1,4 +1,4 @@
-"""`bench data`: which data sets there are, where they are, and whether they are intact."""
+"""`bench data`: which data sets exist, where their files are, and whether they are intact."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ def command() -> None:
 @command.command("list", epilog="Example: bench data list --data-dir ~/data")
 @data_dir_option
 def list_(data_dir: str | None) -> None:
-    """Show every data set, where it was found, and its checksum or digest."""
+    """List every data set with the place of its files and their checksum or digest."""
     _show(_states(DATASETS, data_dir))
 
 
 @command.command(epilog="Example: bench data fetch mnist --to ~/data/mnist")
 @click.argument("name")
-@click.option("--to", metavar="DIR", help="Folder to write to; default: the user's cache.")
+@click.option("--to", metavar="DIR", help="Write the files to DIR; default: the user's cache.")
 def fetch(name: str, to: str | None) -> None:
-    """Download the files of a data set that are missing or damaged, and verify them."""
+    """Download the missing or damaged files of a data set, and verify them."""
     from bench.harness.core.paths import cache_folder
     from bench.models.problem import DataError
 
     module = _module(name)
     console = _console()
     if not hasattr(module, "download"):
-        console.print(f"{name} is generated when it is needed; there is nothing to fetch.")
+        console.print(f"{name} is generated when it is first used; there is nothing to download.")
         return
     folder = Path(to).expanduser().absolute() if to else cache_folder() / name
     try:
-        for path, fresh in module.download(folder):
-            console.print("downloaded   " if fresh else "already there", path, soft_wrap=True)
+        for path, is_new in module.download(folder):
+            console.print("downloaded   " if is_new else "already there", path, soft_wrap=True)
     except DataError as error:
         raise Infrastructure(str(error)) from error
 
@@ -58,15 +58,18 @@ def fetch(name: str, to: str | None) -> None:
 @click.argument("name", required=False)
 @data_dir_option
 def verify(name: str | None, data_dir: str | None) -> None:
-    """Check the files of one data set, or of all that are there; exit 4 if one is damaged."""
+    """Verify the files of one data set, or of all that are on this machine.
+
+    The exit code is 4 if a file is damaged, or if a file of the data set NAME is absent.
+    """
     names = DATASETS if name is None else (name,)
     states = _states(names, data_dir)
     _show(states)
-    # A data set that was asked for by name has to be there; otherwise absence is no damage.
-    bad = ("damaged",) if name is None else ("damaged", "absent")
-    wrong = [state.detail for state in states if state.state in bad]
-    if wrong:
-        raise Infrastructure("\n".join(wrong))
+    # A data set that the user named has to be there; otherwise an absent file is no failure.
+    failures = ("damaged",) if name is None else ("damaged", "absent")
+    details = [state.detail for state in states if state.state in failures]
+    if details:
+        raise Infrastructure("\n".join(details))
 
 
 def _states(names: Iterable[str], data_dir: str | None) -> list[FileState]:
@@ -83,7 +86,7 @@ def _module(name: str) -> Any:
     if name not in DATASETS:
         raise Usage(
             f"There is no data set {name!r}{nearest(name, DATASETS)} "
-            f"There are: {', '.join(DATASETS)}."
+            f"The data sets are: {', '.join(DATASETS)}."
         )
     return import_module(f"bench.models.data.{name}")
 
@@ -103,5 +106,5 @@ def _show(states: list[FileState]) -> None:
 def _console() -> Console:
     from rich.console import Console
 
-    # In a pipe nothing is folded: every file stays on one line.
+    # Wide in a pipe, so that every file stays on one line.
     return Console(width=None if sys.stdout.isatty() else 1000, highlight=False, markup=False)

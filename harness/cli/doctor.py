@@ -14,13 +14,13 @@ _STYLE = {"ok": "green", "missing": "yellow", "problem": "red"}
 @store_option
 @data_dir_option
 def command(store: str | None, data_dir: str | None) -> None:
-    """Say what this machine has, what is missing, and what to do about it.
+    """Report what this machine has, what is missing, and how to install it.
 
-    The exit code is 0 where everything is there that a comparison on the CPU needs.
+    The exit code is 0 if this machine has everything that a comparison on the CPU needs.
     """
     from rich.text import Text
 
-    from bench.harness.cli.console import PAGE, add, console, table
+    from bench.harness.cli.console import PAGE, add_row, console, table
     from bench.harness.cli.doctor_checks import examine
 
     findings = examine(store_url(store), data_dir)
@@ -28,10 +28,12 @@ def command(store: str | None, data_dir: str | None) -> None:
     shown.show_header = False
     shown.columns[2].no_wrap = False
     for finding in findings:
-        add(shown, Text(finding.state, style=_STYLE[finding.state]), finding.name, finding.detail)
+        add_row(
+            shown, Text(finding.state, style=_STYLE[finding.state]), finding.name, finding.detail
+        )
     console(PAGE).print(shown)
     wrong = [finding.name for finding in findings if finding.needed and finding.state != "ok"]
     if wrong:
         raise Infrastructure(
-            f"A comparison on the CPU cannot run here before this is put right: {', '.join(wrong)}."
+            f"Comparisons on the CPU cannot run here. Fix this first: {', '.join(wrong)}."
         )

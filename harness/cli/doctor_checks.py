@@ -1,4 +1,4 @@
-"""The checks of `bench doctor`, each a few lines about one thing."""
+"""The checks of `bench doctor`, one function for each subject."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from bench.harness.store.results import Store
 
 _GIB = 2**30
-_LITTLE_DISK = 2**28
-"""Bytes: with less free, recording is likely to fail in the middle of a comparison."""
+_MIN_FREE_BYTES = 2**28
+"""With less free disk space, recording is likely to fail in the middle of a comparison."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check says."""
+    """The result of one check."""
 
     state: Literal["ok", "missing", "problem"]
     name: str
     detail: str
-    """What is there; else what to do."""
+    """What the machine has, or else what to do."""
     needed: bool = True
-    """Whether a comparison on the CPU needs it."""
+    """Whether a comparison on the CPU needs the subject of this check."""
 
 
 def examine(store: str, data_dir: str | None) -> list[Finding]:
-    """Make all checks; one that fails is a problem and stops no other.
+    """Run all checks; an error in one check is reported as a problem and does not stop the others.
 
-    Raises Usage where `store` or `data_dir` are written wrongly.
+    Raises Usage if `store` or `data_dir` is not valid.
     """
     checks: dict[str, Callable[[], Iterator[Finding]]] = {
         "python": _python,
@@ -64,7 +64,7 @@ def _safely(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Findi
         yield from check()
     except Usage:
         raise
-    # A broken installation fails in any way: libraries that do not load, numba without a folder.
+    # A broken installation can raise any of these: libraries do not load, numba has no folder.
     except (BenchError, ImportError, OSError, RuntimeError, AttributeError) as error:
         needed = name not in ("GPU", "numba-cuda", "torch.distributed")
         yield Finding("problem", name, str(error), needed)
@@ -90,8 +90,8 @@ def _libraries() -> Iterator[Finding]:
         try:
             yield Finding("ok", package, version(package))
         except PackageNotFoundError:
-            without = "" if needed else "; until then results are kept for a later `bench db sync`"
-            todo = f"pip install bench-harness installs it{without}."
+            later = "" if needed else " `bench db sync` copies results to MLflow later."
+            todo = f"`pip install bench-harness` installs it.{later}"
             yield Finding("missing", package, todo, needed)
 
 
@@ -108,10 +108,10 @@ def _machine() -> Iterator[Finding]:
 def _gpu() -> Iterator[Finding]:
     import torch
 
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        there = torch.cuda.is_available()
-    if there:
+        is_available = torch.cuda.is_available()
+    if is_available:
         for i in range(torch.cuda.device_count()):
             device = torch.cuda.get_device_properties(i)
             memory = f"{device.total_memory / _GIB:.0f} GiB"
@@ -119,13 +119,13 @@ def _gpu() -> Iterator[Finding]:
             yield Finding("ok", "GPU", f"{device.name}, {memory}, {capability}", needed=False)
         return
     driver = Path("/proc/driver/nvidia/version").exists()
-    if said:
-        why = str(said[-1].message).split("\n")[0]
+    if caught:
+        why = str(caught[-1].message).split("\n")[0]
     elif torch.version.cuda is None:
-        beside = "there is an NVIDIA driver, but " if driver else ""
-        why = f"{beside}this torch is a CPU build; pytorch.org lists the CUDA builds."
+        but = "there is an NVIDIA driver, but " if driver else ""
+        why = f"{but}this torch is a CPU build; pytorch.org lists the CUDA builds."
     elif driver:
-        why = "there is an NVIDIA driver, but no device that this process may see."
+        why = "there is an NVIDIA driver, but this process sees no device."
     else:
         why = "no NVIDIA driver is loaded."
     yield Finding("missing", "GPU", f"{why} Comparisons run on the CPU.", needed=False)
@@ -135,7 +135,7 @@ def _numba_cuda() -> Iterator[Finding]:
     from bench.optim.momentum.update_cuda import obstacle
 
     if found := obstacle("cuda"):
-        detail = f"{found.reason}, so there is no nag@numba-cuda. {found.remedy}."
+        detail = f"{found.reason}, so nag@numba-cuda is not available. {found.remedy}."
         yield Finding("missing", "numba-cuda", detail, needed=False)
     else:
         yield Finding("ok", "numba-cuda", version("numba-cuda"), needed=False)
@@ -147,23 +147,23 @@ def _numba_cache() -> Iterator[Finding]:
     from bench.optim.momentum.update_cpu import fused_update
 
     try:
-        # Nothing is compiled before the first call, but a folder is looked for at once.
+        # Numba compiles at the first call, but it looks for a folder immediately.
         folder = numba.njit(cache=True)(fused_update).stats.cache_path
     except RuntimeError:
-        todo = "numba finds no folder that it can write to: set NUMBA_CACHE_DIR to one."
+        todo = "numba finds no writable folder: set NUMBA_CACHE_DIR to a writable folder."
         yield Finding("problem", "numba cache", todo)
     else:
         yield Finding("ok", "numba cache", str(folder))
 
 
 def _store(given: str) -> Iterator[Finding]:
-    from bench.harness.core.store_url import read_url, shown
+    from bench.harness.core.store_url import parse_store_url, redacted_url
     from bench.harness.store.results import Store
 
-    url = read_url(given)
+    url = parse_store_url(given)
     file = Path(url.database or "") if url.get_backend_name() == "sqlite" else None
     try:
-        # What is not there yet is not made here.
+        # This check does not create a store that does not exist yet.
         opened = None if file and not file.exists() else Store.open(given, create=False)
     except Infrastructure:
         if not _is_vacant(url):
@@ -171,32 +171,32 @@ def _store(given: str) -> Iterator[Finding]:
         opened = None
     if opened is not None:
         with opened:
-            # Changes no row, but asks for the right to.
+            # This changes no row, but it fails without the right to write.
             opened.heartbeat("doctor")
-            detail = f"{opened.shown_url}, revision {_revision(opened)}, writable"
+            detail = f"{opened.redacted_url}, revision {_revision(opened)}, writable"
             yield Finding("ok", "store", detail)
             yield _disk(opened.artifacts)
         return
     place = _existing(file) if file else Path.cwd()
     if not os.access(place, os.W_OK):
-        todo = f"{place} is read-only: make it writable, or name another place with --store."
+        todo = f"{place} is read-only: make it writable, or give another place with --store."
         yield Finding("problem", "store", todo)
     else:
-        made = file or shown(url)
-        yield Finding("ok", "store", f"none yet; the first comparison makes it: {made}")
+        made = file or redacted_url(url)
+        yield Finding("ok", "store", f"none yet; the first comparison creates it: {made}")
     yield _disk(place)
 
 
 def _is_vacant(url: URL) -> bool:
-    """Say whether the database answers and has room for a store: no tables but MLflow's."""
+    """Say whether the database answers and can take a store: it has no tables but MLflow's."""
     from sqlalchemy import create_engine, inspect
 
-    from bench.harness.store.failures import sentences
+    from bench.harness.store.failures import database_errors
     from bench.harness.store.tables import VERSION_TABLE
 
     server = url.get_backend_name() != "sqlite"
     try:
-        with sentences(url):
+        with database_errors(url):
             patience = {"connect_timeout": 10} if server else {}
             engine = create_engine(url, connect_args=patience, hide_parameters=True)
             tables = set(inspect(engine).get_table_names())
@@ -226,8 +226,11 @@ def _existing(path: Path) -> Path:
 def _disk(wanted: Path) -> Finding:
     folder = _existing(wanted)
     free = shutil.disk_usage(folder).free
-    if free < _LITTLE_DISK:
-        todo = f"{free / 2**20:.0f} MiB free in {folder}: free some space, or choose --store."
+    if free < _MIN_FREE_BYTES:
+        todo = (
+            f"{free / 2**20:.0f} MiB free in {folder}: free some space, or give another place "
+            "with --store."
+        )
         return Finding("problem", "disk", todo)
     return Finding("ok", "disk", f"{free / _GIB:.1f} GiB free in {folder}")
 
@@ -244,11 +247,14 @@ def _data(data_dir: str | None) -> Iterator[Finding]:
         found = [str(state.path.parent) for state in states if state.path]
         wanted = len(found) + len(absent)
         label, files = f"data: {name}", f"{wanted} file{'s' if wanted > 1 else ''}"
-        # A comparison on other data needs none of it.
+        # Not needed: a comparison may use other data.
         if damaged:
             yield Finding("problem", label, damaged[0].detail, needed=False)
         elif absent:
-            todo = f"{len(absent)} of {files} absent: `bench data fetch {name}`, or --data-dir."
+            todo = (
+                f"{len(absent)} of {files} absent: run `bench data fetch {name}`, or give their "
+                "folder with --data-dir."
+            )
             yield Finding("missing", label, todo, needed=False)
         elif not found:
             yield Finding("ok", label, "generated when it is first used", needed=False)
@@ -266,5 +272,5 @@ def _distributed() -> Iterator[Finding]:
     if found:
         yield Finding("ok", "torch.distributed", ", ".join(found), needed=False)
     else:
-        todo = "this torch has no backend: one process at a time."
+        todo = "this torch has no backend, so a comparison cannot use several ranks."
         yield Finding("missing", "torch.distributed", todo, needed=False)

@@ -1,4 +1,4 @@
-"""`bench list`: what can be compared, and what has been."""
+"""`bench list`: what can be compared, and what is recorded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group("list", epilog="Example: bench list problems")
 def command() -> None:
-    """List problems, optimizers, comparisons, trials, decisions on claims or baselines."""
+    """List problems, optimizers, comparisons, trials, claims or baselines."""
 
 
 for recorded in (
@@ -31,8 +31,8 @@ for recorded in (
 
 @command.command(epilog="Example: bench list problems | grep quick")
 def problems() -> None:
-    """List problems, a line a preset: network, data, budget, metric and targets."""
-    from bench.harness.cli.console import UNFOLDED, add, console, table
+    """List problems, one line per preset: network, data, budget, metric and targets."""
+    from bench.harness.cli.console import UNFOLDED, add_row, console, table
     from bench.harness.planning.problems import installed
     from bench.models.built_in import PROBLEMS
     from bench.models.problem import PRESETS
@@ -47,21 +47,21 @@ def problems() -> None:
         for preset in PRESETS:
             _problem(shown, name, preset)
     for name, package in installed().items():
-        add(shown, name, "", _not_loaded(package))
+        add_row(shown, name, "", _not_loaded(package))
     out = console(UNFOLDED)
     out.print(shown)
     out.print(
-        "\nThe budget of a trial is in gradient-equivalents; targets are of the metric on training "
-        "data.\n`bench data list` shows which data is here.\n"
-        "Your own problem: package.module:Problem or ./file.py:Problem.",
+        "\nThe budget of a trial is in gradient-equivalents. Targets are values of the metric on "
+        "the training data.\n`bench data list` shows which data this machine has.\n"
+        "Write your own problem as package.module:Problem or ./file.py:Problem.",
         style="dim",
     )
 
 
 @command.command(epilog="Example: bench list optimizers")
 def optimizers() -> None:
-    """List optimizers with backends, reference and every hyperparameter."""
-    from bench.harness.cli.console import UNFOLDED, add, console, table
+    """List optimizers with their backends, reference and hyperparameters."""
+    from bench.harness.cli.console import UNFOLDED, add_row, console, table
     from bench.optim.registry import BUILT_IN, installed
 
     out = console(UNFOLDED)
@@ -73,29 +73,29 @@ def optimizers() -> None:
         shown = table("optimizer", "", whole=("optimizer",))
         shown.show_header = False
         for name, package in others.items():
-            add(shown, name, _not_loaded(package))
+            add_row(shown, name, _not_loaded(package))
         out.print(shown)
         out.print()
     out.print(
-        "Also torch.optim.NAME, such as 'torch.optim.AdamW[lr=1e-3]', and your own: "
-        "package.module:Class or ./file.py:Class.\n"
+        "You can also use torch.optim.NAME, such as 'torch.optim.AdamW[lr=1e-3]', and your own "
+        "class: package.module:Class or ./file.py:Class.\n"
         "Write 'nag[lr=0.05]' to set a hyperparameter and 'nag@torch' to choose a backend.",
         style="dim",
     )
 
 
 def _not_loaded(package: str) -> str:
-    return f"of the package {package}; loaded when it is named"
+    return f"from the package {package}; loaded when you use it"
 
 
 def _problem(shown: Table, name: str, preset: str) -> None:
-    from bench.harness.cli.console import add
+    from bench.harness.cli.console import add_row
     from bench.harness.planning.problems import resolve
     from bench.harness.report.table import number
 
     problem = resolve(name, preset)
     sign = "≤" if problem.metric.direction == "lower" else "≥"
-    add(
+    add_row(
         shown,
         name,
         preset,
@@ -110,7 +110,7 @@ def _problem(shown: Table, name: str, preset: str) -> None:
 def _optimizer(name: str) -> Sequence[object]:
     from rich.text import Text
 
-    from bench.harness.cli.console import add, table
+    from bench.harness.cli.console import add_row, table
     from bench.optim.registry import BUILT_IN
 
     cls = BUILT_IN[name]
@@ -118,7 +118,7 @@ def _optimizer(name: str) -> Sequence[object]:
     title.append(f"  backends: {', '.join(cls.backends)}; {cls.reference}", style="not bold")
     shown = table("  hyperparameter", "type", "default", "allowed", "meaning", whole=("default",))
     for h in cls.space:
-        add(shown, f"  {h.name}", h.kind.__name__, _plain(h.default), _allowed(h), h.meaning)
+        add_row(shown, f"  {h.name}", h.kind.__name__, _plain(h.default), _allowed(h), h.meaning)
     return [title, shown]
 
 

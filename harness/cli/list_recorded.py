@@ -1,4 +1,4 @@
-"""`bench list` of what is recorded: comparisons, trials, decisions on claims, baselines."""
+"""`bench list` for recorded results: comparisons, trials, decisions on claims, baselines."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from bench.harness.core.records import ComparisonRecord
     from bench.harness.store.results import Store
 
-NEWEST = 50
-"""Rows that are shown unless more are asked for."""
+DEFAULT_LIMIT = 50
+"""Rows that are shown without --limit."""
 
 
-class _Rows(click.ParamType):
-    """How many rows; None for all of them."""
+class _RowLimit(click.ParamType):
+    """A number of rows; None for all of them."""
 
     name = "N|all"
 
@@ -29,16 +29,16 @@ class _Rows(click.ParamType):
         if text == "all" or (text.isdecimal() and int(text) == 0):
             return None
         if not text.isdecimal() or int(text) >= 2**31:
-            self.fail(f"{value!r} is not a number of rows: write a whole number, or all.")
+            self.fail(f"{value!r} is not a number of rows: give a whole number, or all.")
         return int(text)
 
 
 limit_option: Callable[..., Any] = click.option(
     "--limit",
-    type=_Rows(),
-    default=str(NEWEST),
+    type=_RowLimit(),
+    default=str(DEFAULT_LIMIT),
     show_default=True,
-    help="Show so many, the newest; 0 or all: every one.",
+    help="Show the newest N; 0 or all shows every one.",
 )
 
 
@@ -46,7 +46,7 @@ limit_option: Callable[..., Any] = click.option(
 @limit_option
 @store_option
 def comparisons_(limit: int | None, store: str | None) -> None:
-    """List what was compared, run or tuned, the newest first."""
+    """List comparisons, single runs and tuning, the newest first."""
     from bench.harness.cli.record_lookup import comparisons
     from bench.harness.store.results import Store
 
@@ -78,13 +78,13 @@ def comparisons_(limit: int | None, store: str | None) -> None:
 @limit_option
 @store_option
 def trials(limit: int | None, store: str | None) -> None:
-    """List trials in the order in which they were begun."""
-    from bench.harness.cli.record_lookup import end_dead
+    """List trials in the order in which they began."""
+    from bench.harness.cli.record_lookup import end_abandoned
     from bench.harness.report.table import number
     from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
-        end_dead(opened)
+        end_abandoned(opened)
         found = opened.trials(limit=limit)
         parts = opened.comparisons_of([trial.id for trial in found])
         rows = [
@@ -115,7 +115,7 @@ def trials(limit: int | None, store: str | None) -> None:
 @limit_option
 @store_option
 def claims(limit: int | None, store: str | None) -> None:
-    """List what was decided of the paper's claims, the newest first."""
+    """List decisions on the paper's claims, the newest first."""
     from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
@@ -144,7 +144,7 @@ def claims(limit: int | None, store: str | None) -> None:
 @limit_option
 @store_option
 def baselines(limit: int | None, store: str | None) -> None:
-    """List comparisons that were accepted as baselines, the newest first."""
+    """List the comparisons that were accepted as baselines, the newest first."""
     from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
@@ -180,35 +180,35 @@ def _print(
     whole: tuple[str, ...],
     right: tuple[str, ...],
 ) -> None:
-    """Print rows on stdout; say on stderr that there is none, or that there are more."""
+    """Print rows on stdout; report on stderr if there are none, or if there are more."""
     from bench.harness.cli.console import UNFOLDED, console
-    from bench.harness.cli.rows import shown
+    from bench.harness.cli.rows import render_rows
 
     if not rows:
-        click.echo(f"There is no {one} in {store.shown_url} yet.", err=True)
+        click.echo(f"There is no {one} in {store.redacted_url} yet.", err=True)
         return
     out = console(UNFOLDED)
-    for part in shown(heads, rows, out.width, whole=whole, right=right):
+    for part in render_rows(heads, rows, out.width, whole=whole, right=right):
         out.print(part)
     if count > len(rows):
         click.echo(
-            f"These are the newest {len(rows):,} of {count:,}; --limit all lists every one.",
+            f"These are the newest {len(rows):,} of {count:,}; --limit all shows every one.",
             err=True,
         )
 
 
 def _problem_of(record: ComparisonRecord) -> str:
-    from bench.harness.core.spec import with_parameters
+    from bench.harness.core.spec import problem_text
 
     protocol = record.protocol
-    name = f"{with_parameters(protocol.problem, protocol.parameters)}-{protocol.preset}"
+    name = f"{problem_text(protocol.problem, protocol.parameters)}-{protocol.preset}"
     return name if record.kind == "comparison" else f"{name} ({record.kind})"
 
 
 def _planned(record: ComparisonRecord, begun: Iterable[tuple[str, int]]) -> tuple[str, int]:
     """Return the methods of a comparison and the number of its seeds.
 
-    Where it has no end they are those of the trials that were begun.
+    For a comparison without a result, count the trials that have begun.
     """
     if record.summary is not None:
         rows = record.summary["methods"]

@@ -9,6 +9,7 @@ import signal
 import sys
 import tomllib
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -22,27 +23,27 @@ from bench.optim.hyperparameters import Unavailable, UsageError, nearest
 COMMANDS = {
     "compare": "Compare optimizers on a problem, with a verdict for every pair.",
     "run": "Run one optimizer on a problem and record it.",
-    "resume": "Go on with a comparison that was interrupted.",
-    "worker": "Lease fleets from the store and train them, on any machine.",
-    "show": "Show a comparison or a trial that is recorded.",
+    "resume": "Continue a comparison that was interrupted.",
+    "worker": "Train fleets of planned comparisons, on any machine.",
+    "show": "Show a recorded comparison or trial.",
     "report": "Write the report of a recorded comparison, as one page or as pictures.",
     "list": "List problems, optimizers, comparisons, trials, claims or baselines.",
-    "reproduce": "Make a published figure or table again, or decide the paper's claims.",
-    "baseline": "Accept a comparison as what nights are held against.",
-    "noise": "Measure how much a suite's metrics scatter where nothing changes.",
-    "nightly": "Run a suite every night, and see what has changed.",
-    "ui": "Show the store in MLflow's pages until Ctrl-C.",
-    "check": "Try the laws on a problem or an optimizer of your own.",
-    "db": "Move the store, ask it, keep it in order, and copy it into MLflow.",
+    "reproduce": "Reproduce a published figure or table, or decide the paper's claims.",
+    "baseline": "Accept a comparison as the baseline of later nights.",
+    "noise": "Measure how much a suite's metrics scatter when nothing changes.",
+    "nightly": "Run a suite every night, and report what has changed.",
+    "ui": "Show the store in MLflow's web pages until you press Ctrl-C.",
+    "check": "Check a problem or an optimizer against the laws.",
+    "db": "Query, move and clean the store, and copy it to MLflow.",
     "data": "List, fetch and verify data sets.",
-    "doctor": "Say what this machine has, and what is missing.",
+    "doctor": "Report what this machine has, and what is missing.",
 }
 SETTINGS = Path("bench.toml")
 INTERRUPTS = (KeyboardInterrupt, EOFError, click.Abort)
 
 
-class Commands(click.Group):
-    """Imports a command's file when the command is used, so that `bench --help` is quick."""
+class LazyGroup(click.Group):
+    """A group that imports a command's file when the command is used: `bench --help` is quick."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -54,7 +55,7 @@ class Commands(click.Group):
         assert isinstance(command, click.Command)
         _check_keys(cmd_name, command, ctx)
         if isinstance(command, click.Group) and ctx.default_map is not None:
-            # What all commands share is shared by those within a group too.
+            # Keys at the top of bench.toml also apply to the commands of a group.
             own = ctx.default_map[cmd_name]
             shared = {key: value for key, value in own.items() if not isinstance(value, dict)}
             for name in command.list_commands(ctx):
@@ -67,7 +68,7 @@ class Commands(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             raise Usage(
                 f"There is no command {args[0]!r}{nearest(args[0], COMMANDS)} "
-                f"There are: {', '.join(COMMANDS)}."
+                f"The commands are: {', '.join(COMMANDS)}."
             )
         return super().resolve_command(ctx, args)
 
@@ -77,7 +78,7 @@ class Commands(click.Group):
 
 
 @click.group(
-    cls=Commands,
+    cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Example: bench compare --optimizers nag,hf",
 )
@@ -87,8 +88,8 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command; end with the exit code that its error carries, and a sentence."""
-    # Where a command does not know better, SIGTERM ends it as Ctrl-C does.
+    """Run a command and exit; an error sets the exit code and is explained in one sentence."""
+    # SIGTERM ends a command as Ctrl-C does, unless the command installs its own handler.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments)
@@ -102,7 +103,7 @@ def _run(arguments: list[str]) -> int:
     _tables.cache_clear()
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        # Not cli.main: it answers a reader that has gone away with exit code 1.
+        # Not cli.main: it exits with code 1 if the reader of the output has closed the pipe.
         with cli.make_context(
             "bench", list(arguments), default_map=_settings(), auto_envvar_prefix="BENCH"
         ) as ctx:
@@ -114,19 +115,19 @@ def _run(arguments: list[str]) -> int:
         click.echo(error.format_message(), err=True)
         return 2
     except BrokenPipeError:
-        # Whoever read our output has gone: nothing is wrong, and nobody to tell.
+        # The reader of our output has closed the pipe. That is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (Exception, KeyboardInterrupt) as error:
         code, sentence = _explain(error)
-        # Not left to Python, which would show what others say of a URL with its password.
-        told = traceback.format_exc() if debug else sentence + "\n"
-        click.echo(_for_people(told, arguments), err=True, nl=False)
+        # Python's own traceback could show a URL with its password, so we print it ourselves.
+        message = traceback.format_exc() if debug else sentence + "\n"
+        click.echo(redacted_message(message, arguments), err=True, nl=False)
         return code
 
 
 def _explain(error: BaseException) -> tuple[int, str]:
-    """Return the exit code of an error, and the sentence that says what is wrong."""
+    """Return the exit code of an error and the sentence that explains it."""
     if isinstance(error, INTERRUPTS):
         return 130, "bench: interrupted."
     if isinstance(error, click.ClickException):
@@ -138,26 +139,41 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, BenchError | UsageError):
         return error.exit_code if isinstance(error, BenchError) else 2, f"bench: {error}"
     return Infrastructure.exit_code, (
-        f"bench: an error that should not happen: {type(error).__name__}: {error}. What was "
-        "recorded is kept. The same command with --debug shows where it comes from."
+        f"bench: an unexpected error: {type(error).__name__}: {error}. The results recorded so far "
+        "are kept. Run the same command with --debug to see where the error comes from."
     )
 
 
-def _for_people(told: str, arguments: list[str]) -> str:
-    """Return what is said of an error without passwords, and without what a terminal acts on."""
-    from bench.harness.core.secrets import secrets_of, without
+def redacted_message(message: str, arguments: Sequence[str]) -> str:
+    """Return an error message without passwords and without terminal control characters."""
+    from bench.harness.core.secrets import redacted, secrets_in
     from bench.harness.core.text import visible
 
     given = [*arguments, *(text for name, text in os.environ.items() if name[:6] == "BENCH_")]
     with suppress(OSError, UnicodeDecodeError):
         given += re.split("[\"']", SETTINGS.read_text("utf-8"))
-    secrets = {secret for text in given for secret in secrets_of(text)}
-    return visible(without(told, secrets), but="\n")
+    secrets = {secret for text in given for secret in secrets_in(text)}
+    return visible(redacted(message, secrets), but="\n")
+
+
+def settings_for(command: str, *arguments: str) -> dict[str, Any]:
+    """Return the options of a command as the environment and bench.toml set them, else defaults.
+
+    The Python API takes store, data and MLflow from here, as the command does.
+    """
+    _tables.cache_clear()
+    with cli.make_context(
+        "bench", [command], default_map=_settings(), auto_envvar_prefix="BENCH"
+    ) as ctx:
+        found = cli.get_command(ctx, command)
+        assert found is not None
+        with found.make_context(command, list(arguments), parent=ctx) as of_command:
+            return dict(of_command.params)
 
 
 @cache
 def _tables() -> dict[str, Any]:
-    """Return what the working directory's bench.toml says: a table a command, and shared keys."""
+    """Return the contents of bench.toml in the working directory: shared keys, command tables."""
     if not SETTINGS.is_file():
         return {}
     try:
@@ -174,7 +190,7 @@ def _tables() -> dict[str, Any]:
 
 
 def _underscored(table: dict[str, Any]) -> dict[str, Any]:
-    """Return a command's table with keys as options are called, within a group too."""
+    """Return a command's table with underscores in its keys, as click names the options."""
     return {
         key.replace("-", "_"): _underscored(value) if isinstance(value, dict) else value
         for key, value in table.items()
@@ -182,25 +198,25 @@ def _underscored(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settings() -> dict[str, Any]:
-    """Return the defaults of every command: the shared keys, then those of its own table."""
+    """Return the defaults of every command: the shared keys, overridden by its own table."""
     tables = _tables()
     shared = {k.replace("-", "_"): v for k, v in tables.items() if not isinstance(v, dict)}
     return {command: {**shared, **tables.get(command, {})} for command in COMMANDS}
 
 
 def _check_keys(name: str, command: click.Command, ctx: click.Context) -> None:
-    """Refuse a key in a command's table that is none of its options, or of those within it."""
+    """Raise Usage for a key in a command's table that is neither an option nor a subcommand."""
     table = _tables().get(name, {})
     _check_options(name, command, {k: v for k, v in table.items() if not isinstance(v, dict)})
-    within = command.list_commands(ctx) if isinstance(command, click.Group) else []
+    subcommands = command.list_commands(ctx) if isinstance(command, click.Group) else []
     for key, value in table.items():
         if isinstance(value, dict):
-            below = command.get_command(ctx, key) if isinstance(command, click.Group) else None
-            if below is None:
+            subcommand = command.get_command(ctx, key) if isinstance(command, click.Group) else None
+            if subcommand is None:
                 raise Usage(
-                    f"{SETTINGS}: bench {name} has no command {key!r}{nearest(key, within)}"
+                    f"{SETTINGS}: bench {name} has no command {key!r}{nearest(key, subcommands)}"
                 )
-            _check_options(f"{name} {key}", below, value)
+            _check_options(f"{name} {key}", subcommand, value)
 
 
 def _check_options(name: str, command: click.Command, given: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`bench nightly`: run a suite every night, and be told when something has changed."""
+"""`bench nightly`: run a suite every night, and report when something has changed."""
 
 from __future__ import annotations
 
@@ -11,18 +11,25 @@ import click
 
 from bench.harness.cli.nightly_history import history
 from bench.harness.cli.nightly_status import status
-from bench.harness.cli.options import data_dir_option, store_option, store_url, tracking_option
+from bench.harness.cli.options import (
+    data_dir_option,
+    json_option,
+    no_mlflow_option,
+    store_option,
+    store_url,
+    tracking_option,
+)
 from bench.harness.cli.output import write_text
 
 if TYPE_CHECKING:
     from bench.harness.core.records import NightRecord
 
-RECORDED = " Nights that have ended are on record: bench nightly history."
+RECORDED = " The night is recorded; see it with: bench nightly history."
 
 
 @click.group("nightly", epilog="Example: bench nightly run examples/nightly.toml")
 def command() -> None:
-    """Run a suite every night against a baseline, and see what has changed since."""
+    """Run a suite every night, and report what has changed since its baseline."""
 
 
 command.add_command(history)
@@ -34,11 +41,13 @@ command.add_command(status)
 )
 @click.argument("suite", metavar="SUITE.toml", type=click.Path(path_type=Path))
 @click.option("--junit", metavar="FILE", help="Write the result as JUnit XML.")
-@click.option("--markdown", metavar="FILE", help="Write it as Markdown, for a job's summary.")
-@click.option("--json", "json_path", metavar="FILE", help="Write it as JSON; -: alone to stdout.")
+@click.option(
+    "--markdown", metavar="FILE", help="Write the result as Markdown, for the summary of a CI job."
+)
+@json_option
 @data_dir_option
 @store_option
-@click.option("--no-mlflow", is_flag=True, help="Leave MLflow to a later `bench db sync`.")
+@no_mlflow_option
 @tracking_option
 @click.pass_context
 def run(
@@ -52,25 +61,26 @@ def run(
     no_mlflow: bool,
     tracking_uri: str | None,
 ) -> None:
-    """Run a suite anew and hold it against its baseline.
+    """Run a suite again and compare it with its baseline.
 
-    Ends with 0 where nothing has changed, with 1 where something is worse, better or another than
-    it was, and with 4 where the errors could not be judged or something failed. The files are
-    written however it ends.
+    The exit code is 0 if nothing has changed; 1 if a metric is worse or better than before, or if
+    other results came out; 4 if the errors could not be judged or something failed. The files are
+    written in every case.
     """
     from bench.harness.nightly.night import exit_code
     from bench.harness.nightly.night import run as run_suite
-    from bench.harness.nightly.suite import Place, Suite
+    from bench.harness.nightly.suite import StorageOptions, Suite
 
     read = Suite.read(suite)
     files = {"--junit": junit, "--markdown": markdown, "--json": json_path}
     named = {flag: path for flag, path in files.items() if path and (flag, path) != ("--json", "-")}
     for flag, path in named.items():
-        # Before hours are spent; and empty, so that no earlier night's is taken for this one's.
+        # Now, so that hours are not lost if we cannot write. Empty, so that nobody takes the file
+        # of an earlier night for this one's.
         write_text(flag, path, "")
-    # What a module of the user's prints is no result.
+    # A module of the user's may print; that must not mix with the result on stdout.
     with redirect_stdout(sys.stderr):
-        night = run_suite(read, Place(store_url(store), data_dir, no_mlflow, tracking_uri))
+        night = run_suite(read, StorageOptions(store_url(store), data_dir, no_mlflow, tracking_uri))
     _show(night, alone=json_path == "-")
     for flag, path in named.items():
         write_text(flag, path, _text(night, flag), RECORDED)
@@ -78,7 +88,7 @@ def run(
 
 
 def _show(night: NightRecord, *, alone: bool) -> None:
-    """Print a night, or its JSON alone."""
+    """Print a night as a table, or only its JSON."""
     from bench.harness.cli.console import PAGE, console
     from bench.harness.nightly.table import render
 

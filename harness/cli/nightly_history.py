@@ -1,4 +1,4 @@
-"""`bench nightly history`: every metric over the nights of its series, and where it changed."""
+"""`bench nightly history`: every metric over the nights of its series, with its changes."""
 
 from __future__ import annotations
 
@@ -7,35 +7,37 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.harness.cli.options import store_option, store_url
+from bench.harness.cli.options import json_option, store_option, store_url
 from bench.harness.core.errors import Infrastructure
 
 if TYPE_CHECKING:
     from bench.harness.core.records import NightRecord
-    from bench.harness.nightly.history import History, Turn
+    from bench.harness.nightly.history import ChangePoint, History
     from bench.harness.store.results import Store
 
 SCHEMA_VERSION = 1
-DRAWN = 40
-"""Nights that are drawn unless more are asked for."""
+DEFAULT_LIMIT = 40
+"""Nights that are drawn without --limit."""
 _HEADS = ("problem", "method", "metric", "better", "nights", "latest", "reference", "change", "")
 
 
 @click.command("history", epilog="Example: bench nightly history --metric update")
-@click.option("--suite", metavar="NAME", help="Only the suite of this name.")
-@click.option("--baseline", metavar="NAME", help="Only nights that were held against this one.")
+@click.option("--suite", metavar="NAME", help="Show only the suite of this name.")
 @click.option(
-    "--metric", metavar="TEXT", default="", help="Only lines that have this in them, as in nag."
+    "--baseline", metavar="NAME", help="Show only nights that were compared with this baseline."
+)
+@click.option(
+    "--metric", metavar="TEXT", default="", help="Show only lines that contain TEXT, such as nag."
 )
 @click.option(
     "--limit",
     type=click.IntRange(1, 1000),
-    default=DRAWN,
+    default=DEFAULT_LIMIT,
     show_default=True,
     metavar="N",
-    help="Draw the newest N nights; changes are sought in all of a series.",
+    help="Draw the newest N nights; changes are searched for in all nights of a series.",
 )
-@click.option("--json", "json_path", metavar="FILE", help="Write it as JSON; -: alone to stdout.")
+@json_option
 @store_option
 def history(
     suite: str | None,
@@ -45,22 +47,26 @@ def history(
     json_path: str | None,
     store: str | None,
 ) -> None:
-    """Show every metric over the nights since it was accepted, and where it changed."""
+    """Show every metric over the nights since its baseline was accepted, with its changes."""
     from bench.harness.cli.console import UNFOLDED, console
     from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
-        found = _found(opened, suite, baseline, metric.lower())
-        shown_url = opened.shown_url
+        found = _find(opened, suite, baseline, metric.lower())
+        redacted_url = opened.redacted_url
     if json_path is not None:
         _write(found, json_path)
     if json_path == "-":
         return
     if not found:
-        click.echo(f"There is no such night in {shown_url} yet: bench nightly run.", err=True)
+        click.echo(
+            f"There is no such night in {redacted_url} yet. Run one with: bench nightly run "
+            "SUITE.toml",
+            err=True,
+        )
     out = console(UNFOLDED)
     for nights, lines in found:
-        for part in _shown(nights, lines, limit, out.width):
+        for part in _render(nights, lines, limit, out.width):
             out.print(part)
 
 
@@ -78,10 +84,10 @@ def _write(found: Sequence[tuple[Sequence[NightRecord], Sequence[History]]], pat
         raise Infrastructure(f"--json {path} cannot be written: {error.strerror}.") from error
 
 
-def _found(
+def _find(
     store: Store, suite: str | None, baseline: str | None, metric: str
 ) -> list[tuple[list[NightRecord], list[History]]]:
-    """Return nights, newest first, and histories of every suite and baseline."""
+    """Return for every suite and baseline its nights, the newest first, and its histories."""
     from bench.harness.nightly.baseline import accepted
     from bench.harness.nightly.history import histories
 
@@ -101,30 +107,32 @@ def _found(
     ]
 
 
-def _shown(
+def _render(
     nights: Sequence[NightRecord], lines: Sequence[History], limit: int, width: int
 ) -> Iterator[Any]:
     from rich.text import Text
 
-    from bench.harness.cli.rows import shown
+    from bench.harness.cli.rows import render_rows
     from bench.harness.core.text import visible
 
     last = nights[0]
     head = (
-        f"{last.suite} against {last.baseline}: {len(nights)} on record, the last of "
+        f"{last.suite} against {last.baseline}: {len(nights)} on record, the last from "
         f"{last.created:%Y-%m-%d %H:%M} UTC, {last.status}"
     )
     yield Text(visible(head), style="bold")
     if lines:
         rows = [_row(line, limit) for line in lines]
-        yield from shown(_HEADS, rows, width, right=("nights", "latest", "reference", "change"))
+        yield from render_rows(
+            _HEADS, rows, width, right=("nights", "latest", "reference", "change")
+        )
     for line in lines:
-        for turn in line.turns:
+        for turn in line.change_points:
             yield Text(visible(f"• {' '.join(_names(line))}: {_turn(line, turn)}"), style="yellow")
-    if blind := [line for line in lines if not line.is_watched]:
+    if blind := [line for line in lines if not line.has_change_points]:
         yield Text(
-            f"Changes of {len(blind)} of them are not sought, since their noise is not known: "
-            "bench noise.",
+            f"{len(blind)} of these metrics cannot show changes, because their noise is unknown. "
+            "`bench noise` measures it.",
             style="dim",
         )
     yield Text()
@@ -156,7 +164,7 @@ def _row(line: History, limit: int) -> list[object]:
 
 
 def _course(line: History, limit: int) -> str:
-    """Return the newest values as bars; what is allowed always lies within the axis."""
+    """Return the newest values as bars; the axis contains reference ± threshold."""
     from bench.harness.cli.sparkline import bars
 
     values = [metric.value for _, metric in line.nights][-limit:]
@@ -168,7 +176,7 @@ def _course(line: History, limit: int) -> str:
     return bars(values, low, high)
 
 
-def _turn(line: History, turn: Turn) -> str:
+def _turn(line: History, turn: ChangePoint) -> str:
     what = "another digest"
     if turn.size is not None:
         is_better = (turn.size < 0) == (line.latest.direction == "lower")
@@ -206,6 +214,6 @@ def _line_as_dict(line: History) -> dict[str, Any]:
         ],
         "changes": [
             {"night": turn.night.uuid, "commit": turn.night.commit, "size": turn.size}
-            for turn in line.turns
+            for turn in line.change_points
         ],
     }

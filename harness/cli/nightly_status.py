@@ -1,4 +1,4 @@
-"""`bench nightly status`: silence is an alarm."""
+"""`bench nightly status`: an alarm if no night has ended recently."""
 
 from __future__ import annotations
 
@@ -14,54 +14,61 @@ from bench.harness.core.errors import BenchError, Usage
 if TYPE_CHECKING:
     from bench.harness.core.records import NightRecord
 
-LONGEST = 24 * 366
+MAX_HOURS = 24 * 366
 
 
 @click.command("status", epilog="Example: bench nightly status --suite nightly --within 26")
-@click.option("--suite", metavar="NAME", help="Only the suite of this name; default: every one.")
+@click.option("--suite", metavar="NAME", help="Check only this suite; default: every suite.")
 @click.option(
-    "--within", type=float, required=True, metavar="HOURS", help="How long silence is no alarm."
+    "--within",
+    type=float,
+    required=True,
+    metavar="HOURS",
+    help="Fail if the last night ended longer ago than this.",
 )
 @store_option
 def status(suite: str | None, within: float, store: str | None) -> None:
     """Fail if a suite has no night that ended within so many hours.
 
-    How the last one ended is said, and is no alarm here: a night that finds something or fails
-    ends with an exit code of its own.
+    The command prints how the last night ended, but a bad end is no failure here: `bench nightly
+    run` reports it with its own exit code.
     """
     from bench.harness.core.text import visible
     from bench.harness.store.results import Store
 
-    if not 0 < within <= LONGEST:
-        raise Usage(f"--within {within:g}: allowed are hours above 0, up to {LONGEST:,}.")
+    if not 0 < within <= MAX_HOURS:
+        raise Usage(f"--within {within:g}: allowed are hours above 0, up to {MAX_HOURS:,}.")
     with Store.open(store_url(store), create=False) as opened:
         nights = opened.nights(suite)
-        shown_url = opened.shown_url
+        redacted_url = opened.redacted_url
     if not nights:
         of = f" of {suite}" if suite else ""
-        raise BenchError(f"No night{of} is on record in {shown_url}: nothing watches.")
+        raise BenchError(
+            f"No night{of} is recorded in {redacted_url}. Run one with: bench nightly run "
+            "SUITE.toml"
+        )
     by_suite: dict[str, list[NightRecord]] = {}
     for night in nights:
         by_suite.setdefault(night.suite, []).append(night)
     now = datetime.now(UTC)
-    silent = [name for name, some in by_suite.items() if is_silent(some, now, within)]
+    overdue = [name for name, some in by_suite.items() if is_overdue(some, now, within)]
     for some in by_suite.values():
-        click.echo(visible(told(some, now)))
-    if silent:
+        click.echo(visible(last_night_text(some, now)))
+    if overdue:
         raise BenchError(
-            f"No night of {', '.join(silent)} has ended within {within:g} hours. See whether its "
-            "timer runs, and what it said last."
+            f"No night of {', '.join(overdue)} has ended within {within:g} hours. Check whether "
+            "its timer runs, and what its last run printed."
         )
 
 
-def is_silent(nights: Sequence[NightRecord], now: datetime, within: float) -> bool:
-    """Say whether none of a suite's nights has ended within so many hours before now."""
+def is_overdue(nights: Sequence[NightRecord], now: datetime, within: float) -> bool:
+    """Return whether none of a suite's nights has ended within so many hours before now."""
     since = now - timedelta(hours=within)
     return not any(night.ended is not None and night.ended >= since for night in nights)
 
 
-def told(nights: Sequence[NightRecord], now: datetime) -> str:
-    """Say when a suite's last night ended and how, and since when another one runs."""
+def last_night_text(nights: Sequence[NightRecord], now: datetime) -> str:
+    """Write when a suite's last night ended and how, and since when another one runs."""
     parts = []
     ended = max((n for n in nights if n.ended), key=lambda n: n.ended or now, default=None)
     if ended is None or ended.ended is None:
@@ -72,7 +79,7 @@ def told(nights: Sequence[NightRecord], now: datetime) -> str:
             parts.append(f"at commit {ended.commit[:12]}")
     newest = max(nights, key=lambda night: night.created)
     if newest.ended is None:
-        parts.append(f"one that began {_hours(now - newest.created)} ago has not ended")
+        parts.append(f"the night that began {_hours(now - newest.created)} ago has not ended")
     reason = f"; {ended.reason}" if ended is not None and ended.reason else ""
     return f"{nights[0].suite}: {', '.join(parts)}{reason}"
 

@@ -12,14 +12,14 @@ store_option = click.option(
     "--store",
     envvar="BENCH_STORE",
     metavar="URL",
-    help="Where results are kept; default: sqlite:///mlruns/bench.db",
+    help="The database that holds the results; default: sqlite:///mlruns/bench.db",
 )
 
 data_dir_option = click.option(
     "--data-dir",
     envvar="BENCH_DATA_DIR",
     metavar="DIR",
-    help="Folder that is searched before the user's cache.",
+    help="Look for data in this folder first, then in the user's cache.",
 )
 
 
@@ -29,23 +29,23 @@ plugin_option = click.option(
     multiple=True,
     envvar="BENCH_PLUGIN",
     metavar="NAME",
-    help="A method or problem of your own that may be loaded, written as in --optimizers or "
-    "--problem without brackets. May be given again.",
+    help="Allow a method or problem of your own to be loaded. Write it as in --optimizers or "
+    "--problem, without brackets. Repeat the option for more.",
 )
 
 allow_option = click.option(
     "--allow",
     multiple=True,
     metavar="FIELD",
-    help="A field of the protocol that may differ; the verdict says so. May be given again.",
+    help="Allow this field of the protocol to differ; the report notes it. Repeat for more.",
 )
 
 
 def _tracking_uri(ctx: click.Context, option: click.Parameter, given: str | None) -> str | None:
-    """Refuse what MLflow would take for a folder."""
+    """Refuse a value without a scheme: MLflow would take it for a folder."""
     if given and "://" not in given:
         raise Usage(
-            f"--tracking-uri {given}: write the address of a tracking server, as in "
+            f"--tracking-uri {given}: give the address of a tracking server, for example "
             "https://mlflow.example.org, or the URL of a database."
         )
     return given or None
@@ -56,10 +56,38 @@ tracking_option = click.option(
     envvar="BENCH_TRACKING_URI",
     metavar="URI",
     callback=_tracking_uri,
-    help="Another MLflow than the one in the store's own database.",
+    help="Copy to this MLflow instead of the one in the store's database.",
+)
+
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Device of the training; auto takes a GPU if there is one.",
+)
+
+threads_option = click.option(
+    "--threads",
+    type=int,
+    metavar="N",
+    help="CPU threads, divided among fleets that train at the same time; default: torch's choice.",
+)
+
+fresh_option = click.option(
+    "--fresh", is_flag=True, help="Run trials again, even if their results are recorded."
+)
+
+json_option = click.option(
+    "--json", "json_path", metavar="FILE", help="Write the result to FILE as JSON; - means stdout."
+)
+
+no_mlflow_option = click.option(
+    "--no-mlflow", is_flag=True, help="Do not copy to MLflow now; `bench db sync` does it later."
 )
 
 
 def store_url(given: str | None) -> str:
-    """Return the store that was given, or the file in the working directory."""
+    """Return the given store URL, or by default the SQLite file in the working directory."""
     return given or f"sqlite:///{Path('mlruns/bench.db').absolute()}"

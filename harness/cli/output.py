@@ -1,4 +1,4 @@
-"""Where a comparison's result goes: a table to stdout, JSON to a file or stdout, a page."""
+"""Output of a comparison's result: a table on stdout, JSON in a file or on stdout, a page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bench.harness.core.errors import Infrastructure
 
 
 def show_result(summary: Mapping[str, Any], json_path: str | None) -> None:
-    """Print the table, or with `-` the JSON alone; write the JSON to a file if one is named."""
+    """Print the table, or with `-` only the JSON; also write the JSON to `json_path` if given."""
     from bench.harness.cli.console import PAGE, console
     from bench.harness.report.files import to_json
     from bench.harness.report.table import render
@@ -22,19 +22,22 @@ def show_result(summary: Mapping[str, Any], json_path: str | None) -> None:
         return
     console(PAGE).print(render(summary))
     if json_path:
-        recorded = f" The comparison is recorded: bench show {summary['comparison']}."
+        recorded = f" The comparison is recorded; see it with: bench show {summary['comparison']}."
         write_text("--json", json_path, to_json(summary), recorded)
 
 
 def check_folders(**named: str | None) -> None:
-    """Refuse, before anything is run, a file in a folder that there is not; by option."""
+    """Raise Infrastructure, before anything is run, if the folder of an option's file is missing.
+
+    The keywords are the options' names and their values the paths.
+    """
     for option, path in named.items():
         if path and path != "-" and not Path(path).absolute().parent.is_dir():
-            raise Infrastructure(f"--{option} {path} cannot be written: there is no such folder.")
+            raise Infrastructure(f"--{option} {path} cannot be written: its folder does not exist.")
 
 
 def write_text(flag: str, path: str, text: str, recorded: str = "") -> None:
-    """Write a file that an option names; Infrastructure, which also says what is `recorded`."""
+    """Write the file of an option; on failure raise Infrastructure with the sentence `recorded`."""
     try:
         Path(path).write_text(text, "utf-8")
     except OSError as error:
@@ -44,7 +47,7 @@ def write_text(flag: str, path: str, text: str, recorded: str = "") -> None:
 
 
 def write_html(store_url: str, comparison_id: str, html_path: str) -> None:
-    """Write the report of a comparison that has just been recorded."""
+    """Write the HTML report of a recorded comparison."""
     from bench.harness.comparison.reports import write_report
     from bench.harness.store.results import Store
 

@@ -1,4 +1,4 @@
-"""What `list` and `show` ask of a store."""
+"""Queries to a store that several commands share."""
 
 from __future__ import annotations
 
@@ -13,29 +13,32 @@ ID_DIGITS = 8
 
 
 def comparisons(store: Store, limit: int | None = None) -> list[ComparisonRecord]:
-    """Return comparisons, the newest first; those whose process died are ended before."""
-    end_dead(store)
+    """Return comparisons, the newest first, after ending those whose process was killed."""
+    end_abandoned(store)
     return store.comparisons(limit)
 
 
-def end_dead(store: Store) -> None:
-    """End what dead processes ran, where anything is said to run, so that it is not shown so."""
+def end_abandoned(store: Store) -> None:
+    """End the runs of killed processes, so that no command shows them as running."""
     if store.is_running():
         store.end_dead()
 
 
-def parts_of(store: Store, trial_ids: Collection[int]) -> dict[int, list[ComparisonRecord]]:
-    """Return the comparisons that each trial is part of, the one that ran it first, then by age."""
+def comparisons_by_trial(
+    store: Store, trial_ids: Collection[int]
+) -> dict[int, list[ComparisonRecord]]:
+    """Return the comparisons that contain each trial: first the one that ran it, then by age."""
     ids = store.comparisons_of(trial_ids)
-    records = {r.id: r for r in store.comparisons(ids={id for some in ids.values() for id in some})}
-    return {trial: [records[id] for id in some] for trial, some in ids.items()}
+    every = {id for of_trial in ids.values() for id in of_trial}
+    records = {record.id: record for record in store.comparisons(ids=every)}
+    return {trial: [records[id] for id in of_trial] for trial, of_trial in ids.items()}
 
 
 def find(store: Store, text: str) -> ComparisonRecord | TrialRecord:
-    """Return the trial with this number or the comparison with this id or beginning of one.
+    """Return the trial with this number, or the comparison whose id is or begins with `text`.
 
-    Usage names the nearest where there is neither. A comparison's id may consist of
-    decimal digits: all eight of them are tried as an id first, fewer as a trial first.
+    Raises Usage, with the nearest match, where there is neither. A comparison's id may consist of
+    decimal digits only: eight digits are looked up as an id first, fewer as a trial first.
     """
     if not text.isdecimal():
         return store.comparison(text)

@@ -1,4 +1,4 @@
-"""`bench report`: a recorded comparison as a page or as pictures, for people."""
+"""`bench report`: write the report of a recorded comparison as a page or as pictures."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from bench.harness.cli.run_options import html_option
 @click.option(
     "--pictures",
     metavar="FOLDER",
-    help="Write every picture there, as PNG and as SVG.",
+    help="Write every picture to FOLDER, as PNG and as SVG.",
 )
 @store_option
 def command(id: str, html_path: str | None, pictures: str | None, store: str | None) -> None:
-    """Report on a recorded comparison (ID or its beginning): its verdicts, and what they rest on.
+    """Report on a recorded comparison: its verdicts and the evidence for them.
 
-    It is printed as by `bench show` where neither --html nor --pictures is given.
+    ID is the comparison's id or its first characters. Without --html and --pictures, the report
+    is printed as by `bench show`.
     """
-    from bench.harness.cli.record_lookup import end_dead
+    from bench.harness.cli.record_lookup import end_abandoned
     from bench.harness.cli.show import show_comparison
     from bench.harness.comparison.reports import write_pictures, write_report
     from bench.harness.core.text import visible
     from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
-        # Those whose process died are ended by this, so that nothing dead is shown as running.
-        end_dead(opened)
+        # So that a comparison whose process was killed is not shown as running.
+        end_abandoned(opened)
         record = opened.comparison(id)
         if html_path is not None:
             write_report(opened, record, Path(html_path), "--html")

@@ -1,4 +1,4 @@
-"""`bench reproduce claims`: the paper's claims, each by its pre-registered experiment."""
+"""`bench reproduce claims`: decide the paper's claims by pre-registered experiments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ from pathlib import Path
 
 import click
 
-from bench.harness.cli.options import data_dir_option, store_option, store_url, tracking_option
+from bench.harness.cli.options import (
+    data_dir_option,
+    device_option,
+    fresh_option,
+    json_option,
+    no_mlflow_option,
+    store_option,
+    store_url,
+    threads_option,
+    tracking_option,
+)
 from bench.harness.cli.output import write_text
 from bench.harness.core.errors import BenchError, Infrastructure, Usage
 
@@ -19,30 +29,29 @@ SCHEMA_VERSION = 1
     epilog="Example: bench reproduce claims --claims 3,5 --json claims.json",
 )
 @click.option(
-    "--claims", "which", default="1-6", show_default=True, metavar="LIST", help="As in 1,3 or 2-4."
+    "--claims",
+    "which",
+    default="1-6",
+    show_default=True,
+    metavar="LIST",
+    help="Numbers of the claims, such as 1,3 or 2-4.",
 )
 @click.option(
     "--preset",
     default="quick",
     show_default=True,
     metavar="quick|paper",
-    help="Some hours of one core for all, or the published protocol on a GPU.",
+    help="quick takes some hours on one core for all claims; paper is the published protocol, for "
+    "a GPU.",
 )
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
-)
-@click.option(
-    "--threads",
-    type=int,
-    metavar="N",
-    help="CPU threads, shared by fleets side by side; default: torch's choice.",
-)
-@click.option("--fresh", is_flag=True, help="Run again what is on record.")
+@device_option
+@threads_option
+@fresh_option
 @click.option("--dry-run", is_flag=True, help="Print the rules and run nothing.")
-@click.option("--json", "json_path", metavar="FILE", help="Write the result as JSON; -: to stdout.")
+@json_option
 @data_dir_option
 @store_option
-@click.option("--no-mlflow", is_flag=True, help="Leave MLflow to a later `bench db sync`.")
+@no_mlflow_option
 @tracking_option
 def command(
     which: str,
@@ -57,10 +66,10 @@ def command(
     no_mlflow: bool,
     tracking_uri: str | None,
 ) -> None:
-    """Decide each claim by a rule that was fixed before it was run.
+    """Decide each claim by a rule that was fixed before its experiment ran.
 
-    Ends with 0 where every claim holds, and with 1 where one does not or nothing can be told.
-    What is on record is reused, so an interrupted run goes on when it is called again.
+    The exit code is 0 if every claim holds, and 1 if a claim does not hold or cannot be decided.
+    Recorded trials are reused, so you can repeat an interrupted command to continue it.
     """
     from bench.harness.cli.console import PAGE, UNFOLDED, console
     from bench.harness.paper.claims import PRESETS, rules
@@ -70,12 +79,12 @@ def command(
 
     if preset not in PRESETS:
         raise Usage(
-            f"--preset {preset}: the claims have no experiment there"
+            f"--preset {preset}: the claims have no experiments at this preset"
             f"{nearest(preset, PRESETS)} Allowed: {', '.join(PRESETS)}."
         )
     chosen = rules(preset, _numbers(which))
     if json_path not in (None, "-") and not Path(str(json_path)).absolute().parent.is_dir():
-        raise Infrastructure(f"--json {json_path} cannot be written: there is no such folder.")
+        raise Infrastructure(f"--json {json_path} cannot be written: its folder does not exist.")
     if dry_run:
         from bench.harness.paper.claims_table import render_rules
 
@@ -109,7 +118,7 @@ def command(
     else:
         console(PAGE).print(render_claims(results))
         if json_path:
-            recorded = " The decisions are recorded: bench list claims."
+            recorded = " The decisions are recorded; see them with: bench list claims."
             write_text("--json", json_path, text, recorded)
     if open_ := [one_line(result) for result in results if result["decision"] != "holds"]:
         raise BenchError(f"Not every claim holds: {'; '.join(open_)}.")
@@ -125,10 +134,10 @@ def _numbers(which: str) -> list[int]:
         ends = [first, last if dash else first]
         if not all(end.isdecimal() and int(end) in NUMBERS for end in ends):
             raise Usage(
-                f"--claims {which}: write numbers from {NUMBERS[0]} to {NUMBERS[-1]}, as in 1,3 "
+                f"--claims {which}: give numbers from {NUMBERS[0]} to {NUMBERS[-1]}, such as 1,3 "
                 "or 2-4."
             )
         chosen |= set(range(int(ends[0]), int(ends[1]) + 1))
     if not chosen:
-        raise Usage(f"--claims {which}: the first number of a range is the smaller.")
+        raise Usage(f"--claims {which}: the first number of a range must be the smaller one.")
     return sorted(chosen)

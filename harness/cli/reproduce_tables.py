@@ -1,4 +1,4 @@
-"""`bench reproduce table1` and its like: the paper's tables, with both ways to choose ε."""
+"""`bench reproduce table1` and others: the paper's tables, with both ways to choose ε."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from typing import Any
 
 import click
 
-from bench.harness.cli.options import data_dir_option, store_option, store_url, tracking_option
+from bench.harness.cli.options import (
+    data_dir_option,
+    device_option,
+    fresh_option,
+    json_option,
+    no_mlflow_option,
+    store_option,
+    store_url,
+    threads_option,
+    tracking_option,
+)
 from bench.harness.cli.output import check_folders, write_text
 from bench.harness.core.errors import Usage
 
@@ -15,19 +25,23 @@ SCHEMA_VERSION = 1
 TITLES = {
     1: "SGD, CM, NAG and HF on the deep autoencoders.",
     2: "NAG before and after the final phase of low momentum.",
-    3: "NAG on Curves from starts of other scales.",
+    3: "NAG on Curves with initialisations of other scales.",
     5: "SGD, CM and NAG on recurrent networks.",
 }
 OPTIONS = (
     click.option(
-        "--task", "tasks", multiple=True, metavar="NAME", help="Default: all. May be given again."
+        "--task",
+        "tasks",
+        multiple=True,
+        metavar="NAME",
+        help="Run only this task of the table. Repeat the option for more; default: all tasks.",
     ),
     click.option(
         "--preset",
         default="quick",
         show_default=True,
         metavar="quick|standard|paper",
-        help="Sizes, data and budget; what is published is of `paper`.",
+        help="Network sizes, data and budget. Published values belong to `paper`.",
     ),
     click.option(
         "--seeds",
@@ -35,7 +49,7 @@ OPTIONS = (
         default=2,
         show_default=True,
         metavar="N",
-        help="Reported seeds 0 … N−1.",
+        help="Report the seeds 0 … N−1.",
     ),
     click.option(
         "--tune-seeds",
@@ -43,26 +57,19 @@ OPTIONS = (
         default=1,
         show_default=True,
         metavar="N",
-        help="Seeds on which every learning rate is tried, and which are not reported.",
-    ),
-    click.option("--budget", metavar="CURRENCY=AMOUNT", help="Of a trial; default: the preset's."),
-    click.option(
-        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+        help="Train every learning rate on N tuning seeds, which are not reported.",
     ),
     click.option(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="CPU threads, shared by fleets side by side; default: torch's choice.",
+        "--budget", metavar="CURRENCY=AMOUNT", help="Budget of each trial; default: the preset's."
     ),
-    click.option("--fresh", is_flag=True, help="Run again what is on record."),
-    click.option("--dry-run", is_flag=True, help="Say how many trials there are, and run nothing."),
-    click.option(
-        "--json", "json_path", metavar="FILE", help="Write the result as JSON; -: to stdout."
-    ),
+    device_option,
+    threads_option,
+    fresh_option,
+    click.option("--dry-run", is_flag=True, help="Print the number of trials and run nothing."),
+    json_option,
     data_dir_option,
     store_option,
-    click.option("--no-mlflow", is_flag=True, help="Leave MLflow to a later `bench db sync`."),
+    no_mlflow_option,
     tracking_option,
 )
 
@@ -75,9 +82,10 @@ def table_command(table: int) -> click.Command:
 
     run.__doc__ = f"""{TITLES[table]}
 
-    Every column tries the published learning rates. Shown are the one that is chosen on tuning
-    seeds and the one that is chosen on the reported seeds, as in the paper, beside what is
-    published. What is on record is reused, so an interrupted run goes on when it is called again.
+    Every column trains with the published learning rates. The table shows the result of the rate
+    that is best on the tuning seeds, the result of the rate that is best on the reported seeds (the
+    paper's way), and the published value. Recorded trials are reused, so you can repeat an
+    interrupted command to continue it.
     """
     options: Callable[..., Any] = run
     for option in reversed(OPTIONS):
@@ -129,7 +137,7 @@ def _reproduce(
         trials = effort(table, chosen, settings["seeds"], settings["tune_seeds"])
         click.echo(
             f"Table {number}, {', '.join(chosen)} at preset {request.preset}: {trials:,} trials at "
-            "most, those that are on record included."
+            "most, including those that are recorded already."
         )
         return
     result = reproduce_table(table, chosen, request)
@@ -139,5 +147,5 @@ def _reproduce(
         return
     console(PAGE).print(render_table(result))
     if json_path:
-        recorded = " The trials are recorded, and the same command shows them again."
+        recorded = " The trials are recorded; the same command shows them again."
         write_text("--json", json_path, text, recorded)

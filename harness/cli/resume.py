@@ -1,4 +1,4 @@
-"""`bench resume`: go on with a comparison that was interrupted, from its checkpoints."""
+"""`bench resume`: continue an interrupted comparison from its checkpoints."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import click
 
 from bench.harness.cli.options import (
     data_dir_option,
+    json_option,
+    no_mlflow_option,
     plugin_option,
     store_option,
     store_url,
@@ -19,13 +21,13 @@ from bench.harness.cli.options import (
     "--nproc-per-node",
     type=int,
     metavar="N",
-    help="Ranks under torchrun; default: as many as it was begun with.",
+    help="Train on N ranks under torchrun; default: as many as the comparison began with.",
 )
-@click.option("--json", "json_path", metavar="FILE", help="Write the result as JSON; -: to stdout.")
+@json_option
 @plugin_option
 @data_dir_option
 @store_option
-@click.option("--no-mlflow", is_flag=True, help="Leave MLflow to a later `bench db sync`.")
+@no_mlflow_option
 @tracking_option
 def command(
     comparison: str | None,
@@ -37,9 +39,10 @@ def command(
     no_mlflow: bool,
     tracking_uri: str | None,
 ) -> None:
-    """Go on with an unfinished COMPARISON, or with the newest one, where it was left.
+    """Continue an unfinished COMPARISON from its checkpoints; by default the newest one.
 
-    Whatever a COMPARISON uses is loaded; of your own, the newest one may use what --plugin names.
+    If you give a COMPARISON, bench loads every method and problem that it uses. If you give none,
+    bench loads methods and problems that are not built in only if --plugin names them.
     """
     from bench.harness.cli.output import show_result
     from bench.harness.comparison.resume import resume

@@ -1,4 +1,4 @@
-"""Rows for people: padded where all fit into the width, in a table that folds where they do not."""
+"""Rows as text: padded columns if they fit into the width, otherwise a table with folded cells."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.text import Text
 
-from bench.harness.cli.console import add, table
+from bench.harness.cli.console import add_row, table
 from bench.harness.core.text import visible
 
 _BETWEEN = 2
 """Spaces between columns."""
 
 
-def shown(
+def render_rows(
     heads: Sequence[str],
     rows: Sequence[Sequence[object]],
     width: int,
@@ -23,21 +23,22 @@ def shown(
     whole: tuple[str, ...] = (),
     right: tuple[str, ...] = (),
 ) -> Iterator[RenderableType]:
-    """Return what shows rows under heads, in `width` columns; those in `whole` are never folded.
+    """Return rows under their heads, `width` columns wide; columns in `whole` are never folded.
 
-    Nothing is truncated. Rich's table takes a millisecond a row, so it is left to what must fold.
+    Nothing is truncated. A rich table takes a millisecond for each row, so we use one only where
+    cells must be folded.
     """
     lines = [[visible(str(cell)) for cell in row] for row in (heads, *rows)]
     widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
     if sum(widths) + _BETWEEN * (len(widths) - 1) > width:
         folding = table(*heads, whole=whole, right=right)
         for row in rows:
-            add(folding, *row)
+            add_row(folding, *row)
         yield folding
         return
     first, *rest = (_line(cells, widths, [head in right for head in heads]) for cells in lines)
     yield Text(first, style="dim")
-    # One text: rich is as slow with many.
+    # One text for all rows, because rich is slow with many texts.
     yield Text("\n".join(rest), no_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""`bench run`: one optimizer on one problem, recorded."""
+"""`bench run`: run one optimizer on one problem and record it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from bench.harness.cli.run_options import run_options
     "run",
     epilog="Example: bench run --optimizer 'nag[lr=0.02]' --problem mnist --seed 3",
 )
-@click.option("--optimizer", required=True, metavar="NAME", help="One method: 'nag[lr=0.02]'.")
+@click.option(
+    "--optimizer", required=True, metavar="NAME", help="One method, for example 'nag[lr=0.02]'."
+)
 @run_options
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="The seed of the trial.")
 def command(
     optimizer: str,
     json_path: str | None,

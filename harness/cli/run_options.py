@@ -7,79 +7,89 @@ from typing import Any
 
 import click
 
-from bench.harness.cli.options import data_dir_option, store_option, tracking_option
+from bench.harness.cli.options import (
+    data_dir_option,
+    device_option,
+    fresh_option,
+    json_option,
+    no_mlflow_option,
+    store_option,
+    threads_option,
+    tracking_option,
+)
 
 html_option = click.option(
     "--html",
     "html_path",
     metavar="FILE",
-    help="Write the report as one HTML file, which needs no network.",
+    help="Write the report to FILE as one HTML page that needs no network.",
 )
 
 OPTIONS = (
-    click.option("--problem", default="curves", show_default=True, help="curves, mnist, or yours."),
+    click.option(
+        "--problem",
+        default="curves",
+        show_default=True,
+        help="A name from `bench list problems`, or a problem of your own.",
+    ),
     click.option(
         "--preset",
         default="quick",
         show_default=True,
         metavar="quick|standard|paper",
-        help="Minutes on 2 cores, an hour, or the published protocol.",
+        help="quick takes minutes on 2 cores, standard an hour; paper is the published protocol.",
     ),
     click.option(
         "--budget",
         metavar="CURRENCY=AMOUNT",
-        help="gradients=…, updates=…, examples=… or seconds=…; default: the preset's.",
+        help="Budget of each trial: gradients=…, updates=…, examples=… or seconds=…; default: the "
+        "preset's.",
     ),
     click.option(
         "--precision",
         type=click.Choice(["fp32", "tf32", "fp64"]),
         default="fp32",
         show_default=True,
+        help="Number format of the training.",
     ),
-    click.option(
-        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
-    ),
-    click.option(
-        "--threads",
-        type=int,
-        metavar="N",
-        help="CPU threads, shared by fleets side by side; default: torch's choice.",
-    ),
+    device_option,
+    threads_option,
     click.option(
         "--nproc-per-node",
         type=int,
         metavar="N",
-        help="Train on N ranks of this machine, started by torchrun: GPUs, or processes.",
+        help="Train on N ranks of this machine, on GPUs or as CPU processes; torchrun starts them.",
     ),
     click.option(
         "--mode",
         type=click.Choice(["trials", "data"]),
         default="trials",
         show_default=True,
-        help="Ranks train a fleet each, or all of them each fleet, with a part of every batch.",
+        help="trials: each rank trains its own fleet. data: all ranks train the same fleet, each "
+        "on a part of every batch.",
     ),
     click.option(
         "--plan",
         metavar="FILE",
-        help="Train nothing; write the plan for `bench worker`, or for `torchrun … "
+        help="Write the plan to FILE and train nothing. `bench worker` trains it, or `torchrun … "
         "-m bench.harness.execution.worker FILE`.",
     ),
-    click.option("--timed", is_flag=True, help="Run each trial alone, so that seconds are ranked."),
-    click.option("--fresh", is_flag=True, help="Run again what is on record."),
-    click.option("--dry-run", is_flag=True, help="Print the plan and run nothing."),
     click.option(
-        "--json", "json_path", metavar="FILE", help="Write the result as JSON; -: to stdout."
+        "--timed", is_flag=True, help="Run each trial alone, so that seconds can be compared."
     ),
+    fresh_option,
+    click.option("--dry-run", is_flag=True, help="Print the plan and run nothing."),
+    json_option,
     html_option,
     data_dir_option,
     store_option,
-    click.option("--no-mlflow", is_flag=True, help="Leave MLflow to a later `bench db sync`."),
+    no_mlflow_option,
     tracking_option,
 )
 
 
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options in the order in which help shows them."""
+    """Add the shared options to a command; `--help` shows them in the order above."""
     for option in reversed(OPTIONS):
         function = option(function)
     return function

@@ -1,4 +1,4 @@
-"""`bench show`: a comparison, trial or decision that is recorded, or two of them."""
+"""`bench show`: one recorded comparison, trial or decision, or two of them."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ if TYPE_CHECKING:
 @allow_option
 @store_option
 def command(id: str, id2: str | None, allow: tuple[str, ...], store: str | None) -> None:
-    """Show a comparison (ID or its beginning) or a trial (its number) that is recorded.
+    """Show a recorded comparison, trial or decision on a claim.
 
-    A decision on a claim is shown by its ID in `bench list claims`. With ID2, two trials are shown
-    side by side with what tells them apart, and two comparisons judged as one.
+    ID is the id of a comparison or its first characters, the number of a trial, or the id of a
+    decision from `bench list claims`. With ID2, two trials are shown side by side with their
+    differences, and two comparisons are judged as one comparison.
     """
-    from bench.harness.cli.record_lookup import end_dead
+    from bench.harness.cli.record_lookup import end_abandoned
     from bench.harness.cli.show_trial import show_trial
     from bench.harness.core.records import ClaimRecord, ComparisonRecord
     from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
-        # Those whose process died are ended by this, so that nothing dead is shown as running.
-        end_dead(opened)
+        # So that a comparison whose process was killed is not shown as running.
+        end_abandoned(opened)
         found = _find(opened, id)
         if id2 is not None:
             _show_two(opened, found, _find(opened, id2), allow)
         elif allow:
-            raise Usage("--allow is for two: give the ID that it is to be compared with.")
+            raise Usage("--allow applies to two records only: give a second ID.")
         elif isinstance(found, ClaimRecord):
             _show_claim(found)
         elif isinstance(found, ComparisonRecord):
@@ -57,32 +58,32 @@ def _show_two(store: Store, a: Found, b: Found, allow: tuple[str, ...]) -> None:
     if isinstance(a, TrialRecord) and isinstance(b, TrialRecord):
         show_two_trials(store, a, b, allow)
     elif isinstance(a, ComparisonRecord) and isinstance(b, ComparisonRecord):
-        # It takes a while to import.
-        from bench.harness.comparison.combine import join
+        # Here, because the import is slow.
+        from bench.harness.comparison.combine import combine_records
 
-        console(PAGE).print(render(join(store, [a, b], allow).summary))
+        console(PAGE).print(render(combine_records(store, [a, b], allow).summary))
     else:
         kinds = {TrialRecord: "a trial", ComparisonRecord: "a comparison"}
         which = " and ".join(
             f"{each.id} is {kinds.get(type(each), 'a decision on a claim')}" for each in (a, b)
         )
         raise Usage(
-            f"{which}: two trials are shown side by side, or two comparisons. `bench list trials` "
-            "and `bench list comparisons` have them."
+            f"{which}. Give two trials or two comparisons; `bench list trials` and `bench list "
+            "comparisons` list them."
         )
 
 
 def _find(store: Store, text: str) -> Found:
-    """Return the comparison or trial, or else the decision, whose id begins so."""
+    """Return the comparison or trial, or else the decision, whose id begins with `text`."""
     from bench.harness.cli.record_lookup import find
 
     try:
         return find(store, text)
     except Usage:
-        decided = [each for each in store.claims() if text and each.id.startswith(text.lower())]
-        if len(decided) != 1:
+        decisions = [each for each in store.claims() if text and each.id.startswith(text.lower())]
+        if len(decisions) != 1:
             raise
-        return decided[0]
+        return decisions[0]
 
 
 def _show_claim(record: ClaimRecord) -> None:
@@ -93,7 +94,7 @@ def _show_claim(record: ClaimRecord) -> None:
 
 
 def show_comparison(store: Store, record: ComparisonRecord) -> None:
-    """Print the result of a comparison, or how it stands, and where its files are."""
+    """Print the result or the progress of a comparison, and the places of its files."""
     from bench.harness.cli.console import PAGE, console
     from bench.harness.cli.output import show_result
     from bench.harness.cli.show_progress import show_progress
@@ -114,5 +115,5 @@ def show_comparison(store: Store, record: ComparisonRecord) -> None:
     if lines:
         out.print()
     for line in lines:
-        # Whole, so that it can be copied.
+        # On one line, so that it can be copied.
         out.print(line, soft_wrap=True)

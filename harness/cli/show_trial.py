@@ -1,4 +1,4 @@
-"""A trial with everything that is recorded of it, and two trials side by side."""
+"""One trial with everything that is recorded about it, and two trials side by side."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from bench.harness.cli.console import PAGE, add, console, figure, table
-from bench.harness.cli.record_lookup import parts_of
+from bench.harness.cli.console import PAGE, add_row, any_number, console, table
+from bench.harness.cli.record_lookup import comparisons_by_trial
 from bench.harness.cli.sparkline import Axes
-from bench.harness.comparison.comparability import check_allowed, in_words, plain, way_on
+from bench.harness.comparison.comparability import allow_hint, check_allowed, in_words, plain
 from bench.harness.core.errors import Incomparable
 from bench.harness.core.records import ComparisonRecord, Measurement, TrialRecord
-from bench.harness.core.spec import MethodSpec, Protocol, with_parameters
+from bench.harness.core.spec import MethodSpec, Protocol, problem_text
+from bench.harness.report.commands import Command
 from bench.harness.report.table import number
 from bench.harness.store.results import Store
 
-LINES = 25
-"""Measurements are thinned to so many lines."""
+MAX_LINES = 25
+"""Measurements that are shown at most; of more, we show an even selection."""
 
-STEP = {
+STEP_COLUMNS = {
     "lambda": "lambda",
     "rho": "rho",
     "CG": "cg_steps",
@@ -34,24 +35,24 @@ STEP = {
     "real": "decrease",
     "evaluations": "evaluations",
 }
-"""What is shown of a Hessian-free step: its head, and its name in the report of the step. `model`
-and `real` are the decrease of h that the quadratic model promised, and the one that came."""
+"""The columns for a Hessian-free step: head, and key in the report of the step. `model` is the
+decrease of h that the quadratic model predicted, `real` is the decrease that the step achieved."""
 
 Sections = Mapping[str, Mapping[str, str]]
 
-# What else differs follows from these, or is of no matter.
-_TELL_APART = ("protocol", "method", "source", "start", "context")
-# What an earlier version of bench did not record says nothing.
-_OF_CERTIFICATE = ("source", "start")
+# Other sections follow from these, or may differ.
+_COMPARED = ("protocol", "method", "source", "start", "context")
+# Earlier versions of bench did not record these, so a missing value is no difference.
+_CERTIFICATE = ("source", "start")
 
 
 def show_trial(store: Store, trial: TrialRecord) -> None:
-    """Print one trial, with the command that makes it again."""
-    parts = parts_of(store, [trial.id]).get(trial.id, [])
+    """Print one trial and the command that repeats it."""
+    parts = comparisons_by_trial(store, [trial.id]).get(trial.id, [])
     out = console(PAGE)
     out.print(_grid([_sections(store, trial, parts)]))
     out.print()
-    taken = _thinned(store.measurements([trial.id])[trial.id])
+    taken = _selected(store.measurements([trial.id])[trial.id])
     out.print(_measurements(taken))
     if any("lambda" in m.diagnostics for m in taken):
         out.print()
@@ -59,19 +60,21 @@ def show_trial(store: Store, trial: TrialRecord) -> None:
     made = trial.certificate
     if made is not None or parts:
         command = _command(trial, parts[0]) if made is None else made.command
-        out.print("\nRepeat with:", style="dim")
+        out.print()
+        if Command(command).exists:
+            out.print("Repeat with:", style="dim")
         out.print(Text(command), style="cyan", soft_wrap=True)
 
 
 def show_two_trials(
     store: Store, a: TrialRecord, b: TrialRecord, allowed: Sequence[str] = ()
 ) -> None:
-    """Print two trials side by side; Incomparable where their protocols differ.
+    """Print two trials side by side; raise Incomparable if their protocols differ.
 
-    Fields that are `allowed` may differ, which is said. Usage for one that may not.
+    The `allowed` fields may differ, and are then printed. Raises Usage for a field that must not.
     """
     check_allowed(allowed)
-    parts = parts_of(store, [a.id, b.id])
+    parts = comparisons_by_trial(store, [a.id, b.id])
     both = [_sections(store, trial, parts.get(trial.id, [])) for trial in (a, b)]
     out = console(PAGE)
     out.print(_grid(both))
@@ -86,27 +89,27 @@ def show_two_trials(
         for trial in (a, b):
             out.print(f"trial {trial.id}  {axes.line(curves[trial.id])}".rstrip())
         out.print()
-    for name in _TELL_APART:
+    for name in _COMPARED:
         differ = [key for key in _keys(both, name) if _differ(both, name, key)]
-        equal = "equal" if all(one[name] for one in both) else "not recorded of both"
+        equal = "equal" if all(one[name] for one in both) else "not recorded for both"
         out.print(f"{name}: " + (f"differs in {', '.join(differ)}" if differ else equal))
     values = [_plain_fields(protocol) for protocol in protocols]
     for field in fields:
         if field not in refused:
             which = " and ".join(each[field] for each in values)
-            out.print(Text(f"--allow {field}: it differs, and was allowed to: {which}"))
+            out.print(Text(f"--allow {field}: the trials differ here, as allowed: {which}"))
     if refused:
         named = "; ".join(f"{f} ({values[0][f]} and {values[1][f]})" for f in refused)
         raise Incomparable(
-            f"Trials {a.id} and {b.id} cannot be compared, since their protocols differ: {named}."
-            f"{way_on(refused)}"
+            f"Trials {a.id} and {b.id} cannot be compared, because their protocols differ: {named}."
+            f"{allow_hint(refused)}"
         )
 
 
 def _sections(
     store: Store, trial: TrialRecord, parts: Sequence[ComparisonRecord]
 ) -> dict[str, dict[str, str]]:
-    """Return all that is known of a trial but its measurements, in words."""
+    """Return everything recorded about a trial except its measurements, as text by section."""
     spec = MethodSpec(trial.method_name, trial.backend, trial.hyperparameters)
     ledger = {name: number(value) for name, value in asdict(trial.ledger).items()}
     times = {
@@ -126,8 +129,8 @@ def _sections(
         },
         "outcome": {
             "status": trial.status + (f": {trial.reason}" if trial.reason else ""),
-            "training metric": figure(trial.train_metric),
-            "test metric": figure(trial.test_metric),
+            "training metric": any_number(trial.train_metric),
+            "test metric": any_number(trial.test_metric),
             **ledger,
             "seconds are": trial.seconds_are,
             **times,
@@ -146,7 +149,10 @@ def _sections(
 
 
 def _certificate(trial: TrialRecord) -> dict[str, dict[str, str]]:
-    """Return the digests of sources and initial parameters; earlier versions recorded one."""
+    """Return the digests of sources and initial parameters.
+
+    Earlier versions of bench recorded only one digest, that of the sources.
+    """
     made, digest = trial.certificate, {"digest": trial.source_digest}
     if made is None:
         return {"source": digest, "start": {}}
@@ -158,14 +164,14 @@ def _certificate(trial: TrialRecord) -> dict[str, dict[str, str]]:
 
 
 def _grid(trials: Sequence[Sections]) -> Table:
-    """Return sections as a table with a column a trial; what differs and matters is marked."""
+    """Return sections as a table with one column per trial; relevant differences are marked."""
     grid = table("", *(f"trial {one['trial']['number']}" for one in trials))
     for name in dict.fromkeys(name for one in trials for name in one if one[name]):
         grid.add_row(Text(name, style="bold"))
         for key in _keys(trials, name):
-            differs = name in _TELL_APART and _differ(trials, name, key)
+            differs = name in _COMPARED and _differ(trials, name, key)
             mark = Text(f"{'≠' if differs else ' '} {key}", style="bold" if differs else "dim")
-            add(grid, mark, *(one.get(name, {}).get(key, "–") for one in trials))
+            add_row(grid, mark, *(one.get(name, {}).get(key, "–") for one in trials))
     return grid
 
 
@@ -175,7 +181,7 @@ def _keys(trials: Sequence[Sections], name: str) -> list[str]:
 
 def _differ(trials: Sequence[Sections], name: str, key: str) -> bool:
     values = {one.get(name, {}).get(key) for one in trials}
-    return len(values - {None} if name in _OF_CERTIFICATE else values) > 1
+    return len(values - {None} if name in _CERTIFICATE else values) > 1
 
 
 def _measurements(taken: Sequence[Measurement]) -> Table:
@@ -184,35 +190,35 @@ def _measurements(taken: Sequence[Measurement]) -> Table:
     shown = table("", *heads, *values, right=("", *heads, *values))
     for m in taken:
         spent, last = m.ledger, (m.train_metric, m.test_metric, m.train_loss, m.test_loss)
-        add(
+        add_row(
             shown,
             m.index,
             *map(number, (spent.updates, spent.gradients, spent.products, spent.seconds)),
-            *map(figure, last),
+            *map(any_number, last),
         )
     return shown
 
 
 def _steps(taken: Sequence[Measurement]) -> Table:
-    """Return what Hessian-free reports of the last update before each measurement."""
-    shown = table("", *STEP, right=("", *STEP))
+    """Return the Hessian-free report of the last update before each measurement."""
+    shown = table("", *STEP_COLUMNS, right=("", *STEP_COLUMNS))
     for m in taken:
         if "lambda" in m.diagnostics:
-            add(shown, m.index, *(_reported(m, name) for name in STEP.values()))
+            add_row(shown, m.index, *(_reported(m, name) for name in STEP_COLUMNS.values()))
     return shown
 
 
 def _reported(measurement: Measurement, name: str) -> str:
-    # A ρ of −∞, where h rose, is no number that is recorded.
+    # ρ is −∞ where h rose, and an infinite number is not recorded.
     missing = -math.inf if name == "rho" else None
-    return figure(measurement.diagnostics.get(name, missing))
+    return any_number(measurement.diagnostics.get(name, missing))
 
 
-def _thinned(taken: Sequence[Measurement]) -> list[Measurement]:
-    """Return at most LINES of them, evenly spread, the first and the last among them."""
-    if len(taken) <= LINES:
+def _selected(taken: Sequence[Measurement]) -> list[Measurement]:
+    """Return at most MAX_LINES measurements, evenly spread, with the first and the last."""
+    if len(taken) <= MAX_LINES:
         return list(taken)
-    return [taken[round(i * (len(taken) - 1) / (LINES - 1))] for i in range(LINES)]
+    return [taken[round(i * (len(taken) - 1) / (MAX_LINES - 1))] for i in range(MAX_LINES)]
 
 
 def _command(trial: TrialRecord, part: ComparisonRecord) -> str:
@@ -229,14 +235,14 @@ def _command(trial: TrialRecord, part: ComparisonRecord) -> str:
 
 
 def _problem(part: ComparisonRecord) -> str:
-    """Return the problem as it was written: one of somebody's own has its file's name there."""
+    """Return the problem as the command wrote it; a user's own problem has its file's name."""
     try:
         words = shlex.split(part.command)
-    except ValueError:  # Not a command that bench has made.
+    except ValueError:  # Not a command line that bench wrote.
         words = []
     if "--problem" in words[:-1]:
         return words[words.index("--problem") + 1]
-    return with_parameters(part.protocol.problem, part.protocol.parameters)
+    return problem_text(part.protocol.problem, part.protocol.parameters)
 
 
 def _plain_fields(protocol: Protocol) -> dict[str, str]:

@@ -17,22 +17,22 @@ WIDTH = 40
 
 @dataclass(frozen=True)
 class Axes:
-    """What several curves share, so that they can be compared by eye.
+    """Axes that several curves share, so that they can be compared by eye.
 
-    Across: the start, then the budget spent, on a log scale from the first measurement after it.
-    Upwards: the training metric, on a log scale where all values are positive.
+    Horizontal: the start, then the budget spent, on a log scale from the first measurement.
+    Vertical: the training metric, on a log scale if all values are positive.
     """
 
     budget: Budget
     first: float
-    """The least that was spent at a measurement, 0 left out."""
+    """The smallest amount above 0 that was spent at a measurement."""
     low: float
     high: float
     log: bool
 
     @classmethod
     def around(cls, curves: Iterable[Sequence[Measurement]], budget: Budget) -> Axes:
-        """Return axes that hold all curves."""
+        """Return axes that contain all curves."""
         taken = [m for curve in curves for m in curve]
         spent = [s for m in taken if (s := _spent(m, budget)) > 0]
         values = [m.train_metric for m in taken if math.isfinite(m.train_metric)]
@@ -40,9 +40,9 @@ class Axes:
         return cls(budget, min(spent, default=budget.amount), low, high, log=low > 0)
 
     def line(self, curve: Sequence[Measurement]) -> str:
-        """Return the curve, each measurement held to the next; × where it is not finite.
+        """Return the curve as a step function; × marks values that are not finite.
 
-        What is not spent yet is left blank.
+        The part of the budget that is not spent yet is blank.
         """
         columns = [" "] * WIDTH
         reached = 0
@@ -55,11 +55,11 @@ class Axes:
         return "".join(columns)
 
     def legend(self, metric: str) -> str:
-        """Say what is drawn."""
+        """Describe both axes in one line."""
         scale = "log scale" if self.log else "linear scale"
         return (
             f"{metric}, {scale}: {_LEVELS[0]} is {number(self.low)}, {_LEVELS[-1]} is "
-            f"{number(self.high)}; across: the start, then {number(self.first)} to "
+            f"{number(self.high)}; from left to right: the start, then {number(self.first)} to "
             f"{number(self.budget.amount)} {self.budget.currency}, log scale"
         )
 
@@ -78,7 +78,7 @@ class Axes:
 
 
 def bars(values: Iterable[float | None], low: float, high: float) -> str:
-    """Return a bar for each value, none of which is outside low and high; a blank for None.
+    """Return a bar for each value between low and high; a blank for None.
 
     >>> bars([0.0, None, 0.5, 1.0], 0.0, 1.0)
     '▁ ▅█'

@@ -1,4 +1,4 @@
-"""`bench ui`: MLflow's pages on this store."""
+"""`bench ui`: show this store in MLflow's web pages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import click
 
 from bench.harness.cli.options import store_option, store_url
 from bench.harness.core.errors import Infrastructure, Usage
-from bench.harness.core.paths import search_path
+from bench.harness.core.paths import python_path
 
 if TYPE_CHECKING:
     from bench.harness.store.results import Store
@@ -30,36 +30,47 @@ _START_SECONDS = 120
 
 @click.command("ui", epilog="Example: bench ui --port 5001")
 @store_option
-@click.option("--host", default="127.0.0.1", show_default=True, envvar="BENCH_HOST")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    envvar="BENCH_HOST",
+    help="Address on which the server listens.",
+)
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
     envvar="BENCH_PORT",
-    help=f"Default: {_PORT}, or another where that is taken.",
+    help=f"Port of the server; default: {_PORT}, or a free port if {_PORT} is in use.",
 )
 def command(store: str | None, host: str, port: int | None) -> None:
-    """Show the store in MLflow's pages until Ctrl-C."""
+    """Show the store in MLflow's web pages until you press Ctrl-C."""
     from bench.harness.store.mlflow.mirror import first_view, sync
     from bench.harness.store.results import Store
 
     chosen = _port(host, port)
     with Store.open(store_url(store), create=False) as opened:
-        click.echo("Bringing MLflow up to date …", err=True)
+        click.echo("Copying new results to MLflow …", err=True)
         sync(opened)
         path = first_view(opened)
         with _interrupts(), _server(opened, host, chosen) as server:
             _wait(server, host, chosen)
             click.echo(f"http://{_address(host)}:{chosen}{path}")
-            click.echo("Ctrl-C ends it.", err=True)
+            click.echo("Press Ctrl-C to stop the server.", err=True)
             server.wait()
-    raise Infrastructure(f"MLflow's server ended by itself, with exit code {server.returncode}.")
+    raise Infrastructure(
+        f"MLflow's server stopped unexpectedly with exit code {server.returncode}."
+    )
 
 
 def _port(host: str, wanted: int | None) -> int:
-    """Return the port that was asked for, the usual one, or one that is free."""
+    """Return the requested port, else the default port, else any free port."""
     if wanted is not None:
         if not _is_free(host, wanted):
-            raise Usage(f"--port {wanted}: it is taken on {host}. Choose another, or leave it out.")
+            raise Usage(
+                f"--port {wanted}: this port is in use on {host}. Choose another, or leave out "
+                "--port."
+            )
         return wanted
     if _is_free(host, _PORT):
         return _PORT
@@ -79,7 +90,7 @@ def _bound(host: str, port: int) -> socket.socket:
     family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # As servers do: connections of an earlier one that are still closing do not count.
+        # As servers do: a port is free even if connections of an earlier server still close.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError:
@@ -90,11 +101,11 @@ def _bound(host: str, port: int) -> socket.socket:
 
 @contextmanager
 def _server(store: Store, host: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Run MLflow's server with one worker; end all its processes at the end."""
+    """Run MLflow's server with one worker process; stop all its processes afterwards."""
     from bench.harness.store.mlflow.mirror import ENVIRONMENT
 
     settings = {
-        # In the environment because the URL may hold a password, and command lines are public.
+        # In the environment: the URL may hold a password, and all users can read command lines.
         "MLFLOW_BACKEND_STORE_URI": store.url,
         "MLFLOW_DEFAULT_ARTIFACT_ROOT": (store.artifacts / "mlflow").as_uri(),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
@@ -102,8 +113,8 @@ def _server(store: Store, host: str, port: int) -> Iterator[subprocess.Popen[byt
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "bench.harness.store.mlflow.server"]
         + ["--host", host, "--port", str(port), "--workers", "1"],
-        env={**ENVIRONMENT, **os.environ, **settings, "PYTHONPATH": search_path()},
-        # It ends when this pipe closes, however this process ends.
+        env={**ENVIRONMENT, **os.environ, **settings, "PYTHONPATH": python_path()},
+        # The server stops when this pipe closes, even if this process is killed.
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -116,7 +127,7 @@ def _server(store: Store, host: str, port: int) -> Iterator[subprocess.Popen[byt
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the server's whole group, gently first."""
+    """Stop the server's whole process group: first SIGTERM, then SIGKILL."""
     for how, seconds in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 2.0)):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -131,12 +142,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def _interrupts() -> Iterator[None]:
-    """Take Ctrl-C and SIGTERM for the end of the page, which is no failure."""
+    """End with exit code 0 on Ctrl-C and SIGTERM: they are the normal way to stop the server."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    # SIGINT too: a process that a script puts into the background ignores it from birth.
+    # SIGINT too: a process that a script starts in the background ignores it by default.
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -149,7 +160,7 @@ def _interrupts() -> Iterator[None]:
 
 def _wait(server: subprocess.Popen[bytes], host: str, port: int) -> None:
     """Return when the server answers."""
-    # A proxy for the outside must not be asked for a page on this machine.
+    # Without proxies: a proxy cannot reach a page on this machine.
     opener = build_opener(ProxyHandler({}))
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and server.poll() is None:
@@ -159,13 +170,13 @@ def _wait(server: subprocess.Popen[bytes], host: str, port: int) -> None:
         except (URLError, OSError):
             time.sleep(0.2)
     raise Infrastructure(
-        f"MLflow's server did not start on {host}:{port}. `mlflow server --backend-store-uri …` "
-        "shows what it says."
+        f"MLflow's server did not start on {host}:{port}. Run `mlflow server --backend-store-uri "
+        "…` to see its messages."
     )
 
 
 def _address(host: str) -> str:
-    """Return the host as it stands in an address; one that means all of them is this machine."""
+    """Return the host for a URL; an address for all interfaces becomes 127.0.0.1."""
     if host in ("0.0.0.0", "::"):
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host

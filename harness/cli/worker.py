@@ -1,4 +1,4 @@
-"""`bench worker`: lease fleets from the store and train them, here or on any machine."""
+"""`bench worker`: lease fleets from the store and train them, on any machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from bench.harness.cli.options import data_dir_option, plugin_option, store_opti
 
 @click.command("worker", epilog="Example: bench worker --exit-when-empty --store postgresql://…")
 @click.option(
-    "--exit-when-empty", is_flag=True, help="End when no fleet waits; else wait for more."
+    "--exit-when-empty",
+    is_flag=True,
+    help="Stop when no fleet is waiting; otherwise wait for more.",
 )
 @plugin_option
 @data_dir_option
@@ -17,10 +19,10 @@ from bench.harness.cli.options import data_dir_option, plugin_option, store_opti
 def command(
     exit_when_empty: bool, plugins: tuple[str, ...], data_dir: str | None, store: str | None
 ) -> int:
-    """Lease fleets of comparisons that were planned for workers, and train them.
+    """Lease fleets of comparisons that were planned with --plan, and train them.
 
-    A comparison with a method or a problem that is not built in is left out, unless --plugin
-    names it: whoever can write to the store has written what it names.
+    A worker skips a comparison with a method or a problem that is not built in, unless --plugin
+    names it. Otherwise anybody who can write to the store could run their code on this machine.
     """
     from bench.harness.comparison.resume import work
 

@@ -1,4 +1,4 @@
-"""Recorded comparisons judged as one, where their protocols are equal, or may differ."""
+"""Combine recorded comparisons with equal protocols, or with allowed differences, into one."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.harness.analysis.summary import summarize
-from bench.harness.comparison.comparability import differing, values_in_words
+from bench.harness.comparison.comparability import differing_fields, values_in_words
 from bench.harness.comparison.files import write_files
 from bench.harness.core.errors import Infrastructure, Usage
 from bench.harness.core.published import published_value
 from bench.harness.core.records import ComparisonRecord, Measurement, TrialRecord
-from bench.harness.core.spec import canonical
+from bench.harness.core.spec import canonical_json
 from bench.harness.store.owner import this_process
 from bench.harness.store.results import Store
 
 
 @dataclass(frozen=True)
-class Joined:
-    """Several comparisons as one."""
+class CombinedComparison:
+    """Several comparisons, combined into one."""
 
     summary: dict[str, Any]
     trials: list[TrialRecord]
     measurements: Mapping[int, Sequence[Measurement]]
 
 
-def join(
+def combine_records(
     store: Store, records: Sequence[ComparisonRecord], allowed: Sequence[str], id: str | None = None
-) -> Joined:
-    """Judge every method of recorded comparisons against every other, paired by seed.
+) -> CombinedComparison:
+    """Compare every method of recorded comparisons with every other, paired by seed.
 
-    `id` is the comparison that this is recorded as; None: it is only shown. A method that several
-    of them have is told apart by their ids, unless they have the same trials under common seeds.
-    Raises Incomparable where protocol fields differ that are not among `allowed`, and Usage where
-    one is given twice or has no result yet.
+    `id` is the id under which the result is recorded; None: it is only shown. If several
+    comparisons have the same method, its label gets their ids, unless they share the trials of
+    their common seeds. Raises Incomparable for differing protocol fields that are not `allowed`,
+    and Usage for a comparison that is given twice or has no result yet.
     """
     _check(records)
-    apart = differing(records, allowed)
+    apart = differing_fields(records, allowed)
     trials = _labelled({record.id: _reported(store, record) for record in records})
     measurements = store.measurements([trial.id for trial in trials])
     first = records[0].summary or {}
@@ -51,7 +51,7 @@ def join(
         targets=first["targets"],
         margin=first["margin"],
         log_scale=first["scale"] == "log",
-        # A row of another protocol is not one of the table that was published.
+        # A published value belongs to one protocol only.
         published=(lambda *_: None) if apart else published_value,
         reproduce=command(records, allowed),
         contexts=store.contexts({trial.context_digest for trial in trials}),
@@ -59,30 +59,33 @@ def join(
     )
     efforts = {row["method"]: row["tuning"]["trials"] for row in summary["methods"]}
     if len(set(efforts.values())) > 1:
-        told = ", ".join(f"{method} by {count}" for method, count in efforts.items())
-        summary["notes"].append(f"Not all were chosen by equally many tuning trials: {told}.")
+        counts = ", ".join(f"{method} with {count}" for method, count in efforts.items())
+        summary["notes"].append(f"The methods were tuned with different effort: {counts} trials.")
     summary["joined"] = [{"comparison": r.id, "reproduce": r.command} for r in records]
     for name in ("targets", "margin", "scale"):
-        if len({canonical((record.summary or {})[name]) for record in records}) > 1:
+        if len({canonical_json((record.summary or {})[name]) for record in records}) > 1:
             summary["notes"].append(
-                f"The {name} of the problem differ; those of {records[0].id} are used."
+                f"The problem's {name} differs between the comparisons; that of {records[0].id} is "
+                "used."
             )
     if apart:
         _note(summary, apart, records, trials)
-    return Joined(summary, trials, measurements)
+    return CombinedComparison(summary, trials, measurements)
 
 
 def compare_recorded(store: Store, ids: Sequence[str], allowed: Sequence[str]) -> dict[str, Any]:
-    """Judge recorded comparisons as one, and record that as a comparison of its own."""
+    """Combine recorded comparisons, and record the result as a new comparison."""
     if len(ids) < 2:
-        raise Usage(f"{ids[0]}: give two or more comparisons; `bench show {ids[0]}` shows one.")
+        raise Usage(
+            f"{ids[0]}: give two or more comparisons. `bench show {ids[0]}` shows a single one."
+        )
     records = [store.comparison(id) for id in ids]
-    # What cannot be compared leaves no trace.
-    join(store, records, allowed)
+    # First without recording, so that comparisons that cannot be compared leave no record.
+    combine_records(store, records, allowed)
     id = store.new_comparison(
         records[0].protocol, "comparison", command(records, allowed), owner=this_process()
     )
-    joined = join(store, records, allowed, id)
+    joined = combine_records(store, records, allowed, id)
     for trial_id in dict.fromkeys(trial.id for trial in joined.trials):
         store.adopt(id, trial_id)
     folder, summary, unwritten = store.files_of_comparison(id), joined.summary, None
@@ -98,38 +101,40 @@ def compare_recorded(store: Store, ids: Sequence[str], allowed: Sequence[str]) -
     if unwritten is not None:
         raise Infrastructure(
             f"{folder} cannot be written: {unwritten.strerror or unwritten}. The comparison is "
-            f"recorded: bench show {id}."
+            f"recorded; see it with: bench show {id}."
         ) from unwritten
     return summary
 
 
 def command(records: Sequence[ComparisonRecord], allowed: Sequence[str]) -> str:
-    """Return the command that judges these comparisons as one."""
+    """Return the command that combines these comparisons."""
     options = [word for name in allowed for word in ("--allow", name)]
     return shlex.join(["bench", "compare", *(record.id for record in records), *options])
 
 
 def _check(records: Sequence[ComparisonRecord]) -> None:
     if twice := [id for id, n in Counter(record.id for record in records).items() if n > 1]:
-        raise Usage(f"Comparison {twice[0]} is there twice: give different ones.")
+        raise Usage(f"Comparison {twice[0]} is given twice. Give different comparisons.")
     for record in records:
         if record.kind == "tuning":
             raise Usage(
-                f"{record.id} is a tuning, whose trials are not reported: give the comparison "
-                "that it was for."
+                f"{record.id} is a tuning, and its trials are not reported. Give the comparison "
+                "that used it."
             )
         if record.summary is None or not record.summary.get("methods"):
             raise Usage(
-                f"Comparison {record.id} has no result yet, it is {record.status}: "
-                f"`bench resume {record.id}` goes on with it."
+                f"Comparison {record.id} is {record.status} and has no result yet. "
+                f"`bench resume {record.id}` continues it."
             )
         if record.summary.get("allowed"):
             of = " ".join(part["comparison"] for part in record.summary["joined"])
-            raise Usage(f"Comparison {record.id} was itself put together with --allow: give {of}.")
+            raise Usage(
+                f"Comparison {record.id} was itself combined with --allow. Give its parts: {of}."
+            )
 
 
 def _reported(store: Store, record: ComparisonRecord) -> list[TrialRecord]:
-    """Return the trials that a comparison reported, under the labels that they have there."""
+    """Return the trials that a comparison reported, with its labels."""
     trials = {(trial.key, trial.attempt): trial for trial in store.trials(record.id)}
     found = [
         replace(trials[told["key"], told["attempt"]], method=row["method"])
@@ -137,14 +142,14 @@ def _reported(store: Store, record: ComparisonRecord) -> list[TrialRecord]:
         for told in row["trials"]
     ]
     if all(trial.purpose == "tuning" for trial in found):
-        raise Usage(f"{record.id} ran on a seed for tuning, which is never reported.")
+        raise Usage(f"{record.id} ran on a tuning seed, whose results are never reported.")
     return found
 
 
 def _efforts(
     records: Sequence[ComparisonRecord], trials: Sequence[TrialRecord]
 ) -> dict[str, Mapping[str, Any]]:
-    """Return what tuning took, for each method by its label here."""
+    """Return the tuning effort of each method, by its label here."""
     efforts = {
         (told["key"], told["attempt"]): row["tuning"]
         for record in records
@@ -155,7 +160,7 @@ def _efforts(
 
 
 def _labelled(parts: Mapping[str, Sequence[TrialRecord]]) -> list[TrialRecord]:
-    """Return all trials, each once; what several comparisons have apart gets their ids."""
+    """Return all trials, each once; a label gets the id of its comparison where it is ambiguous."""
     methods: list[_Method] = []
     for id, trials in parts.items():
         for label in dict.fromkeys(trial.method for trial in trials):
@@ -176,17 +181,17 @@ def _labelled(parts: Mapping[str, Sequence[TrialRecord]]) -> list[TrialRecord]:
 
 @dataclass(frozen=True)
 class _Method:
-    """A method as one comparison has it, or several that have the same trials."""
+    """A method of one comparison, or of several comparisons that share its trials."""
 
     comparison: str
     label: str
     key: str
     protocol: str
     trials: dict[int, TrialRecord]
-    """By seed."""
+    """Trials by seed."""
 
     def has(self, other: _Method, trials: Sequence[TrialRecord]) -> bool:
-        """Say whether these are trials of this method, and under common seeds the same ones."""
+        """Return whether these are trials of this method, and the same ones for common seeds."""
         return (self.key, self.protocol) == (other.key, other.protocol) and all(
             self.trials.get(trial.seed, trial).id == trial.id for trial in trials
         )
@@ -198,14 +203,16 @@ def _note(
     records: Sequence[ComparisonRecord],
     trials: Sequence[TrialRecord],
 ) -> None:
-    """Put what differs and was allowed beside the verdicts, and into each that rests on it."""
+    """Note the allowed differences in the summary, and in every verdict that they concern."""
     summary["allowed"] = {name: dict(values) for name, values in apart.items()}
     summary["notes"] += [
-        f"--allow {name}: it differs, and was allowed to ({values_in_words(name, values)})."
+        f"--allow {name}: the protocols differ here, as allowed ({values_in_words(name, values)})."
         for name, values in apart.items()
     ]
     bodies = {record.protocol.key: record.protocol.as_dict() for record in records}
     protocol = {trial.method: bodies[trial.protocol_key] for trial in trials}
     for pair in summary["pairs"]:
         a, b = protocol[pair["a"]], protocol[pair["b"]]
-        pair["allowed"] = [name for name in apart if canonical(a[name]) != canonical(b[name])]
+        pair["allowed"] = [
+            name for name in apart if canonical_json(a[name]) != canonical_json(b[name])
+        ]

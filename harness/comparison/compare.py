@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -14,22 +13,24 @@ from bench.harness.analysis.summary import summarize
 from bench.harness.comparison.files import write_files
 from bench.harness.comparison.session import Runs, recording
 from bench.harness.core.errors import Infrastructure, Usage
+from bench.harness.core.invocation import argv, is_program, recorded_as
 from bench.harness.core.notices import say
 from bench.harness.core.published import published_value
-from bench.harness.core.secrets import hidden
-from bench.harness.core.seeds import TUNING_SEEDS_FROM
-from bench.harness.execution.reconstructions import SHOWN, shown_cases
+from bench.harness.core.secrets import redacted_words
+from bench.harness.core.seeds import FIRST_TUNING_SEED
+from bench.harness.execution.reconstructions import CASE_COUNTS, shown_cases
 from bench.harness.execution.run import Run
-from bench.harness.execution.torchrun import entered, write_for
+from bench.harness.execution.torchrun import instructions, write_plan_file
 from bench.harness.planning import tuning
 from bench.harness.planning.announcement import announce
-from bench.harness.planning.commands import reproduce
-from bench.harness.planning.fleets import Candidate, Purpose, Trial, labelled, trials
-from bench.harness.planning.grid_extension import MOST_ROUNDS, Added, next_round
-from bench.harness.planning.plan import Plan, see_unchanged, versions
-from bench.harness.planning.preparation import Prepared, grown, prepare
+from bench.harness.planning.commands import reproduce, written
+from bench.harness.planning.fleets import Candidate, Purpose, Trial, label_methods, make_trials
+from bench.harness.planning.grid_extension import MAX_ROUNDS, NewPoint, next_round
+from bench.harness.planning.plan import Plan, check_unchanged, versions
+from bench.harness.planning.preparation import PreparedRequest, prepare, with_new_points
+from bench.harness.planning.program import check_reachable, notes
 from bench.harness.planning.request import Request
-from bench.harness.planning.selection import Tried
+from bench.harness.planning.selection import TuningResult
 from bench.harness.planning.validation import check_ranks
 from bench.optim.text import split
 
@@ -45,6 +46,7 @@ def compare(request: Request) -> dict[str, Any] | None:
             "--plan: which trials there are follows from tuning, so there is no plan before it. "
             "Tune with --nproc-per-node, or write out the hyperparameters."
         )
+    check_reachable(request)
     check_ranks(request)
     announce(prepared)
     if request.dry_run:
@@ -60,7 +62,7 @@ def run_one(request: Request, seed: int) -> dict[str, Any] | None:
 
     None after a dry run, and where it was planned for others to run.
     """
-    if not 0 <= seed < MOST_SEEDS:
+    if not 0 <= seed < MAX_SEEDS:
         raise Usage(f"--seed {seed}: allowed are whole numbers from 0 to 2^53 - 1.")
     if len(split(request.optimizers)) != 1:
         raise Usage("`bench run` runs one optimizer; `bench compare` runs several.")
@@ -68,6 +70,7 @@ def run_one(request: Request, seed: int) -> dict[str, Any] | None:
     prepared = prepare(request)
     if len(prepared.points[0]) != 1:
         raise Usage("`bench run` runs one method, not a grid; `bench compare` tunes over grids.")
+    check_reachable(request)
     check_ranks(request)
     announce(prepared, seed)
     if request.dry_run:
@@ -84,16 +87,15 @@ def resume(plan: Plan, comparison_id: str) -> dict[str, Any] | None:
     """
     request = plan.request
     prepared = prepare(request)
-    see_unchanged(plan, prepared)
-    sys.argv[:] = plan.argv
-    with recording(request, prepared) as runs:
+    check_unchanged(plan, prepared)
+    with recorded_as(plan.argv), recording(request, prepared) as runs:
         run = runs.again(comparison_id)
         if plan.kind == "tuning":
             return _finish(*_tune(runs, run, plan))
         return _finish(runs, run, plan)
 
 
-MOST_SEEDS = 2**53
+MAX_SEEDS = 2**53
 """Canonical JSON has no larger whole numbers."""
 
 
@@ -105,7 +107,7 @@ class Tuned:
     efforts: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
-    def nothing(cls, prepared: Prepared) -> Tuned:
+    def nothing(cls, prepared: PreparedRequest) -> Tuned:
         """Return the only point of each."""
         return cls(list(range(len(prepared.points))))
 
@@ -116,9 +118,9 @@ def _compare(runs: Runs, seed: int | None = None) -> dict[str, Any] | None:
     run, plan = _begin(runs, Tuned.nothing(runs.prepared), seed)
     if request.plan is None:
         return _finish(runs, run, plan)
-    fleets = runs.enter(run, plan, _planned(runs.prepared, plan))
-    path = write_for(run, plan, request.mode, Path(request.plan))
-    say(entered(run, path, len(fleets), request.mode))
+    fleets = runs.record_fleets(run, plan, _planned(runs.prepared, plan))
+    path = write_plan_file(run, plan, request.mode, Path(request.plan))
+    say(instructions(run, path, len(fleets), request.mode))
     return None
 
 
@@ -129,7 +131,7 @@ def _begin(runs: Runs, tuned: Tuned, seed: int | None = None) -> tuple[Run, Plan
         request=request,
         kind="comparison" if seed is None else "run",
         command=reproduce(request, prepared, _candidates(prepared, tuned.chosen), seed),
-        argv=list(sys.argv),
+        argv=argv(),
         data=prepared.protocol.data_digest,
         versions=versions(),
         seed=seed,
@@ -139,17 +141,17 @@ def _begin(runs: Runs, tuned: Tuned, seed: int | None = None) -> tuple[Run, Plan
     return runs.new(plan), plan
 
 
-def _candidates(prepared: Prepared, chosen: Sequence[int]) -> list[Candidate]:
-    return labelled([prepared.methods[number] for number in chosen])
+def _candidates(prepared: PreparedRequest, chosen: Sequence[int]) -> list[Candidate]:
+    return label_methods([prepared.methods[number] for number in chosen])
 
 
-def _planned(prepared: Prepared, plan: Plan) -> list[Trial]:
+def _planned(prepared: PreparedRequest, plan: Plan) -> list[Trial]:
     candidates, protocol = _candidates(prepared, plan.chosen or []), prepared.protocol
     if plan.seed is None:
-        return trials(candidates, protocol, range(prepared.seeds), "reported")
+        return make_trials(candidates, protocol, range(prepared.seeds), "reported")
     # A trial of a tuning that is made again is no more reported than it was there.
-    purpose: Purpose = "tuning" if plan.seed >= TUNING_SEEDS_FROM else "reported"
-    return trials(candidates, protocol, [plan.seed], purpose)
+    purpose: Purpose = "tuning" if plan.seed >= FIRST_TUNING_SEED else "reported"
+    return make_trials(candidates, protocol, [plan.seed], purpose)
 
 
 def _finish(runs: Runs, run: Run, plan: Plan) -> dict[str, Any]:
@@ -181,13 +183,21 @@ def _finish(runs: Runs, run: Run, plan: Plan) -> dict[str, Any]:
             reproduce=plan.command,
             contexts=contexts,
         )
+        summary["notes"] += notes(runs.request)
         if runs.request.claim is not None:
             summary["claim"] = dict(runs.request.claim)
         folder = run.store.files_of_comparison(run.comparison_id)
         originals = shown_cases(prepared.data)
         try:
             write_files(
-                folder, summary, recorded, measurements, originals, SHOWN, folder.parent, contexts
+                folder,
+                summary,
+                recorded,
+                measurements,
+                originals,
+                CASE_COUNTS,
+                folder.parent,
+                contexts,
             )
         except OSError as error:
             unwritten = error
@@ -201,11 +211,14 @@ def _finish(runs: Runs, run: Run, plan: Plan) -> dict[str, Any]:
 
 def _begin_tuning(runs: Runs, rounds: Sequence[str] = ()) -> tuple[Run, Plan]:
     """Enter a tuning: of all points, or after some `rounds` of those that were added last."""
+    command = shlex.join(["bench", *redacted_words(argv()[1:])])
+    if is_program():
+        command = written(runs.request, runs.prepared)
     plan = Plan(
         request=runs.request,
         kind="tuning",
-        command=shlex.join(["bench", *hidden(sys.argv[1:])]),
-        argv=list(sys.argv),
+        command=command,
+        argv=argv(),
         data=runs.prepared.protocol.data_digest,
         versions=versions(),
         rounds=list(rounds),
@@ -216,8 +229,8 @@ def _begin_tuning(runs: Runs, rounds: Sequence[str] = ()) -> tuple[Run, Plan]:
 def _tune(runs: Runs, run: Run, plan: Plan) -> tuple[Runs, Run, Plan]:
     """Try every point on the tuning seeds; enter the comparison of the best of each method.
 
-    With --extend rounds of added points follow, each a tuning of its own. Whatever comes next is
-    entered before a round ends, so that there is always something to go on with.
+    With --extend rounds of added points follow, each a tuning of its own. The next round
+    is entered before a round ends, so that there is always something to resume.
     """
     while True:
         with runs.finishing(run):
@@ -225,18 +238,18 @@ def _tune(runs: Runs, run: Run, plan: Plan) -> tuple[Runs, Run, Plan]:
             added = _added(every, plan)
             if added is None:
                 return runs, *_begin(runs, _chosen(runs, run, plan, every))
-            prepared = grown(runs.prepared, [point.text for point in added])
+            prepared = with_new_points(runs.prepared, [point.text for point in added])
             runs = replace(runs, prepared=prepared, request=prepared.request)
             run, plan = _begin_tuning(runs, [*plan.rounds, run.comparison_id])
 
 
-def _try(runs: Runs, run: Run, plan: Plan) -> list[Tried]:
+def _try(runs: Runs, run: Run, plan: Plan) -> list[TuningResult]:
     """Run what a tuning has to try; return all that was tried of each method, in every round."""
     prepared, seeds = runs.prepared, tuning.tuning_seeds(runs.request.tune_seeds)
-    candidates = iter(labelled(prepared.methods))
+    candidates = iter(label_methods(prepared.methods))
     by_method = [[next(candidates) for _ in points] for points in prepared.points]
     new = [points[-1:] if plan.rounds else points for points in by_method]
-    planned = trials(list(chain(*new)), prepared.protocol, seeds, "tuning")
+    planned = make_trials(list(chain(*new)), prepared.protocol, seeds, "tuning")
     say(f"Tuning: {len(planned)} trials on seeds that are not reported.")
     ids = runs.execute(run, plan, planned)
     records = [trial for id in plan.rounds for trial in run.store.trials(id)]
@@ -246,7 +259,7 @@ def _try(runs: Runs, run: Run, plan: Plan) -> list[Tried]:
         for trial in records
     }
     return [
-        Tried(
+        TuningResult(
             written,
             [candidate.method for candidate in of_one],
             [[reached[candidate.spec.key, seed] for seed in seeds] for candidate in of_one],
@@ -257,12 +270,12 @@ def _try(runs: Runs, run: Run, plan: Plan) -> list[Tried]:
     ]
 
 
-def _added(every: Sequence[Tried], plan: Plan) -> list[Added] | None:
+def _added(every: Sequence[TuningResult], plan: Plan) -> list[NewPoint] | None:
     """Return the points of the next round of --extend; None where tuning is over."""
     if not plan.request.extend or not any(tried.edges for tried in every):
         return None
-    if len(plan.rounds) == MOST_ROUNDS:
-        say(f"The grids were extended {MOST_ROUNDS} times, which is the most.")
+    if len(plan.rounds) == MAX_ROUNDS:
+        say(f"The grids were extended {MAX_ROUNDS} times, which is the most.")
         return None
     added = next_round(every)
     if added is None:
@@ -273,7 +286,7 @@ def _added(every: Sequence[Tried], plan: Plan) -> list[Added] | None:
     return added
 
 
-def _chosen(runs: Runs, run: Run, plan: Plan, every: Sequence[Tried]) -> Tuned:
+def _chosen(runs: Runs, run: Run, plan: Plan, every: Sequence[TuningResult]) -> Tuned:
     """Say what was chosen, and return it with what that took."""
     tunings, seeds = [*plan.rounds, run.comparison_id], tuning.tuning_seeds(plan.request.tune_seeds)
     chosen, before = list[int](), 0

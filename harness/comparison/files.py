@@ -1,4 +1,4 @@
-"""The files of a comparison: JSON, text, pictures, report; beside the store and in MLflow."""
+"""The files of a comparison: JSON, text, pictures and report."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bench.harness.report.files import (
 )
 from bench.harness.report.heat_maps import heat_maps
 from bench.harness.report.hf_plots import diagnostics, reports_damping
-from bench.harness.report.page.page import Recorded, page
+from bench.harness.report.page.page import ReportData, page
 from bench.harness.report.page.tuning import grids
 from bench.harness.report.plots import learning_curves, profiles, reconstructions
 
@@ -40,15 +40,15 @@ def write_files(
     trial_files: Path,
     contexts: Mapping[str, Mapping[str, Any]],
 ) -> None:
-    """Write comparison.json, report.txt, pictures, and report.html with all of it.
+    """Write comparison.json, report.txt, the pictures, and report.html, which contains them all.
 
-    `originals` are the images whose reconstructions are in a folder a trial, `trial-<uuid>`, in
-    `trial_files`; `heads` are what groups of them are called. `contexts` are by digest.
+    `originals` are the images whose reconstructions each trial has in its folder `trial-<uuid>` in
+    `trial_files`. `heads` are the names and sizes of groups of images. `contexts` are by digest.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "comparison.json").write_text(to_json(summary), "utf-8")
     (folder / "report.txt").write_text(to_text(summary), "utf-8")
-    recorded = Recorded(summary, trials, measurements, contexts)
+    recorded = ReportData(summary, trials, measurements, contexts)
     draw(recorded, folder, (".png",))
     rows: list[tuple[str, np.ndarray]] = []
     for trial in {t.method: t for t in sorted(trials, key=lambda t: -t.seed)}.values():
@@ -58,7 +58,7 @@ def write_files(
         if (after := _images(made / RECONSTRUCTIONS)) is not None:
             rows.append((f"{visible(trial.method)}\n{both_errors(trial)}", after))
     if originals is not None and rows:
-        # What was given to the network is not kept: later there is no other picture of it.
+        # Now, because the original images are not stored and cannot be drawn later.
         for ending in (".png", ".svg"):
             reconstructions(originals, rows, folder / f"{RECONSTRUCTIONS_PICTURE}{ending}", heads)
     report = page(replace(recorded, pictures=read_pictures(folder)))
@@ -66,20 +66,20 @@ def write_files(
 
 
 def draw(
-    recorded: Recorded, folder: Path, endings: Sequence[str], everything: bool = False
+    recorded: ReportData, folder: Path, endings: Sequence[str], everything: bool = False
 ) -> list[Path]:
-    """Draw pictures into a folder, a file an ending, and return the files.
+    """Draw pictures into a folder, one file for each ending, and return the files.
 
-    They are those that a report shows where no script runs; with `everything` also those whose
-    figures it has in tables.
+    By default these are the pictures that a report shows without JavaScript. With `everything`,
+    draw also those whose figures the report has in tables.
     """
     summary, trials, measurements = recorded.summary, recorded.trials, recorded.measurements
-    telling = [t for t in trials if reports_damping(measurements.get(t.id, ()))]
+    damped = [t for t in trials if reports_damping(measurements.get(t.id, ()))]
     drawn: dict[str, Callable[[Path], None]] = {
         "learning_curves": lambda path: learning_curves(summary, trials, measurements, path)
     }
-    if telling:
-        drawn["diagnostics"] = lambda path: diagnostics(telling, measurements, path)
+    if damped:
+        drawn["diagnostics"] = lambda path: diagnostics(damped, measurements, path)
     if everything and profiled(summary):
         drawn["profiles"] = lambda path: profiles(summary, trials, path)
     if everything and (maps := grids(summary)):
@@ -94,15 +94,15 @@ def draw(
 
 
 def _images(path: Path) -> np.ndarray | None:
-    """Return what a file has; None, and a sentence, where it has no images or is something else."""
+    """Return the images of a file; print a sentence and return None if it has none."""
     if not path.is_file():
         return None
     try:
-        # Never an array of objects, which would be unpickled.
+        # Without pickle, because loading an array of objects could run code.
         found = np.load(path, allow_pickle=False)
         if isinstance(found, np.ndarray) and found.ndim == 3 and found.dtype.kind == "f":
             return found
     except (ValueError, EOFError):
         pass
-    print(f"{path} does not hold images, and is left out.", file=sys.stderr, flush=True)
+    print(f"{path} does not contain images, so it is skipped.", file=sys.stderr, flush=True)
     return None

@@ -1,4 +1,4 @@
-"""Reports of recorded comparisons, from the store and the folder of their files alone."""
+"""Reports of recorded comparisons, from the store and the comparison's folder only."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from bench.harness.core.errors import Infrastructure
 from bench.harness.core.published import published_value
 from bench.harness.core.records import ComparisonRecord, TrialRecord
 from bench.harness.report.files import RECONSTRUCTIONS_PICTURE, read_pictures
-from bench.harness.report.page.page import Recorded, page
+from bench.harness.report.page.page import ReportData, page
 from bench.harness.store.results import Store
 
 
 def write_report(store: Store, record: ComparisonRecord, path: Path, option: str) -> None:
-    """Write the report as one HTML file; Infrastructure, with the option, where it cannot be."""
+    """Write the report as one HTML file; raise Infrastructure, naming the option, on failure."""
     recorded = read(store, record)
     with tempfile.TemporaryDirectory() as folder:
         draw(recorded, Path(folder), (".png",))
@@ -46,30 +46,30 @@ def write_pictures(store: Store, record: ComparisonRecord, folder: Path, option:
     return files
 
 
-def read(store: Store, record: ComparisonRecord) -> Recorded:
-    """Return what a report is made from; of a comparison without a result, as far as it came."""
+def read(store: Store, record: ComparisonRecord) -> ReportData:
+    """Return the data of a comparison's report; without a result, the data recorded so far."""
     trials = store.trials(record.id)
     if record.summary is not None and record.summary.get("methods"):
-        summary, standing = record.summary, None
+        summary, open_reason = record.summary, None
         trials = _labelled(record, trials)
         measurements = store.measurements([t.id for t in trials])
     else:
-        # A tuning's trials are shown like reported ones: there are no others.
+        # The report of a tuning shows its trials as if they were reported; it has no others.
         trials = [replace(t, purpose="reported") for t in trials]
         measurements = store.measurements([t.id for t in trials])
-        # Margin and targets are the problem's, and are written down with the result.
+        # The problem's margin and targets are recorded with the result only.
         summary = summarize(
             comparison_id=record.id, protocol=record.protocol, trials=trials,
             measurements=measurements, targets=(), margin=0.0, log_scale=True,
             published=published_value, reproduce=record.command,
         ) | {"pairs": []}  # fmt: skip
-        standing = _standing(store, record, trials)
+        open_reason = _standing(store, record, trials)
     contexts = store.contexts(dict.fromkeys(t.context_digest for t in trials))
-    return Recorded(summary, trials, measurements, contexts, standing=standing)
+    return ReportData(summary, trials, measurements, contexts, open_reason=open_reason)
 
 
 def _labelled(record: ComparisonRecord, trials: list[TrialRecord]) -> list[TrialRecord]:
-    """Return the trials that a summary is of, under the labels that they have in it."""
+    """Return the trials of a summary, with its labels."""
     found = {(trial.key, trial.attempt): trial for trial in trials}
     return [
         replace(found[told["key"], told["attempt"]], method=row["method"], purpose="reported")
@@ -79,23 +79,23 @@ def _labelled(record: ComparisonRecord, trials: list[TrialRecord]) -> list[Trial
 
 
 def _standing(store: Store, record: ComparisonRecord, trials: list[TrialRecord]) -> str:
-    """Say why there is no verdict."""
-    told = ""
+    """Return the reason why there is no verdict."""
+    reason = ""
     if record.kind == "tuning":
-        told = "This is a tuning: its trials choose hyperparameters and are not reported. "
+        reason = "This is a tuning: its trials choose hyperparameters and are not reported. "
         if record.status == "done":
-            return told.strip()
+            return reason.strip()
     ended = sum(trial.ended is not None for trial in trials)
-    so_far = f"{ended} of {len(trials)} trials begun have ended."
-    said = f"{told}The {record.kind} is {record.status}; {so_far}"
+    reason += f"The {record.kind} is {record.status}; {ended} of the {len(trials)} trials begun "
+    reason += "have ended."
     resumable = record.status in ("planned", "interrupted", "failed")
     if resumable and store.plan(record.id) is not None:
-        said += f" `bench resume {record.id}` goes on with it."
-    return said
+        reason += f" `bench resume {record.id}` continues it."
+    return reason
 
 
 def _unwritten(option: str, path: Path, record: ComparisonRecord, error: OSError) -> Infrastructure:
     return Infrastructure(
         f"{option} {path} cannot be written: {error.strerror or error}. The comparison is "
-        f"recorded: bench show {record.id}."
+        f"recorded; see it with: bench show {record.id}."
     )

@@ -1,4 +1,4 @@
-"""Going on with a comparison of which the store has the plan: by this command, or as a worker."""
+"""Continue comparisons whose plan is in the store: by `bench resume`, or as a worker."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ from bench.harness.comparison import compare
 from bench.harness.core.errors import BenchError, Infrastructure, LeaseLost, Usage
 from bench.harness.core.notices import say
 from bench.harness.core.records import FleetRecord
-from bench.harness.execution.run import Run, run_of
+from bench.harness.execution.leased_fleet import LeasedFleet
+from bench.harness.execution.run import Run, make_run
 from bench.harness.planning import problems
-from bench.harness.planning.plan import Plan, see_unchanged
+from bench.harness.planning.plan import Plan, check_unchanged
 from bench.harness.planning.preparation import prepare
+from bench.harness.planning.program import in_words, names_of
 from bench.harness.planning.request import Request
 from bench.harness.planning.validation import check_ranks
 from bench.harness.store.owner import this_process
 from bench.harness.store.recorder import Recorder
 from bench.harness.store.results import Store
-from bench.harness.training.interrupt import Interrupted, signals
+from bench.harness.training.interrupt import InterruptFlag, catch_signals
 from bench.optim import registry
 from bench.optim.hyperparameters import Unavailable, UsageError
 from bench.optim.text import parse, split
 
-LOOK_SECONDS = 2.0
-"""Between two looks of a worker that has nothing to do."""
+POLL_SECONDS = 2.0
+"""Pause of an idle worker before it asks the store again."""
 
 
 def resume(
@@ -44,27 +46,33 @@ def resume(
     plugins: Collection[str] = (),
     tracking_uri: str | None = None,
 ) -> dict[str, Any] | None:
-    """Go on with a comparison, or with the newest unfinished one; return its summary.
+    """Continue a comparison, or the newest unfinished one; return its summary.
 
-    Who names a comparison has whatever it names loaded. The newest one may be anybody's, so of
-    what is not built in it may name `plugins` alone: Usage says what else it names.
+    If the user names a comparison, all methods and problems that it uses are loaded. The newest one
+    may be another user's, so it may use only what is built in or listed in `plugins`; otherwise
+    raises Usage.
     """
     with Store.open(store_url, create=False) as store:
         newest = None
         if comparison is None:
-            unfinished = store.unfinished()
+            unfinished = [each for each in store.unfinished() if not _of_program(store, each.id)]
             if not unfinished:
                 raise Usage(
-                    f"There is no comparison in {store.shown_url} that could be resumed: all are "
-                    "done, or are being run."
+                    f"There is no comparison to resume in {store.redacted_url}: all are done, or "
+                    "are running."
                 )
             comparison = newest = unfinished[0].id
         id = store.comparison(comparison).id
-        plan = plan_of(store, id)
-        if newest is not None and (others := not_named(plan.request, plugins)):
+        plan = load_plan(store, id)
+        if names := names_of(plan.request):
             raise Usage(
-                f"Comparison {id}, the newest that is unfinished, uses {others[0]}, which is not "
-                f"built in and is loaded only when you ask for it: bench resume {id}, or --plugin "
+                f"Comparison {id}: {in_words(names, 'was', 'were')}, so no command can go on with "
+                "it. Run that program again: it reuses the trials that have ended."
+            )
+        if newest is not None and (others := unapproved_plugins(plan.request, plugins)):
+            raise Usage(
+                f"Comparison {id}, the newest unfinished one, uses {others[0]}, which is not built "
+                f"in. To load it, name the comparison, bench resume {id}, or add --plugin "
                 f"{others[0]}."
             )
         waiting = any(fleet.status != "ended" for fleet in store.fleets(id))
@@ -75,35 +83,42 @@ def resume(
         tracking_uri=tracking_uri,
         data_dir=data_dir or plan.request.data_dir,
         nproc_per_node=nproc_per_node or plan.request.nproc_per_node,
-        # How many a fleet has is in its plan; this is for what is planned from here on.
+        # The threads of planned fleets are in their plans; this is for fleets planned later.
         threads=None if threads is None else min(threads, os.cpu_count() or 1),
     )
     if request.nproc_per_node is not None and (waiting or nproc_per_node is not None):
-        # To judge what is trained takes no ranks.
+        # If everything is trained, no ranks are needed to compute the verdicts.
         check_ranks(request)
-    say(f"Going on with comparison {id}: {plan.command}")
+    say(f"Continuing comparison {id}: {plan.command}")
     return compare.resume(replace(plan, request=request), id)
 
 
-def plan_of(store: Store, id: str) -> Plan:
-    """Return how a comparison was asked for; Usage where another version of bench entered it."""
+def _of_program(store: Store, id: str) -> bool:
+    """Say whether a comparison has objects of a Python program, so that no command resumes it."""
+    with suppress(Usage):
+        return bool(names_of(load_plan(store, id).request))
+    return False
+
+
+def load_plan(store: Store, id: str) -> Plan:
+    """Return the plan of a comparison; raise Usage if another version of bench wrote it."""
     found = store.plan(id)
-    # An id is part of the names of files, and somebody else may have written the row.
+    # The id becomes part of file names, so check it: another user may have written the row.
     if found is not None and re.fullmatch("[0-9a-f]{8}", id):
-        # A plan with other fields is another version's.
+        # A plan with other fields was written by another version.
         with suppress(KeyError, TypeError):
             return Plan.from_dict(found.body, store.url)
     raise Usage(
-        f"Comparison {id} was entered by another version of bench, which left no plan that this "
-        f"one can go on with: give its command again, {store.comparison(id).command}"
+        f"Comparison {id} has no plan that this version of bench can continue, because another "
+        f"version began it. Repeat its command: {store.comparison(id).command}"
     )
 
 
-def not_named(request: Request, plugins: Collection[str]) -> list[str]:
-    """Return the methods and the problem of a request that are neither built in nor `plugins`.
+def unapproved_plugins(request: Request, plugins: Collection[str]) -> list[str]:
+    """Return the methods and the problem of a request that are neither built in nor in `plugins`.
 
-    Nothing is imported for it: a plan names modules and files, and whoever can write to its
-    store has written that.
+    This imports nothing: a plan names modules and files, and anybody who can write to the store
+    could have written it.
     """
     written = chain(split(request.optimizers), *request.added)
     methods = [parse(text).name for text in written]
@@ -114,15 +129,15 @@ def not_named(request: Request, plugins: Collection[str]) -> list[str]:
 
 
 class Worker:
-    """Leases fleets of any comparison that is open to workers, and trains them.
+    """Leases fleets of comparisons that were planned for workers, and trains them.
 
-    Of what is not built in it loads `plugins` alone, which its user has named.
+    It loads only methods and problems that are built in or that its user listed in `plugins`.
     """
 
     def __init__(
         self,
         store: Store,
-        interrupted: Interrupted,
+        interrupted: InterruptFlag,
         data_dir: str | None,
         plugins: Collection[str] = (),
     ) -> None:
@@ -135,7 +150,7 @@ class Worker:
         self._recorder: Recorder | None = None
 
     def work(self, exit_when_empty: bool) -> int:
-        """Train until a signal comes, or until nothing waits; return how many fleets it were."""
+        """Train until a signal comes, or until no fleet waits; return the number of fleets."""
         trained = 0
         try:
             while not self._interrupted:
@@ -145,34 +160,34 @@ class Worker:
                     break
                 else:
                     self._close()
-                    time.sleep(LOOK_SECONDS)
+                    time.sleep(POLL_SECONDS)
         finally:
             self._close()
         return trained
 
     def _next(self) -> FleetRecord | None:
-        leased = self._store.lease(this_process(), but=self.refused)
+        leased = self._store.lease(this_process(), excluded=self.refused)
         if leased is None:
-            # One whose process has died may be free, too.
+            # A fleet whose process was killed may be leased again.
             self._store.end_dead()
-            leased = self._store.lease(this_process(), but=self.refused)
+            leased = self._store.lease(this_process(), excluded=self.refused)
         return leased
 
     def _train(self, leased: FleetRecord) -> bool:
-        """Train a fleet; say whether that was possible here."""
+        """Train a fleet; return whether that was possible here."""
         try:
             run, recorder = self._ready(leased)
         except BaseException as error:
-            # Nothing of it was begun, so another worker may.
+            # Give the fleet back: its training has not begun, so another worker can take it.
             self._store.end_fleet(leased.id, this_process(), "planned")
             if not isinstance(error, BenchError | UsageError | Unavailable):
                 raise
             self.refused.add(leased.comparison_id)
             which = f"Comparison {leased.comparison_id}"
-            say(f"{which} cannot be trained here, and is left out: {str(error).rstrip('.')}.")
+            say(f"{which} cannot be trained here, so it is skipped: {str(error).rstrip('.')}.")
             return False
         try:
-            run.train(leased, recorder, lambda progress: None)
+            LeasedFleet(run, leased, recorder, lambda progress: None).train()
         except LeaseLost as lost:
             say(str(lost))
         return True
@@ -184,26 +199,26 @@ class Worker:
             and self._recorder is not None
         ):
             return self._run, self._recorder
-        # One comparison's data at a time.
+        # Keep the data of one comparison at a time.
         self._close()
         id = self._id = leased.comparison_id
-        plan = plan_of(self._store, id)
-        if others := not_named(plan.request, self._plugins):
+        plan = load_plan(self._store, id)
+        if others := unapproved_plugins(plan.request, self._plugins):
             flags = " ".join(f"--plugin {shlex.quote(name)}" for name in others)
             raise Usage(
-                f"it uses {' and '.join(others)}, which a worker loads only when it is started "
-                f"with {flags}"
+                f"it uses {' and '.join(others)}, which a worker loads only if you start it with "
+                f"{flags}"
             )
         spool = self._store.artifacts.parent / "spool"
         self._recorder = Recorder(self._store, spool, say, owner=this_process())
-        # Data may take longer to make than a lease lasts without a heartbeat.
+        # Preparing data may take longer than a lease lasts without a heartbeat.
         self._recorder.hold(leased.id)
         data_dir = self._data_dir or plan.request.data_dir
         prepared = prepare(replace(plan.request, threads=None, data_dir=data_dir))
-        see_unchanged(plan, prepared)
+        check_unchanged(plan, prepared)
         say(f"Training fleets of comparison {id}: {plan.command}")
         sys.argv[:] = plan.argv
-        self._run = run_of(prepared, self._store, id, self._interrupted, say)
+        self._run = make_run(prepared, self._store, id, self._interrupted, say)
         return self._run, self._recorder
 
     def _close(self) -> None:
@@ -215,16 +230,21 @@ class Worker:
 def work(
     store_url: str, exit_when_empty: bool, data_dir: str | None, plugins: Collection[str] = ()
 ) -> int:
-    """Be a worker on a store; return the exit code."""
-    with signals() as interrupted, Store.open(store_url, create=False) as store:
+    """Run a worker on a store; return the exit code."""
+    with catch_signals() as interrupted, Store.open(store_url, create=False) as store:
         worker = Worker(store, interrupted, data_dir, plugins)
         trained = worker.work(exit_when_empty)
         fleets = f"{trained} fleet" + ("" if trained == 1 else "s")
         if interrupted:
-            say(f"bench: interrupted by {interrupted.name}, after {fleets}. Others go on with it.")
+            say(
+                f"bench: interrupted by {interrupted.name}, after {fleets}. Other workers can "
+                "continue."
+            )
             return 130
         if worker.refused:
-            say(f"What is left in {store.shown_url} cannot be trained here; {fleets} trained.")
+            say(
+                f"The fleets left in {store.redacted_url} cannot be trained here; {fleets} trained."
+            )
             return Infrastructure.exit_code
-        say(f"Nothing waits any more in {store.shown_url}; {fleets} trained.")
+        say(f"No fleet is waiting in {store.redacted_url}; {fleets} trained.")
     return 0

@@ -11,21 +11,23 @@ from typing import Any, Literal
 import click
 
 from bench.harness.core.errors import Infrastructure
+from bench.harness.core.invocation import is_program
 from bench.harness.core.notices import say
 from bench.harness.core.records import FleetRecord
-from bench.harness.execution.pool import Pool
+from bench.harness.execution.pool import PoolTrainer
 from bench.harness.execution.progress import Bars
-from bench.harness.execution.run import Run, run_of
-from bench.harness.execution.torchrun import Elsewhere, Torchrun
-from bench.harness.execution.trainer import Here, Trainer, enter, execute
+from bench.harness.execution.run import Run, make_run
+from bench.harness.execution.torchrun import ExternalTrainer, TorchrunTrainer
+from bench.harness.execution.trainer import LocalTrainer, Trainer, execute, record_fleets
 from bench.harness.planning.fleets import Trial
 from bench.harness.planning.plan import Plan
-from bench.harness.planning.preparation import Prepared
+from bench.harness.planning.preparation import PreparedRequest
+from bench.harness.planning.program import names_of
 from bench.harness.planning.request import Request
 from bench.harness.store.owner import this_process
 from bench.harness.store.results import Store
 from bench.harness.training.cases import DeviceData
-from bench.harness.training.interrupt import Interrupted, InterruptedRun, signals
+from bench.harness.training.interrupt import InterruptedRun, InterruptFlag, catch_signals
 
 
 @dataclass
@@ -33,9 +35,9 @@ class Runs:
     """The store and what all runs of one command share."""
 
     store: Store
-    prepared: Prepared
+    prepared: PreparedRequest
     tensors: DeviceData
-    interrupted: Interrupted
+    interrupted: InterruptFlag
     request: Request
     mirror: Any
     begun: list[str] = field(default_factory=list)
@@ -58,9 +60,9 @@ class Runs:
         """Go on with one that was entered before; Infrastructure where another process does."""
         return self._run(self.store.take_over(comparison_id, this_process()).id)
 
-    def enter(self, run: Run, plan: Plan, planned: Sequence[Trial]) -> list[FleetRecord]:
+    def record_fleets(self, run: Run, plan: Plan, planned: Sequence[Trial]) -> list[FleetRecord]:
         """Enter the fleets that are to be trained by others."""
-        return enter(run, planned, self._trainer(plan), self.request.fresh)
+        return record_fleets(run, planned, self._trainer(plan), self.request.fresh)
 
     def execute(self, run: Run, plan: Plan, planned: Sequence[Trial]) -> list[int]:
         """Run what is not on record yet, and return the ids of all trials, in order."""
@@ -68,16 +70,20 @@ class Runs:
 
     def _run(self, comparison_id: str) -> Run:
         self.begun.append(comparison_id)
-        return run_of(self.prepared, self.store, comparison_id, self.interrupted, say, self.tensors)
+        return make_run(
+            self.prepared, self.store, comparison_id, self.interrupted, say, self.tensors
+        )
 
     def _trainer(self, plan: Plan) -> Trainer:
         request = self.request
         if request.nproc_per_node is not None:
-            return Torchrun(plan, request.nproc_per_node, request.mode)
+            return TorchrunTrainer(plan, request.nproc_per_node, request.mode)
         if request.mode == "data":
-            return Elsewhere()
+            return ExternalTrainer()
         on_cpu = self.prepared.machine.device.type == "cpu"
-        return Pool(request) if on_cpu and not request.timed else Here()
+        # Another process has no object of this program.
+        pooled = on_cpu and not request.timed and not names_of(request)
+        return PoolTrainer(request) if pooled else LocalTrainer()
 
     @contextmanager
     def finishing(self, run: Run) -> Iterator[dict[str, Any]]:
@@ -87,8 +93,8 @@ class Runs:
             yield summary
         except BaseException as error:
             signal = isinstance(error, InterruptedRun | KeyboardInterrupt)
-            # Where the store is away, what is to be said is the error; and the next command finds
-            # that this process has ended.
+            # If the store cannot be reached, the first error is the one to show; the next command
+            # finds that this process has ended.
             with suppress(Infrastructure):
                 status: Literal["failed", "interrupted"] = "interrupted" if signal else "failed"
                 self.store.finish_comparison(run.comparison_id, status, summary or None)
@@ -98,21 +104,29 @@ class Runs:
         self.store.finish_comparison(run.comparison_id, "done", summary or None)
 
 
+class Interruption(click.exceptions.Exit):
+    """A signal ended what was asked for; the message says how to go on. It ends a command."""
+
+    def __init__(self, message: str, signal: str) -> None:
+        super().__init__(130)
+        self.message, self.signal = message, signal
+
+
 @contextmanager
-def recording(request: Request, prepared: Prepared) -> Iterator[Runs]:
+def recording(request: Request, prepared: PreparedRequest) -> Iterator[Runs]:
     """Open the store and the MLflow mirror; end both in order, whatever happens."""
-    with signals() as interrupted, Store.open(request.store) as store:
+    with catch_signals() as interrupted, Store.open(request.store) as store:
         for dead in store.end_dead():
             say(f"Trial {dead.id} was still marked as running; its process is gone, so it ended.")
         machine = prepared.machine
-        tensors = DeviceData.put(prepared.data, machine.device, machine.dtype)
+        tensors = DeviceData.from_data(prepared.data, machine.device, machine.dtype)
         # A timed comparison shares the machine with nothing: MLflow is written afterwards.
         mirror = None if request.no_mlflow or request.timed else _mirror(store, request)
         runs = Runs(store, prepared, tensors, interrupted, request, mirror)
         try:
             yield runs
         except InterruptedRun:
-            raise click.exceptions.Exit(_explain_interrupt(runs, request)) from None
+            raise Interruption(_explained(runs, request), runs.interrupted.name) from None
         finally:
             if not request.no_mlflow:
                 _finish_mirror(mirror or _mirror(store, request))
@@ -132,15 +146,21 @@ def mirrored(request: Request) -> Iterator[None]:
             _finish_mirror(mirror)
 
 
-def _explain_interrupt(runs: Runs, request: Request) -> int:
-    same = "The same command without --fresh" if request.fresh else "The same command"
-    say(
-        f"bench: interrupted by {runs.interrupted.name}. What was measured is recorded as "
-        f"{', '.join(runs.begun)} in {runs.store.shown_url} (bench show {runs.begun[-1]}). "
-        f"`bench resume {runs.begun[-1]}` goes on from there. {same} runs only the trials that "
-        "have not ended, and those anew."
+def _explained(runs: Runs, request: Request) -> str:
+    """Say what an interrupt has left, and how to go on; it is printed where a command has asked."""
+    same = "The same call" if is_program() else "The same command"
+    fresh = "fresh=True" if is_program() else "--fresh"
+    same += f" without {fresh}" if request.fresh else ""
+    last = runs.begun[-1]
+    resumes = "" if names_of(request) else f"`bench resume {last}` goes on from there. "
+    sentence = (
+        f"interrupted by {runs.interrupted.name}. What was measured is recorded as "
+        f"{', '.join(runs.begun)} in {runs.store.redacted_url} (bench show {last}). "
+        f"{resumes}{same} runs only the trials that have not ended, and those anew."
     )
-    return 130
+    if not is_program():
+        say(f"bench: {sentence}")
+    return sentence
 
 
 def _mirror(store: Store, request: Request) -> Any:

@@ -1,5 +1,6 @@
 """Words, keys, seeds, errors and paths that all rooms share, and published figures as data.
 
-Here: `errors`, `spec` (protocols, budgets, keys), `records` (what the store returns), `seeds`,
-`text`, `secrets`, `paths`, `defaults`, `published`.
+`errors`, `notices` (sentences for a person), `spec` (protocols, budgets, keys), `records` (what the
+store returns), `context` (what may change a measured time), `seeds`, `text`, `secrets`, `paths`,
+`store_url`, `sources`, `defaults` (tuned hyperparameters), `published` (the papers' figures).
 """

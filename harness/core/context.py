@@ -1,4 +1,4 @@
-"""What may change a measured time, and what may not."""
+"""The context of a trial: everything that may change its measured time or its last bits."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import platform
 import re
 import socket
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.harness.core.secrets import hidden
+from bench.harness.core.invocation import argv
+from bench.harness.core.secrets import redacted_words
 
 if TYPE_CHECKING:
     import torch
 
 _LIBRARIES = {"torch": "torch", "numpy": "numpy", "numba": "numba", "bench": "bench-harness"}
-_ON_A_GPU = {"numba-cuda": "numba-cuda"}
+_GPU_LIBRARIES = {"numba-cuda": "numba-cuda"}
 
 
 def context(
@@ -32,12 +32,12 @@ def context(
     fleet_rows: int,
     fleets_beside: int,
 ) -> dict[str, Any]:
-    """Return what may change a measured time, as plain values for JSON.
+    """Return everything that may change a measured time, as plain values for JSON.
 
-    `fleet_rows` is K, `fleets_beside` the number of other fleets that run on the
-    machine at the same time. `bench.harness.core.spec.key_of` gives the digest.
+    `fleet_rows` is K. `fleets_beside` is the number of other fleets that run on the machine at
+    the same time. `bench.harness.core.spec.key_of` computes the digest of a context.
     """
-    libraries = _LIBRARIES | (_ON_A_GPU if device.type == "cuda" else {})
+    libraries = _LIBRARIES | (_GPU_LIBRARIES if device.type == "cuda" else {})
     versions = {name: _version(package) for name, package in libraries.items()}
     return {
         "device": _device(device),
@@ -52,11 +52,11 @@ def context(
     }
 
 
-def steady(context: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a context stays the same from night to night where nothing is to be told.
+def stable_context(context: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a context that must be equal for two nights to be compared.
 
-    Without the version of bench, which is the program under watch, and without the release of the
-    system's kernel, which changes every few weeks. What is left decides bits and relative times.
+    It leaves out the version of bench, which is the program under test, and the release of the
+    system's kernel, which changes every few weeks. The rest decides bits and relative times.
     """
     versions = {name: v for name, v in context["versions"].items() if name != "bench"}
     system, *_, machine = str(context["system"]).split()
@@ -64,12 +64,12 @@ def steady(context: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def info() -> dict[str, Any]:
-    """Return who runs what, where: none of it may change a measured time."""
+    """Return who runs which command on which machine. None of this may change a measured time."""
     return {
         "user": _user(),
         "host": socket.gethostname(),
         "path": os.getcwd(),
-        "argv": hidden(sys.argv),
+        "argv": redacted_words(argv()),
         "commit": _commit(),
     }
 
@@ -94,7 +94,7 @@ def _device(device: torch.device) -> dict[str, Any]:
 
 
 def _flags(device: torch.device) -> dict[str, Any]:
-    """Return the settings of this process that decide how numbers are computed."""
+    """Return the settings of this process that change how numbers are computed."""
     import torch
 
     flags: dict[str, Any] = {
@@ -145,16 +145,16 @@ def _version(package: str) -> str | None:
 def _user() -> str | None:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # A container's user need not have a name.
+    except (KeyError, OSError):  # The user of a container may have no name.
         return None
 
 
 def _commit() -> str | None:
-    """Return the git commit of the working folder, None where there is none."""
+    """Return the git commit of the working folder; None if it is not in a git repository."""
     try:
-        asked = subprocess.run(
+        result = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return asked.stdout.strip()
+    return result.stdout.strip()

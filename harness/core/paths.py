@@ -1,4 +1,4 @@
-"""Where data files are looked for, generated data is kept, and `bench` is imported from."""
+"""Folders: of data files, of generated data, and the one that `bench` is imported from."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 def data_source(data_dir: str | None) -> DataSource:
     """Return the folders to search: `data_dir`, then BENCH_DATA_DIR, then the user's cache.
 
-    Nothing is created here. Usage where a folder that was named does not exist.
+    Nothing is created. Raises Usage if a folder that the user named does not exist.
     """
     # Imported here, since the command line must start without torch.
     from bench.models.problem import DataSource
 
     variable = os.environ.get("BENCH_DATA_DIR")
-    # The command line hands the variable on as if it were the flag; messages name the variable.
+    # The command line passes the variable as if it were the flag; messages name the variable.
     flag = None if data_dir == variable else data_dir
     named = (("--data-dir", flag), ("BENCH_DATA_DIR", variable))
     folders: list[Path] = []
@@ -37,7 +37,7 @@ def data_source(data_dir: str | None) -> DataSource:
 
 
 def cache_folder() -> Path:
-    """Return the folder of generated and downloaded data: BENCH_CACHE_DIR, or the user's cache."""
+    """Return the folder for generated and downloaded data: BENCH_CACHE_DIR, or the user's cache."""
     import platformdirs
 
     text = os.environ.get("BENCH_CACHE_DIR")
@@ -46,8 +46,8 @@ def cache_folder() -> Path:
     return platformdirs.user_cache_path("bench", appauthor=False)
 
 
-def search_path() -> str:
-    """Return the PYTHONPATH with which a process of our own imports this very `bench`."""
+def python_path() -> str:
+    """Return the PYTHONPATH with which a child process imports the same `bench` as this one."""
     import bench
 
     folder = str(Path(bench.__file__).parents[1])

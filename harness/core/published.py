@@ -1,4 +1,4 @@
-"""Published figures as data, each with its source.
+"""Published figures as data, with their sources.
 
 Sutskever, Martens, Dahl & Hinton 2013, "On the importance of initialization and momentum in
 deep learning", ICML (PMLR 28:1139–1147): the tables. Martens 2010, "Deep learning via
@@ -16,7 +16,7 @@ NOTE = (
     "published: Sutskever et al. 2013, Table 1, training squared error after 750,000 updates, "
     "the best of six learning rates; HF is Martens 2010 as printed there."
 )
-"""Printed beside every published value."""
+"""The footnote that reports print with published values."""
 
 TABLE_1: Mapping[str, Mapping[str, float | None]] = {
     # task → column → training squared error; None: not printed.
@@ -133,7 +133,7 @@ class LogLine:
 
     iteration: int
     cg_steps: int
-    """Since the start."""
+    """Conjugate-gradient steps since the start."""
     train_squared_error: float
 
 
@@ -170,7 +170,7 @@ _HF_BY_TASK = {
     "mnist": {"l2": 1e-5, "chunks": 8},
     "faces": {"l2": 1e-5, "chunks": 20},
 }
-_LETTER = {"nag": "N", "cm": "M"}
+_COLUMN_LETTER = {"nag": "N", "cm": "M"}
 
 
 def published_value(
@@ -178,25 +178,25 @@ def published_value(
 ) -> float | None:
     """Return the printed training squared error of a method at the published settings.
 
-    None unless the preset is `paper` and the hyperparameters are those of a row of Table 1;
-    the learning rate is free, since the table gives the best over a grid of them.
+    None unless the preset is `paper` and the hyperparameters are those of a row of Table 1.
+    The learning rate may be any, because the table gives the best over a grid of rates.
     """
     if preset != "paper" or problem not in TABLE_1:
         return None
     row = TABLE_1[problem]
     if method_name == "hf":
         settings = _HF | _HF_BY_TASK[problem]
-        return row["HF*"] if _agree(hyperparameters, settings) else None
+        return row["HF*"] if _includes(hyperparameters, settings) else None
     if method_name == "hfm":
         # λ₀ and the preconditioner of HF† are not printed.
         recipe = {"recipe": problem, "length": 1.0, "batch": 0}
-        return row["HF+"] if _agree(hyperparameters, recipe) else None
+        return row["HF+"] if _includes(hyperparameters, recipe) else None
     if method_name == "sgd":
-        return row["0"] if _agree(hyperparameters, _MOMENTUM) else None
-    if method_name not in _LETTER or not _agree(hyperparameters, _MOMENTUM | _SCHEDULE):
+        return row["0"] if _includes(hyperparameters, _MOMENTUM) else None
+    if method_name not in _COLUMN_LETTER or not _includes(hyperparameters, _MOMENTUM | _SCHEDULE):
         return None
-    return row.get(f"{float(hyperparameters.get('mu_max', -1)):g}{_LETTER[method_name]}")
+    return row.get(f"{float(hyperparameters.get('mu_max', -1)):g}{_COLUMN_LETTER[method_name]}")
 
 
-def _agree(given: Mapping[str, Any], published: Mapping[str, Any]) -> bool:
+def _includes(given: Mapping[str, Any], published: Mapping[str, Any]) -> bool:
     return all(name in given and given[name] == value for name, value in published.items())

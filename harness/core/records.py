@@ -1,4 +1,4 @@
-"""What a trial leaves behind: the words that loop, store, analysis and report share."""
+"""Records: what the training loop measures, and what the store returns to analysis and report."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ MetricState = Literal["same", "worse", "better", "changed", "new", "not judged"]
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What a trial has spent so far, in several currencies at once."""
+    """What a trial has spent so far, in all currencies."""
 
     updates: int = 0
     examples: int = 0
-    """Cases whose gradient was taken."""
+    """Cases whose gradient was computed."""
     gradients: float = 0.0
-    """Gradient-equivalents: everything that was computed, at its price."""
+    """Gradient-equivalents: the price of everything that was computed."""
     products: int = 0
     """Gauss–Newton products, each over one batch."""
     cg_steps: int = 0
     seconds: float = 0.0
-    """Training time; evaluation and recording are off this clock."""
+    """Training time, without evaluation and recording."""
     peak_memory: int = 0
-    """Bytes: of the device where there is one, else of the process."""
+    """Bytes: of the GPU if one is used, else of the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Measurement:
     """One evaluation of a trial, on the whole training set and the whole test set."""
 
     index: int
-    """0 is the initial point; rising by one."""
+    """0 is the initial point; each evaluation adds one."""
     ledger: Ledger
     train_metric: float
     test_metric: float
@@ -50,7 +50,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a trial was made from, besides its protocol, its method and its context."""
+    """What a trial was computed from, besides its protocol, its method and its context."""
 
     theta: str
     """SHA-256 of the initial parameters, in the trial's precision."""
@@ -59,23 +59,23 @@ class Certificate:
     problem_source: str
     """SHA-256 of the source of the problem alone."""
     seeds: Mapping[str, Any]
-    """Which random streams follow from the seed, and how."""
+    """Which random streams the trial uses, and how their seeds are computed."""
     command: str
-    """The command that makes the trial again."""
+    """The command that repeats the trial."""
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """A trial as it stands in the store."""
+    """A trial in the store."""
 
     id: int
     uuid: str
-    """32 hexadecimal digits that name it in every store that it is copied to."""
+    """32 hexadecimal digits that identify the trial in every store that holds a copy."""
     key: str
     attempt: int
     protocol_key: str
     method: str
-    """Its label in tables: the name, with backend and hyperparameters where these tell apart."""
+    """The label in tables: the name, with backend and hyperparameters if several share it."""
     method_name: str
     backend: str
     hyperparameters: Mapping[str, Any]
@@ -87,7 +87,7 @@ class TrialRecord:
     ledger: Ledger
     seconds_are: Literal["alone", "shared"]
     train_metric: float | None
-    """Of the last measurement; None where there is none or it is not finite."""
+    """From the last measurement; None if there is no measurement or the value is not finite."""
     test_metric: float | None
     source_digest: str
     context_digest: str
@@ -96,34 +96,34 @@ class TrialRecord:
     ended: datetime | None
     mlflow_run_id: str | None
     certificate: Certificate | None = None
-    """None: an earlier version of bench recorded it."""
+    """None if an earlier version of bench recorded the trial."""
 
 
 @dataclass(frozen=True)
 class ComparisonRecord:
-    """A comparison, a single run or a tuning as it stands in the store."""
+    """A comparison, a single run or a tuning in the store."""
 
     id: str
     kind: Literal["comparison", "run", "tuning"]
     protocol: Protocol
     command: str
     status: Literal["planned", "running", "done", "failed", "interrupted"]
-    """`planned`: its fleets are there for workers, and nobody runs it as a whole."""
+    """`planned`: workers may train its fleets, and no process runs the whole comparison."""
     created: datetime
     ended: datetime | None
     summary: Mapping[str, Any] | None
     pairs: tuple[Mapping[str, Any], ...]
     """The verdict of each pair of methods."""
     reused: frozenset[int]
-    """Trials that were recorded earlier and taken over."""
+    """Ids of earlier trials that the comparison uses instead of training them again."""
     mlflow_run_id: str | None
     owner: str | None
-    """The process that runs it, or ran it last: "host:pid"."""
+    """The process that runs the comparison, or ran it last: "host:pid"."""
 
 
 @dataclass(frozen=True)
 class PlanRecord:
-    """What a comparison was planned to run, as it stands in the store."""
+    """The plan of a comparison in the store."""
 
     digest: str
     """SHA-256 of the canonical JSON of `body`."""
@@ -134,26 +134,26 @@ class PlanRecord:
 
 @dataclass(frozen=True)
 class FleetRecord:
-    """Trials of a comparison that are trained together, as they stand in the store."""
+    """A fleet in the store: trials of a comparison that are trained together."""
 
     id: int
     comparison_id: str
     number: int
     """0 is the first fleet of the plan."""
     cost: float
-    """Seconds of work on one thread, by the planner's count."""
+    """The planner's estimate: seconds of work on one thread."""
     task: Mapping[str, Any]
-    """Its trials, as the plan names them."""
+    """The fleet's trials, as the plan names them."""
     status: FleetStatus
     owner: str | None
-    """The process that trains it, or trained it last: "host:pid"."""
+    """The process that trains the fleet, or trained it last: "host:pid"."""
     trials: tuple[int, ...]
-    """Ids by row; fewer than rows where its process died while it began them."""
+    """Trial ids by row; fewer than rows if the process died while it started them."""
 
 
 @dataclass(frozen=True)
 class ClaimRecord:
-    """What was decided of a claim, as it stands in the store."""
+    """The decision about a claim of the paper, in the store."""
 
     id: str
     claim: int
@@ -167,7 +167,7 @@ class ClaimRecord:
 
 @dataclass(frozen=True)
 class BaselineRecord:
-    """An accepted comparison, as it stands in the store."""
+    """A baseline in the store: a comparison that a person has accepted."""
 
     name: str
     accepted: datetime
@@ -177,51 +177,51 @@ class BaselineRecord:
 
 @dataclass(frozen=True)
 class NightMetric:
-    """One thing that a night has held against its baseline, and what was found."""
+    """One metric of a night, its baseline value, and the result of their comparison."""
 
     kind: MetricKind
     protocol_key: str
-    """Of the comparison that it is part of."""
+    """The protocol of the comparison that the metric belongs to."""
     problem: str
-    """Problem and preset, for people: "curves / quick"."""
+    """Problem and preset in words: "curves / quick"."""
     method: str
     """The method's label."""
     metric: str
-    """What was measured: "train_squared_error", "theta after 20 updates", "update / kernel"."""
+    """The metric's name: "train_squared_error", "theta after 20 updates", "update / kernel"."""
     direction: Literal["lower", "higher", "equal"]
-    """Which side is better; "equal" of a digest."""
+    """Which values are better; "equal" for a digest."""
     scale: Literal["log", "plain"]
     """Whether value, reference, threshold and sd are natural logarithms."""
     context_digest: str
     state: MetricState
     value: float | None = None
-    """What was measured, on its scale; None: a digest, or a trial diverged."""
+    """The measured value on this scale; None for a digest, or if a trial diverged."""
     reference: float | None = None
     threshold: float | None = None
-    """The largest |value − reference| that is no finding."""
+    """The largest |value − reference| that is not a finding."""
     sd: float | None = None
-    """Standard deviation of a night's value where nothing changes, by `bench noise`."""
+    """Standard deviation of a night's value when nothing changes, from `bench noise`."""
     digest: str | None = None
     n: int | None = None
-    """Seeds, or repetitions of a time."""
+    """Number of seeds, or of repetitions of a timing."""
     comparison_id: str | None = None
     """The comparison that the night ran."""
     reason: str = ""
 
     @property
     def series(self) -> tuple[str, str, str, str]:
-        """What it has in common with the same thing in other nights, context apart."""
+        """What identifies the same metric in other nights, whatever the context."""
         return self.kind, self.protocol_key, self.method, self.metric
 
     @property
     def is_finding(self) -> bool:
-        """Whether it ends a night with exit code 1."""
+        """Whether the night ends with exit code 1 because of this metric."""
         return self.state in ("worse", "better", "changed")
 
 
 @dataclass(frozen=True)
 class NightRecord:
-    """A run of a suite that was held against a baseline, as it stands in the store."""
+    """A night in the store: a run of a suite that was compared with a baseline."""
 
     uuid: str
     suite: str
@@ -238,7 +238,7 @@ class NightRecord:
 
 @dataclass(frozen=True)
 class NoiseRecord:
-    """How much a suite's metrics scatter where nothing changes, as it stands in the store."""
+    """A noise measurement in the store: the scatter of a suite's metrics when nothing changes."""
 
     uuid: str
     suite: str

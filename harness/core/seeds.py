@@ -1,7 +1,7 @@
-"""Named random streams: (root seed, names) → a seed, through SHA-256.
+"""Named random streams: SHA-256 maps a root seed and names to the seed of a stream.
 
-A stream's numbers depend on its name alone, so a method that draws more numbers
-shifts nobody else's, and seed 0 is a seed like any other.
+The numbers of a stream depend only on its name. A method that draws more numbers therefore does
+not change those of another stream. Seed 0 is a seed like any other.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-TUNING_SEEDS_FROM = 1_000_000
-"""Tuning uses the seeds from here on; reported seeds stay below."""
+FIRST_TUNING_SEED = 1_000_000
+"""Tuning uses this seed and larger ones; reported seeds are smaller."""
 
 
 def seed_of(root: int, *names: str | int) -> int:
-    """Return 128 bits named by the root seed and the path of names."""
+    """Return the 128-bit seed of the stream with this root seed and these names."""
     text = "/".join(["bench", str(root), *map(str, names)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
 
 
 def seed_plan(root: int) -> dict[str, Any]:
-    """Return which streams a trial's numbers come from, in plain values.
+    """Return the names of the streams that a trial draws from, as plain values for JSON.
 
     >>> seed_plan(0)["streams"]["initialization"]
     'bench/0/initialization'
@@ -40,5 +40,5 @@ def seed_plan(root: int) -> dict[str, Any]:
 
 
 def generator(root: int, *names: str | int) -> np.random.Generator:
-    """Return a fresh NumPy generator of that stream (PCG64: the same on every machine)."""
+    """Return a new NumPy generator of the stream (PCG64: the same on every machine)."""
     return np.random.Generator(np.random.PCG64(seed_of(root, *names)))

@@ -1,4 +1,4 @@
-"""What is run: protocol, method and trial, each with a key that is the same on every machine."""
+"""Specifications of protocol, method and trial, each with a key that is equal on all machines."""
 
 from __future__ import annotations
 
@@ -19,29 +19,30 @@ CURRENCIES: tuple[str, ...] = ("gradients", "updates", "examples", "seconds")
 Precision = Literal["fp32", "tf32", "fp64"]
 
 
-def canonical(value: Any) -> str:
-    """Return the canonical JSON (RFC 8785) of plain values: 1.0 and 1, 1e-2 and 0.01 are one.
+def canonical_json(value: Any) -> str:
+    """Return the canonical JSON (RFC 8785) of plain values: 1.0 equals 1, and 1e-2 equals 0.01.
 
-    Usage for a number that JSON cannot carry exactly, 2⁵³ and beyond or not finite, and for a text
-    that not every database can store.
+    Raises Usage for a number that JSON cannot represent exactly (2⁵³ or more, or not finite), and
+    for a text that some databases cannot store.
     """
-    if (text := _unstorable(value)) is not None:
+    if (text := _unstorable_text(value)) is not None:
         raise Usage(
-            f"{visible(shortened(text, 60))}: what a trial is recorded under holds no NUL, and no "
-            "half of a surrogate pair, which databases cannot store. Choose another name or value."
+            f"{visible(shortened(text, 60))}: names and values of a trial may contain neither NUL "
+            "nor half of a surrogate pair, because databases cannot store them. Choose another "
+            "name or value."
         )
     try:
         return rfc8785.dumps(value).decode()
     except (rfc8785.IntegerDomainError, rfc8785.FloatDomainError) as error:
         raise Usage(
-            f"{error}: what a trial is recorded under holds finite numbers only, and whole "
-            "numbers below 2^53. Choose one within them."
+            f"{error}: the numbers of a trial must be finite, and whole numbers must be below "
+            "2^53. Choose another number."
         ) from error
 
 
 def key_of(value: Any) -> str:
-    """Return the SHA-256 of the canonical JSON, in hexadecimal."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
+    """Return the SHA-256 of the canonical JSON of a value, in hexadecimal."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -53,26 +54,26 @@ class Budget:
 
     @property
     def text(self) -> str:
-        """The budget as it is written on the command line, to the last digit.
+        """The budget as the command line writes it, with every digit.
 
         >>> Budget("gradients", 600000.0).text
         'gradients=600000'
         """
-        return f"{self.currency}={exact(self.amount)}"
+        return f"{self.currency}={exact_text(self.amount)}"
 
 
-def exact(amount: float) -> str:
-    """Return the shortest text that reads back as this very number."""
+def exact_text(amount: float) -> str:
+    """Return the shortest text that reads back as exactly this number."""
     return str(int(amount)) if amount == int(amount) else repr(float(amount))
 
 
-def with_parameters(problem: str, parameters: Mapping[str, Any]) -> str:
-    """Return a problem's name with what its brackets set.
+def problem_text(problem: str, parameters: Mapping[str, Any]) -> str:
+    """Return a problem's name with its parameters in brackets.
 
-    >>> with_parameters("add", {"T": 30, "centred_outputs": False})
+    >>> problem_text("add", {"T": 30, "centred_outputs": False})
     'add[T=30,centred_outputs=false]'
     """
-    inside = ",".join(f"{key}={_plain(value)}" for key, value in parameters.items())
+    inside = ",".join(f"{key}={_value_text(value)}" for key, value in parameters.items())
     return f"{problem}[{inside}]" if inside else problem
 
 
@@ -106,7 +107,7 @@ class Protocol:
     def differences(self, other: Protocol) -> list[str]:
         """Name the fields in which two protocols differ."""
         mine, theirs = self.as_dict(), other.as_dict()
-        return [name for name in mine if canonical(mine[name]) != canonical(theirs[name])]
+        return [name for name in mine if canonical_json(mine[name]) != canonical_json(theirs[name])]
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Protocol:
@@ -116,7 +117,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class MethodSpec:
-    """An optimizer with its backend and every hyperparameter, cast to its declared type."""
+    """An optimizer with its backend and all hyperparameters, each of its declared type."""
 
     name: str
     backend: str
@@ -134,13 +135,13 @@ class MethodSpec:
     @property
     def text(self) -> str:
         """The text that resolves to this method again."""
-        inside = ",".join(f"{k}={_plain(v)}" for k, v in self.hyperparameters.items())
+        inside = ",".join(f"{k}={_value_text(v)}" for k, v in self.hyperparameters.items())
         return f"{self.name}@{self.backend}[{inside}]" if inside else f"{self.name}@{self.backend}"
 
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """protocol × method × seed."""
+    """One trial: a protocol, a method and a seed."""
 
     protocol: Protocol
     method: MethodSpec
@@ -158,18 +159,18 @@ class TrialSpec:
         )
 
 
-def _unstorable(value: Any) -> str | None:
-    """Return the first text among plain values that not every database can store."""
+def _unstorable_text(value: Any) -> str | None:
+    """Return the first text among plain values that some databases cannot store, if any."""
     if isinstance(value, str):
         return None if is_storable(value) else value
     if isinstance(value, Mapping):
         value = (each for pair in value.items() for each in pair)
     elif not isinstance(value, list | tuple):
         return None
-    return next((found for each in value if (found := _unstorable(each)) is not None), None)
+    return next((found for each in value if (found := _unstorable_text(each)) is not None), None)
 
 
-def _plain(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

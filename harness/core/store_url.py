@@ -1,4 +1,4 @@
-"""The URL of a store: read, and shown without its password."""
+"""The URL of a store: parsing, and the text without its password."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from bench.harness.core.errors import Usage
-from bench.harness.core.secrets import HIDDEN, hidden, is_secret
+from bench.harness.core.secrets import REDACTED, is_secret, redacted_words
 
-ELSEWHERE = "choose another place with --store"
+STORE_HINT = "choose another place with --store"
 _DIALECTS = {
     "sqlite": "sqlite",
     "sqlite+pysqlite": "sqlite",
@@ -22,39 +22,39 @@ _DIALECTS = {
 }
 
 
-def read_url(given: str) -> URL:
-    """Return the store's URL, a SQLite file's path made absolute; Usage where it is malformed."""
+def parse_store_url(given: str) -> URL:
+    """Return a store's URL with an absolute path of a SQLite file; raises Usage if malformed."""
     try:
         url = make_url(given)
     except (ArgumentError, ValueError):
-        raise malformed(given) from None
-    # An unescaped @ in a password ends up in host or database, and from there in messages.
+        raise malformed_url(given) from None
+    # An unescaped @ puts a part of the password into host or database, and so into messages.
     server = _DIALECTS.get(url.drivername, "sqlite") != "sqlite"
     misread = f"{url.host}{url.database if server else ''}"
     if url.drivername not in _DIALECTS or "@" in misread:
-        raise malformed(given)
+        raise malformed_url(given)
     url = url.set(drivername=_DIALECTS[url.drivername])
     if url.get_backend_name() == "sqlite":
         if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
-            raise malformed(given)
+            raise malformed_url(given)
         url = URL.create("sqlite", database=os.path.abspath(Path(url.database).expanduser()))
     return url
 
 
-def shown(url: URL) -> str:
+def redacted_url(url: URL) -> str:
     """Return the URL with every password in it replaced by ***."""
-    secret = {key: HIDDEN for key in url.query if is_secret(key)}
+    secret = {key: REDACTED for key in url.query if is_secret(key)}
     return url.update_query_dict(secret).render_as_string(hide_password=True)
 
 
-def malformed(text: str) -> Usage:
-    """Return what to tell a person whose store URL cannot be read."""
-    told = hidden([text])[0]
-    if told == text and re.search("@|://[^/]*:", text):
-        # Whatever it is, what stands behind the scheme may hold a password.
-        told = re.sub("(?s)[:/].*", f":{HIDDEN}", text)
+def malformed_url(text: str) -> Usage:
+    """Return the error for a text that is not the URL of a store."""
+    safe_text = redacted_words([text])[0]
+    if safe_text == text and re.search("@|://[^/]*:", text):
+        # Anything after the scheme may contain a password.
+        safe_text = re.sub("(?s)[:/].*", f":{REDACTED}", text)
     return Usage(
-        f"--store {told}: this is not the URL of a store. Write "
+        f"--store {safe_text}: this is not the URL of a store. Write "
         "sqlite:///folder/bench.db or postgresql://user:password@host/database, with @ / : and % "
         "in a password written as %40 %2F %3A and %25."
     )

@@ -1,4 +1,4 @@
-"""What the ranks of one fleet decide together, and how they see that they have not parted."""
+"""Common decisions of the ranks of one fleet, and checksums that show whether they still agree."""
 
 from __future__ import annotations
 
@@ -8,43 +8,47 @@ from torch import Tensor
 
 from bench.harness.distributed.ranks import Ranks
 
-TALK_SECONDS = 0.2
-"""Between two talks, about: a signal that reaches one rank stops all of them so soon."""
+CONSENSUS_SECONDS = 0.2
+"""Approximate time between two decisions: a signal to one rank stops all ranks this soon."""
 
 
-class Talks:
-    """Asks all ranks at the same update whether to stop, and whether to keep the state.
+class Consensus:
+    """Decides on all ranks at the same update whether to stop, and whether to save the state.
 
-    A talk costs a reduction, so it is not held at every update. When the next one is due is
-    counted in updates, which are the same on all ranks; seconds are not.
+    A decision costs a reduction, so the ranks do not make one at every update. They count the
+    updates to the next decision, because updates are equal on all ranks and seconds are not.
     """
 
     def __init__(self, ranks: Ranks) -> None:
         self.ranks = ranks
         self._next = 0
-        self._before: tuple[int, float] | None = None
+        self._last: tuple[int, float] | None = None
 
-    def agreed(self, updates: int, seconds: float, stop: bool, keep: bool) -> tuple[bool, bool]:
-        """Return whether any rank is to stop, and whether any is to keep the state."""
+    def decide(self, updates: int, seconds: float, stop: bool, save: bool) -> tuple[bool, bool]:
+        """Return whether any rank wants to stop, and whether any wants to save the state.
+
+        `updates` and `seconds` are those of this rank since the run began.
+        """
         if self.ranks.size == 1:
-            return stop, keep
-        self.ranks.beat(updates)
+            return stop, save
+        self.ranks.report_alive(updates)
         if updates < self._next:
             return False, False
-        # Before the second talk nothing is known of the pace, so that is an update later.
-        each = TALK_SECONDS
-        if self._before is not None:
-            made, began = self._before
-            each = (seconds - began) / (updates - made)
-        self._next = updates + max(1, self.ranks.first(int(TALK_SECONDS / max(each, 1e-6))))
-        self._before = updates, seconds
-        stop, keep = self.ranks.any(stop, keep)
-        return stop, keep
+        # The duration of an update is unknown at first, so the second decision is one update later.
+        update_seconds = CONSENSUS_SECONDS
+        if self._last is not None:
+            last_updates, last_seconds = self._last
+            update_seconds = (seconds - last_seconds) / (updates - last_updates)
+        interval = self.ranks.broadcast(int(CONSENSUS_SECONDS / max(update_seconds, 1e-6)))
+        self._next = updates + max(1, interval)
+        self._last = updates, seconds
+        stop, save = self.ranks.any(stop, save)
+        return stop, save
 
 
 def checksums(theta: Float[Tensor, "K P"]) -> list[float]:
-    """Return a number for each row in which every bit of it counts."""
-    # Halves of float64: of a sum of 64-bit words the upper bits would be lost. A double holds whole
-    # numbers below 2⁵³ exactly.
+    """Return a checksum for each row; every bit of the row contributes to it."""
+    # 32-bit words, because a sum of 64-bit words would lose the upper bits. The remainder is below
+    # 2⁵³, so a double holds it exactly.
     words = theta.view(torch.int32)
     return [float(row) for row in (words.sum(1, dtype=torch.int64) % 2**52).tolist()]

@@ -1,4 +1,4 @@
-"""Ranks that are processes of torch.distributed, as torchrun starts them."""
+"""Ranks as processes of `torch.distributed`, which torchrun starts."""
 
 from __future__ import annotations
 
@@ -18,86 +18,88 @@ from torch import Tensor
 
 from bench.harness.core.errors import Infrastructure, Usage
 from bench.harness.distributed.ranks import part_of, require_agreement
-from bench.harness.distributed.watchdog import Store, Watch, deadline
+from bench.harness.distributed.watchdog import KeyValueStore, Watchdog, deadline
 
 T = TypeVar("T")
 
-PIECE = 2**26
-"""Bytes are sent in pieces of so many, so that a rank which gets gigabytes shows signs of life."""
+BROADCAST_BYTES = 2**26
+"""Largest message in bytes. A rank that receives gigabytes reports between two messages that it is
+alive."""
 BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
-"""What sums tensors on a device; values of the host go over gloo always."""
+"""The backend that sums tensors, by kind of device. Values of the host always use gloo."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Which of how many processes this one is, and where they meet."""
+class Membership:
+    """The rank of this process, the number of ranks, and the address where they connect."""
 
     rank: int
     local_rank: int
-    """Among those of this machine: which of its GPUs is this one's."""
+    """The rank among the processes of this machine, and the number of its GPU."""
     size: int
-    meeting: str = "env://"
+    init_method: str = "env://"
     """A URL for `torch.distributed`: env:// (MASTER_ADDR, MASTER_PORT), tcp:// or file://."""
 
     @classmethod
-    def given(cls) -> Place:
-        """Return what torchrun has put into the environment; Usage where it has not."""
+    def from_environment(cls) -> Membership:
+        """Read the variables that torchrun sets; raises Usage if they are missing."""
         names = "RANK", "LOCAL_RANK", "WORLD_SIZE"
         try:
             rank, local_rank, size = (int(os.environ[name]) for name in names)
         except (KeyError, ValueError) as error:
             raise Usage(
-                f"This process is to be one of several, and the environment does not say which: "
-                f"{', '.join(names)} are whole numbers that torchrun sets. Start it with torchrun."
+                "The environment does not say which rank this process is: torchrun sets "
+                f"{', '.join(names)} to whole numbers. Start this program with torchrun."
             ) from error
         return cls(rank, local_rank, size)
 
 
-class Group:
-    """The ranks of a `torch.distributed` group, as `ranks.Ranks`; use it in a `with`.
+class ProcessGroup:
+    """The ranks of a `torch.distributed` group, as `ranks.Ranks`; use it in a `with` statement.
 
-    On "cpu" tensors are summed by gloo, on "cuda" by NCCL, on GPU number `local_rank`.
-    Infrastructure is raised where the ranks do not find each other, or one has died. If training
-    shows no sign of life for `deadline()` seconds, `on_hang` gets a sentence in another thread, and
-    is to end the process.
+    On "cpu" gloo sums tensors. On "cuda" NCCL sums them, on the GPU with number `local_rank`.
+    Raises Infrastructure if the ranks cannot connect, or if one of them has died. If training shows
+    no sign of life for `deadline()` seconds, another thread calls `on_hang` with a sentence;
+    `on_hang` must end the process.
     """
 
     def __init__(
         self,
         kind: Literal["cpu", "cuda"],
         on_hang: Callable[[str], None],
-        place: Place | None = None,
+        member: Membership | None = None,
     ) -> None:
-        place, limit = place or Place.given(), deadline()
-        self.rank, self.size = place.rank, place.size
+        member, limit = member or Membership.from_environment(), deadline()
+        self.rank, self.size = member.rank, member.size
         self.device = torch.device("cpu")
         if kind == "cuda":
-            self.device = torch.device("cuda", place.local_rank)
+            self.device = torch.device("cuda", member.local_rank)
             torch.cuda.set_device(self.device)
         try:
             store, *_ = next(
                 dist.rendezvous(
-                    place.meeting, place.rank, place.size, timeout=timedelta(seconds=limit)
+                    member.init_method, member.rank, member.size, timeout=timedelta(seconds=limit)
                 )
             )
             dist.init_process_group(
                 BACKENDS[kind],
                 store=dist.PrefixStore("group", store),
-                rank=place.rank,
-                world_size=place.size,
-                # The watch is to speak first: it knows who is behind.
+                rank=member.rank,
+                world_size=member.size,
+                # Longer than the watchdog's limit, because only the watchdog can name the rank.
                 timeout=timedelta(seconds=2 * limit + 60),
                 device_id=self.device if kind == "cuda" else None,
             )
-            watched = cast(Store, dist.PrefixStore("watch", store))
-            self._watch = Watch(self.rank, self.size, watched, limit, on_hang)
+            heartbeats = cast(KeyValueStore, dist.PrefixStore("watch", store))
+            self._watchdog = Watchdog(self.rank, self.size, heartbeats, limit, on_hang)
         except RuntimeError as error:
             raise Infrastructure(
-                f"Rank {place.rank} did not find the other {place.size - 1} within {limit:g} s, "
-                "so nothing was begun: see whether all of them were started and reach each other."
+                f"Rank {member.rank} did not reach the other ranks within {limit:g} s, so nothing "
+                f"was started. Check that all {member.size} ranks were started and that their "
+                "machines reach each other."
             ) from error
 
-    def __enter__(self) -> Group:
+    def __enter__(self) -> ProcessGroup:
         return self
 
     def __exit__(
@@ -107,73 +109,73 @@ class Group:
         trace: TracebackType | None,
     ) -> None:
         if error is None:
-            # The store may be in rank 0, so nobody leaves before all are done.
+            # The store may live in rank 0, so every rank stays until all have finished.
             self.any()
-        self._watch.close()
-        # NCCL would wait here for what a rank that has died will never send.
+        self._watchdog.close()
+        # NCCL would wait here forever for a rank that has died.
         if error is None or self.device.type == "cpu":
             dist.destroy_process_group()
 
     def part(self, cases: int) -> slice:
-        """Return this rank's cases of a batch."""
+        """Return the slice of a batch that this rank computes."""
         return part_of(cases, self.rank, self.size)
 
-    def add_up(self, *tensors: Tensor) -> None:
-        """Write to each tensor its sum over ranks; they are on their way together."""
+    def all_reduce(self, *tensors: Tensor) -> None:
+        """Replace each tensor by its sum over all ranks; the reductions run at the same time."""
         with self._exchange():
             works = [dist.all_reduce(tensor, async_op=True) for tensor in tensors]
             for work in works:
                 work.wait()
 
     def any(self, *flags: bool) -> list[bool]:
-        """Say of each flag whether any rank has raised it."""
-        # One more, since there may be none.
-        raised = torch.tensor([*flags, False], dtype=torch.uint8)
+        """Return for each flag whether it is true on any rank."""
+        # One flag more than asked for, because an empty tensor cannot be reduced.
+        values = torch.tensor([*flags, False], dtype=torch.uint8)
         with self._exchange():
-            dist.all_reduce(raised, dist.ReduceOp.MAX)
-        return [bool(each) for each in raised[:-1]]
+            dist.all_reduce(values, dist.ReduceOp.MAX)
+        return [bool(each) for each in values[:-1]]
 
-    def first(self, value: T) -> T:
-        """Return rank 0's value, which pickle can hold."""
+    def broadcast(self, value: T) -> T:
+        """Return the value of rank 0 on every rank; it must be a value that pickle can write."""
         if self.rank == 0:
             file = io.BytesIO()
             pickle.dump(value, file)
             content = torch.frombuffer(file.getbuffer(), dtype=torch.uint8)
-            self._send(torch.tensor([len(content)]))
-            self._send(content)
+            self._broadcast_tensor(torch.tensor([len(content)]))
+            self._broadcast_tensor(content)
             return value
         size = torch.empty(1, dtype=torch.int64)
-        self._send(size)
+        self._broadcast_tensor(size)
         content = torch.empty(int(size), dtype=torch.uint8)
-        self._send(content)
+        self._broadcast_tensor(content)
         return cast(T, pickle.loads(content.numpy().data))
 
-    def agree(self, what: str, values: Sequence[float]) -> None:
-        """Raise Infrastructure unless all ranks have the same bits."""
-        found = list[list[float]]([[]] * self.size)
+    def check_agreement(self, what: str, values: Sequence[float]) -> None:
+        """Raise Infrastructure on all ranks unless the values of all ranks have equal bits."""
+        gathered = list[list[float]]([[]] * self.size)
         with self._exchange():
-            dist.all_gather_object(found, list(values))
-        require_agreement(what, found)
+            dist.all_gather_object(gathered, list(values))
+        require_agreement(what, gathered)
 
-    def beat(self, updates: int) -> None:
-        """Take note that this rank is alive and has made so many updates."""
-        self._watch.alive(updates)
+    def report_alive(self, updates: int) -> None:
+        """Record that this rank is alive and how many updates it has made."""
+        self._watchdog.record_activity(updates)
 
-    def _send(self, content: Tensor) -> None:
-        """Write rank 0's content to everybody's."""
-        for piece in content.split(PIECE):
+    def _broadcast_tensor(self, content: Tensor) -> None:
+        """Copy the content of rank 0's tensor to the tensors of all ranks."""
+        for piece in content.split(BROADCAST_BYTES):
             with self._exchange():
                 dist.broadcast(piece, 0)
 
     @contextmanager
     def _exchange(self) -> Iterator[None]:
-        """Do in here what waits for other ranks."""
-        self._watch.entered()
+        """Enclose an operation that waits for other ranks."""
+        self._watchdog.record_exchange()
         try:
             yield
         except RuntimeError as error:
             raise Infrastructure(
-                f"Rank {self.rank} lost touch with the others. {self._watch.verdict('has died')} "
-                "What is recorded until here stays."
+                f"Rank {self.rank} lost the connection to the other ranks. "
+                f"{self._watchdog.diagnose('has died')} All results up to now are kept."
             ) from error
-        self._watch.alive()
+        self._watchdog.record_activity()

@@ -1,7 +1,7 @@
 """The processes that train one fleet together, each on its part of every batch.
 
-Every rank holds the whole of θ and of the method's state, so all make the same updates: what is
-summed over cases is summed over ranks, and what is decided is decided alike.
+Every rank holds the whole of θ and of the method's state. Sums over cases are summed over ranks,
+so all ranks compute the same numbers and make the same updates.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ T = TypeVar("T")
 
 
 class Ranks(Protocol):
-    """What a rank can do with the others; all of them call the same in the same order."""
+    """The operations that involve all ranks; every rank must call them in the same order."""
 
     @property
     def rank(self) -> int:
-        """Which of them this one is, from 0."""
+        """The number of this rank, from 0."""
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The number of ranks."""
 
     def part(self, cases: int) -> slice:
-        """Return this rank's cases of a batch: see `part_of`."""
+        """Return the slice of a batch that this rank computes: see `part_of`."""
 
-    def add_up(self, *tensors: Tensor) -> None:
-        """Write to each tensor its sum over ranks, the same bits on all of them."""
+    def all_reduce(self, *tensors: Tensor) -> None:
+        """Replace each tensor by its sum over all ranks, with equal bits on all of them."""
 
     def any(self, *flags: bool) -> list[bool]:
-        """Say of each flag whether any rank has raised it."""
+        """Return for each flag whether it is true on any rank."""
 
-    def first(self, value: T) -> T:
-        """Return rank 0's value, a plain one, on all ranks."""
+    def broadcast(self, value: T) -> T:
+        """Return the value of rank 0, a plain value, on every rank."""
 
-    def agree(self, what: str, values: Sequence[float]) -> None:
-        """Raise Infrastructure on all ranks unless all have the same bits; NaN equals NaN."""
+    def check_agreement(self, what: str, values: Sequence[float]) -> None:
+        """Raise Infrastructure on all ranks unless all values have equal bits; NaN equals NaN."""
 
-    def beat(self, updates: int) -> None:
-        """Take note that this rank is alive and has made so many updates."""
+    def report_alive(self, updates: int) -> None:
+        """Record that this rank is alive and how many updates it has made."""
 
 
-class Alone:
-    """A single process, which is all ranks there are."""
+class SingleProcess:
+    """A single process that trains a fleet without other ranks."""
 
     rank, size = 0, 1
 
@@ -58,29 +58,29 @@ class Alone:
         """Return all cases."""
         return slice(0, cases)
 
-    def add_up(self, *tensors: Tensor) -> None:
-        """Leave each as it is: it is the sum."""
+    def all_reduce(self, *tensors: Tensor) -> None:
+        """Do nothing: each tensor is already the sum."""
 
     def any(self, *flags: bool) -> list[bool]:
         """Return the flags."""
         return list(flags)
 
-    def first(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Return the value."""
         return value
 
-    def agree(self, what: str, values: Sequence[float]) -> None:
-        """Do nothing: there is nobody to differ from."""
+    def check_agreement(self, what: str, values: Sequence[float]) -> None:
+        """Do nothing: there is no other rank."""
 
-    def beat(self, updates: int) -> None:
-        """Do nothing: nobody waits."""
+    def report_alive(self, updates: int) -> None:
+        """Do nothing: no other rank waits."""
 
 
-ALONE = Alone()
+SINGLE_PROCESS = SingleProcess()
 
 
 def part_of(cases: int, rank: int, size: int) -> slice:
-    """Return a rank's cases of a batch: in order, all of them, as many each but for one.
+    """Return the slice of a batch that a rank computes; the slices differ by at most one case.
 
     >>> [part_of(7, rank, 3) for rank in range(3)]
     [slice(0, 2, None), slice(2, 4, None), slice(4, 7, None)]
@@ -90,29 +90,30 @@ def part_of(cases: int, rank: int, size: int) -> slice:
     return slice(cases * rank // size, cases * (rank + 1) // size)
 
 
-def require_agreement(what: str, found: Sequence[Sequence[float]]) -> None:
-    """Raise Infrastructure unless all ranks found the same bits; `found` has a list a rank."""
-    bits = [_bits(values) for values in found]
-    usual, ranks = Counter(bits).most_common(1)[0]
-    if ranks == len(found):
+def require_agreement(what: str, values: Sequence[Sequence[float]]) -> None:
+    """Raise Infrastructure unless the values of all ranks have equal bits.
+
+    `values` has one list for each rank; `what` names the numbers in the message.
+    """
+    bits = [_bits(each) for each in values]
+    usual, count = Counter(bits).most_common(1)[0]
+    if count == len(values):
         return
     same = [rank for rank, each in enumerate(bits) if each == usual]
+    different = [rank for rank, each in enumerate(bits) if each != usual]
     others = "; ".join(
-        f"rank {rank} has {_shown(found[rank], found[same[0]])}"
-        for rank, each in enumerate(bits)
-        if each != usual
+        f"rank {rank} has {_first_difference(values[rank], values[same[0]])}" for rank in different
     )
-    one = next(rank for rank, each in enumerate(bits) if each != usual)
     raise Infrastructure(
-        f"Ranks have parted over {what}: {named(same)} {'has' if len(same) == 1 else 'have'} "
-        f"{_shown(found[same[0]], found[one])}; {others}. What is recorded until here stays. Ranks "
-        "need the same files, versions and kind of device; a method must take what decides its "
-        "steps from `Objective.dots`."
+        f"The ranks disagree about {what}: {named(same)} {'has' if len(same) == 1 else 'have'} "
+        f"{_first_difference(values[same[0]], values[different[0]])}; {others}. All results up to "
+        "now are kept. All ranks need the same files, versions and kind of device, and a method "
+        "must compute the numbers that decide its steps with `Objective.dots`."
     )
 
 
 def named(ranks: Sequence[int]) -> str:
-    """Return ranks as words.
+    """Return the numbers of some ranks as text.
 
     >>> named([1]), named([0, 2])
     ('rank 1', 'ranks 0, 2')
@@ -124,8 +125,8 @@ def _bits(values: Sequence[float]) -> bytes:
     return b"".join(struct.pack("d", math.nan if math.isnan(v) else v) for v in values)
 
 
-def _shown(values: Sequence[float], others: Sequence[float]) -> str:
-    """Return the first number that differs from the others', or how many numbers there are."""
+def _first_difference(values: Sequence[float], others: Sequence[float]) -> str:
+    """Return the first number that differs from the others, or how many numbers there are."""
     if len(values) != len(others):
         return f"{len(values)} numbers"
     return next(repr(a) for a, b in zip(values, others, strict=True) if _bits([a]) != _bits([b]))

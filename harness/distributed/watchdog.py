@@ -1,9 +1,9 @@
-"""Says which rank is behind when one hangs or has died, instead of waiting for ever.
+"""A watchdog that names the rank that hangs or has died, so that the others need not wait for it.
 
-Each rank shows the others its pulse in the store where they met: a thread writes there, every
-`period`, how far the training is. Who waits for longer than the deadline reads everybody's, twice.
-A rank whose pulse has not moved meanwhile was stopped or has died; else the one is behind that
-has entered the fewest exchanges.
+A thread of each rank writes a heartbeat to the key-value store of the process group once a period.
+It says how far the training has come. A rank that has waited longer than the deadline reads the
+heartbeats of all ranks twice. A rank whose heartbeat did not change in between was stopped or has
+died. If all have changed, the rank that has started the fewest exchanges is behind.
 """
 
 from __future__ import annotations
@@ -24,48 +24,54 @@ from bench.harness.distributed.ranks import named
 
 DEADLINE = 300.0
 """Seconds without a sign of life after which a run ends; BENCH_DEADLINE sets another number. One
-update, one evaluation or one pass over new data may take so long, on the slowest rank."""
-PERIOD, PERIODS = 1.0, 10
-"""Seconds from one beat of the pulse to the next, but at least so many of them to a deadline."""
-SEEN_IN = 3
-"""A pulse that does not move for so many periods has stopped."""
+update, one evaluation or one pass over new data may take this long on the slowest rank."""
+PERIOD, PERIODS_PER_DEADLINE = 1.0, 10
+"""Seconds between two heartbeats, and the least number of heartbeats within a deadline."""
+STOPPED_AFTER = 3
+"""A process has stopped if its heartbeat does not change for this many periods."""
 
-Ended = Literal["is behind", "has died"]
+Condition = Literal["is behind", "has died"]
 
 
-class Store(Protocol):
-    """What is used of a `torch.distributed.Store`; it raises RuntimeError where nobody answers."""
+class KeyValueStore(Protocol):
+    """The methods of a `torch.distributed.Store` that are used here.
 
-    def clone(self) -> Store:
-        """Return another connection to it."""
+    They raise RuntimeError if the store does not answer.
+    """
+
+    def clone(self) -> KeyValueStore:
+        """Return another connection to the same store."""
 
     def set(self, key: str, value: str) -> None:
         """Write a value."""
 
     def multi_get(self, keys: list[str]) -> list[bytes]:
-        """Return values, once they are there."""
+        """Return the values of some keys; wait until all exist."""
 
     def compare_set(self, key: str, expected: str, desired: str) -> bytes:
-        """Write a value unless there is another than expected ("": none); return what is there."""
+        """Write `desired` if the value is `expected`; return the value that is then stored.
+
+        An empty `expected` means that the key must not exist.
+        """
 
 
 @dataclass(frozen=True)
-class Pulse:
-    """What a rank shows of itself."""
+class Heartbeat:
+    """The state of a rank, which it writes for the other ranks."""
 
     process: str
-    """Host and number of its process."""
+    """Host and number of the process."""
     beat: int = 0
-    """Moves as long as the process runs, whatever its training does."""
+    """Increases as long as the process runs, whatever the training does."""
     exchanges: int = 0
-    """Exchanges with other ranks that its training has entered."""
+    """Number of exchanges with other ranks that the training has started."""
     updates: int = 0
     at: float = 0.0
-    """Time of the training's last sign of life."""
+    """Time of the last sign of life of the training, in seconds since the epoch."""
 
 
 def deadline() -> float:
-    """Return the seconds of BENCH_DEADLINE, or `DEADLINE`; Usage where they are none."""
+    """Return BENCH_DEADLINE in seconds, or `DEADLINE`; raises Usage if it is not a duration."""
     given = os.environ.get("BENCH_DEADLINE", "")
     if not given:
         return DEADLINE
@@ -73,122 +79,131 @@ def deadline() -> float:
         if 0 < (seconds := float(given)) < float("inf"):
             return seconds
     raise Usage(
-        f"BENCH_DEADLINE={given}: it is the seconds after which a rank that shows no sign of life "
-        f"ends the run, a number above 0; leave it out for {DEADLINE:g}."
+        f"BENCH_DEADLINE={given}: write a number above 0. A run ends after this many seconds "
+        f"without a sign of life from one of its ranks. Leave it out for {DEADLINE:g}."
     )
 
 
-class Watch:
-    """Shows this rank's pulse, and calls `on_hang` with a sentence once training is silent.
+class Watchdog:
+    """Writes this rank's heartbeat, and calls `on_hang` with a sentence if the training hangs.
 
-    `on_hang` is called in a thread of its own, once; it is to end the process.
+    A separate thread calls `on_hang` once; it must end the process.
     """
 
     def __init__(
-        self, rank: int, size: int, store: Store, deadline: float, on_hang: Callable[[str], None]
+        self,
+        rank: int,
+        size: int,
+        store: KeyValueStore,
+        deadline: float,
+        on_hang: Callable[[str], None],
     ) -> None:
-        # What the training does with the store, it may wait for: this has connections of its own.
-        self._shown, self._read = store.clone(), store.clone()
+        # Separate connections, because the training may wait for an answer on its own.
+        self._writer, self._reader = store.clone(), store.clone()
         self._rank, self._size, self._deadline = rank, size, deadline
-        self._on_hang, self._period = on_hang, min(PERIOD, deadline / PERIODS)
-        self._pulse = Pulse(f"{socket.gethostname()}:{os.getpid()}", at=time.time())
+        self._on_hang, self._period = on_hang, min(PERIOD, deadline / PERIODS_PER_DEADLINE)
+        self._heartbeat = Heartbeat(f"{socket.gethostname()}:{os.getpid()}", at=time.time())
         self._beats = 0
-        self._show()
-        self._known = self._everybodys()
+        self._write()
+        self._first_heartbeats = self._all_heartbeats()
         self._closed = Event()
-        self._threads = [Thread(target=each, daemon=True) for each in (self._beat, self._guard)]
+        loops = (self._write_heartbeats, self._check_activity)
+        self._threads = [Thread(target=each, daemon=True) for each in loops]
         for thread in self._threads:
             thread.start()
 
-    def alive(self, updates: int | None = None) -> None:
-        """Take note that the training goes on."""
-        made = self._pulse.updates if updates is None else updates
-        self._pulse = replace(self._pulse, updates=made, at=time.time())
+    def record_activity(self, updates: int | None = None) -> None:
+        """Record a sign of life of the training, and the number of its updates."""
+        updates = self._heartbeat.updates if updates is None else updates
+        self._heartbeat = replace(self._heartbeat, updates=updates, at=time.time())
 
-    def entered(self) -> None:
-        """Take note that the training is about to wait for other ranks."""
-        self._pulse = replace(self._pulse, exchanges=self._pulse.exchanges + 1, at=time.time())
+    def record_exchange(self) -> None:
+        """Record that the training is about to wait for other ranks."""
+        exchanges = self._heartbeat.exchanges + 1
+        self._heartbeat = replace(self._heartbeat, exchanges=exchanges, at=time.time())
 
     def close(self) -> None:
-        """End the pulse."""
+        """Stop the threads of the watchdog."""
         self._closed.set()
         for thread in self._threads:
-            # The store may not answer any more.
-            thread.join(SEEN_IN * self._period)
+            # With a limit, because the store may not answer any more.
+            thread.join(STOPPED_AFTER * self._period)
 
-    def verdict(self, ended: Ended) -> str:
-        """Return which rank is behind, in a sentence: the same on all ranks that ask."""
-        found: SimpleQueue[str] = SimpleQueue()
-        # A store whose process was stopped lets its readers wait for ever.
-        Thread(target=self._judge, args=(ended, found.put), daemon=True).start()
+    def diagnose(self, condition: Condition) -> str:
+        """Return a sentence that names the rank that is behind, the same on all ranks that ask."""
+        sentences: SimpleQueue[str] = SimpleQueue()
+        # In a thread, because a store whose process was stopped never answers its readers.
+        Thread(target=self._write_diagnosis, args=(condition, sentences.put), daemon=True).start()
         try:
-            return found.get(timeout=3 * SEEN_IN * self._period)
+            return sentences.get(timeout=3 * STOPPED_AFTER * self._period)
         except Empty:
             return (
-                f"Rank 0 ({self._known[0].process}), or the launcher that started it, does not "
-                f"answer; rank {self._rank} waits at update {self._pulse.updates + 1}."
+                f"Rank 0 ({self._first_heartbeats[0].process}), or the launcher that started it, "
+                f"does not answer; rank {self._rank} waits at update {self._heartbeat.updates + 1}."
             )
 
-    def _judge(self, ended: Ended, tell: Callable[[str], None]) -> None:
-        with suppress(RuntimeError):  # Nobody answers.
-            before = self._everybodys()
-            time.sleep(SEEN_IN * self._period)
-            sentence = verdict(before, self._everybodys(), time.time(), ended)
-            # Who has spoken ends, and is silent for those that look later.
-            sentence = self._read.compare_set("verdict", "", sentence).decode()
+    def _write_diagnosis(self, condition: Condition, put: Callable[[str], None]) -> None:
+        with suppress(RuntimeError):  # The store does not answer.
+            before = self._all_heartbeats()
+            time.sleep(STOPPED_AFTER * self._period)
+            sentence = diagnosis(before, self._all_heartbeats(), time.time(), condition)
+            # The first diagnosis counts: a rank that has one ends, and later ranks would blame it.
+            sentence = self._reader.compare_set("diagnosis", "", sentence).decode()
             if self._rank == 0:
-                # The store may be in this process, and the others are to find it there.
-                time.sleep(SEEN_IN * self._period)
-            tell(sentence)
+                # The store may live in this process; the others need time to read it.
+                time.sleep(STOPPED_AFTER * self._period)
+            put(sentence)
 
-    def _everybodys(self) -> list[Pulse]:
+    def _all_heartbeats(self) -> list[Heartbeat]:
         keys = [str(rank) for rank in range(self._size)]
-        return [Pulse(**json.loads(value)) for value in self._read.multi_get(keys)]
+        return [Heartbeat(**json.loads(value)) for value in self._reader.multi_get(keys)]
 
-    def _show(self) -> None:
+    def _write(self) -> None:
         self._beats += 1
-        shown = replace(self._pulse, beat=self._beats)
-        self._shown.set(str(self._rank), json.dumps(asdict(shown)))
+        heartbeat = replace(self._heartbeat, beat=self._beats)
+        self._writer.set(str(self._rank), json.dumps(asdict(heartbeat)))
 
-    def _beat(self) -> None:
+    def _write_heartbeats(self) -> None:
         while not self._closed.wait(self._period):
-            with suppress(RuntimeError):  # What matters is whether the training goes on.
-                self._show()
+            with suppress(RuntimeError):  # Training may continue although the store is away.
+                self._write()
 
-    def _guard(self) -> None:
-        silent, seen, before = 0.0, self._pulse, time.monotonic()
+    def _check_activity(self) -> None:
+        silent, last, before = 0.0, self._heartbeat, time.monotonic()
         while not self._closed.wait(self._period):
             now = time.monotonic()
-            # A process that was stopped and goes on has not waited all the while.
+            # The time during which this process was stopped does not count.
             silent, before = silent + min(now - before, 2 * self._period), now
-            if self._pulse is not seen:
-                silent, seen = 0.0, self._pulse
+            if self._heartbeat is not last:
+                silent, last = 0.0, self._heartbeat
             if silent > self._deadline:
                 self._on_hang(
-                    f"{self.verdict('is behind')} No sign of life for {self._deadline:g} s ends "
+                    f"{self.diagnose('is behind')} No sign of life for {self._deadline:g} s ends "
                     "the run; BENCH_DEADLINE sets another limit."
                 )
                 return
 
 
-def verdict(before: Sequence[Pulse], after: Sequence[Pulse], now: float, ended: Ended) -> str:
-    """Return the sentence that names who is behind, from two looks at the pulses of all ranks."""
+def diagnosis(
+    before: Sequence[Heartbeat], after: Sequence[Heartbeat], now: float, condition: Condition
+) -> str:
+    """Return a sentence that names the ranks that are behind, from two heartbeats of each rank."""
     ranks = range(len(after))
-    fewest = min(pulse.exchanges for pulse in after)
+    fewest = min(heartbeat.exchanges for heartbeat in after)
     behind = [r for r in ranks if before[r].beat == after[r].beat]
     if not behind:
-        behind, ended = [r for r in ranks if after[r].exchanges == fewest], "is behind"
+        behind, condition = [r for r in ranks if after[r].exchanges == fewest], "is behind"
     others = [rank for rank in ranks if rank not in behind]
-    waiting = max(pulse.updates for pulse in after) + 1
+    waiting = max(heartbeat.updates for heartbeat in after) + 1
     if not others:
         return (
-            f"All ranks wait in the same exchange, at update {waiting}, and it does not come to "
-            "an end: see whether the machines reach each other."
+            f"All ranks wait in the same exchange, at update {waiting}, and it does not end: check "
+            "that the machines reach each other."
         )
-    said = "; ".join(
-        f"rank {r} ({after[r].process}) {ended}: it had made {after[r].updates} updates when last "
-        f"heard, {max(0.0, now - after[r].at):.0f} s ago"
+    text = "; ".join(
+        f"rank {r} ({after[r].process}) {condition}: its last sign of life came "
+        f"{max(0.0, now - after[r].at):.0f} s ago, after {after[r].updates} updates"
         for r in behind
     )
     wait = "waits" if len(others) == 1 else "wait"
-    return f"{said[0].upper()}{said[1:]}; {named(others)} {wait} at update {waiting}."
+    return f"{text[0].upper()}{text[1:]}; {named(others)} {wait} at update {waiting}."

@@ -1,8 +1,8 @@
-"""torchrun for one command, which ends when its parent does.
+"""A torchrun that ends when its parent process ends.
 
-`python -m bench.harness.execution.elastic ARGUMENTS`: torchrun would go on without whoever started
-it. This one reads its standard input, and stops the ranks in order when that closes; and it says
-on stderr, as JSON, which rank failed.
+`python -m bench.harness.execution.elastic ARGUMENTS`: the usual torchrun would continue without its
+parent. This one reads its standard input, and stops the ranks in order when the parent closes it.
+If a rank fails, a JSON message on stderr says which.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args, run
 
-from bench.harness.execution.messages import Failed, tell
+from bench.harness.execution.messages import RankFailure, send_message
 
 
 def _follow_parent() -> None:
-    # Unbuffered, so that nothing is locked when the interpreter ends.
+    # Unbuffered, because a buffered read would hold a lock when the interpreter exits.
     while os.read(0, 1024):
         continue
     os.kill(os.getpid(), signal.SIGTERM)
@@ -33,7 +33,7 @@ def _main() -> int:
     except ChildFailedError as error:
         # The rank that failed first; the others were stopped because of it.
         rank, failure = min(error.failures.items(), key=lambda each: each[1].timestamp)
-        tell(Failed(rank, failure.pid, failure.exitcode))
+        send_message(RankFailure(rank, failure.pid, failure.exitcode))
         return 1
     except SignalException:
         return 130

@@ -1,4 +1,4 @@
-"""What ranks tell the command that started them: lines of JSON among whatever else stderr has."""
+"""Messages from ranks to the command that started them: lines of JSON on stderr."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from dataclasses import asdict, dataclass
 from bench.harness.training.fleet import Progress
 
 MARK = "\x1ebench "
-"""Begins such a line; U+001E separates records and is in nobody's messages."""
-TOLD = "BENCH_TELL"
-"""The variable that says that somebody listens."""
+"""The start of a message; U+001E, the record separator, is in no other output."""
+LISTENER_VARIABLE = "BENCH_TELL"
+"""The environment variable that says that a command reads the messages."""
 
 
 @dataclass(frozen=True)
-class Said:
-    """A sentence for the person."""
+class Notice:
+    """A sentence for the user."""
 
     sentence: str
 
 
 @dataclass(frozen=True)
-class Moved:
-    """How far a fleet has come."""
+class FleetProgress:
+    """The progress of a fleet."""
 
     fleet: int
     fraction: float
@@ -35,21 +35,21 @@ class Moved:
 
     @property
     def progress(self) -> Progress:
-        """What a bar shows of it."""
+        """The same, for a progress bar."""
         return Progress(self.fraction, self.updates, self.loss, self.seconds)
 
 
 @dataclass(frozen=True)
-class Wrong:
-    """What ended a rank, and the exit code that it stands for."""
+class RankError:
+    """The error that ended a rank, and the exit code for it."""
 
     sentence: str
     exit_code: int
 
 
 @dataclass(frozen=True)
-class Failed:
-    """The rank that failed first, by torchrun's account."""
+class RankFailure:
+    """The rank that failed first, as torchrun reports it."""
 
     rank: int
     pid: int
@@ -57,30 +57,32 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The store could not take everything that a rank measured."""
+class StoreIncomplete:
+    """Some measurements of a rank could not be written to the store."""
 
 
-Told = Said | Moved | Wrong | Failed | Kept
-_KINDS = {kind.__name__: kind for kind in (Said, Moved, Wrong, Failed, Kept)}
+Message = Notice | FleetProgress | RankError | RankFailure | StoreIncomplete
+_KINDS = {
+    kind.__name__: kind for kind in (Notice, FleetProgress, RankError, RankFailure, StoreIncomplete)
+}
 
 
-def tell(told: Told) -> None:
-    """Tell whoever listens; where nobody does, a person reads the sentences."""
-    if os.environ.get(TOLD):
-        line = MARK + json.dumps({type(told).__name__: asdict(told)})
-    elif isinstance(told, Said | Wrong):
-        line = told.sentence
+def send_message(message: Message) -> None:
+    """Send a message to the listening command; without one, print its sentence for the user."""
+    if os.environ.get(LISTENER_VARIABLE):
+        line = MARK + json.dumps({type(message).__name__: asdict(message)})
+    elif isinstance(message, Notice | RankError):
+        line = message.sentence
     else:
         return
-    # What a listener is told that was killed is lost, and training ends in order.
+    # If the listener was killed, the message is lost; training still ends in order.
     with suppress(OSError):
-        # In one piece: several ranks write to it.
+        # In one write, because several ranks share the pipe.
         os.write(sys.stderr.fileno(), f"{line}\n".encode())
 
 
-def heard(line: str) -> Told | None:
-    """Read a line back; None for one that is not ours, or was torn."""
+def parse_message(line: str) -> Message | None:
+    """Return the message in a line; None if the line has none, or only a part of one."""
     _, mark, text = line.partition(MARK)
     if not mark:
         return None
@@ -88,5 +90,5 @@ def heard(line: str) -> Told | None:
         ((kind, plain),) = json.loads(text).items()
         return _KINDS[kind](**plain)
     except (ValueError, TypeError, KeyError, AttributeError):
-        # Longer than a pipe takes in one piece, and another rank wrote into it.
+        # The line was longer than one write to a pipe, and another rank wrote into it.
         return None

@@ -1,4 +1,4 @@
-"""Who watches a fleet while it trains: the process that records it, and ranks beside that one."""
+"""Observers of a fleet while it trains: one that records it, and one for the other ranks."""
 
 from __future__ import annotations
 
@@ -10,66 +10,66 @@ from bench.harness.core.records import Ledger, Measurement
 from bench.harness.store.recorder import Recorder
 from bench.harness.training.checkpoint import Checkpoints
 from bench.harness.training.fleet import Progress
-from bench.harness.training.interrupt import Interrupted
+from bench.harness.training.interrupt import InterruptFlag
 
 
-class Recording:
-    """Hands a fleet's measurements to the recorder, its progress to the bar, its state to disk."""
+class RecordingObserver:
+    """Passes a fleet's measurements to the recorder, its progress to the bar, its state to disk."""
 
     def __init__(
         self,
         recorder: Recorder,
         fleet: int,
         trials: Sequence[int],
-        kept: Checkpoints,
+        checkpoints: Checkpoints,
         show: Callable[[Progress], None],
-        interrupted: Interrupted,
+        interrupted: InterruptFlag,
     ) -> None:
-        self._recorder, self._trials, self._kept = recorder, trials, kept
+        self._recorder, self._trials, self._checkpoints = recorder, trials, checkpoints
         self._fleet = fleet
         self._interrupted = interrupted
-        self._taken: list[tuple[int, Measurement]] = []
-        self.progressed, self.due = show, kept.due
+        self._measurements: list[tuple[int, Measurement]] = []
+        self.on_progress, self.due = show, checkpoints.due
         self.last: dict[int, Measurement] = {}
 
-    def measured(self, row: int, measurement: Measurement) -> None:
-        """Hand it on; returns at once."""
+    def on_measurement(self, row: int, measurement: Measurement) -> None:
+        """Pass a measurement to the recorder; returns at once."""
         self.last[row] = measurement
-        self._taken.append((row, measurement))
+        self._measurements.append((row, measurement))
         self._recorder.measure(self._trials[row], measurement)
 
-    def stopping(self) -> bool:
-        """Say whether a signal has come, or the fleet is not this process's any more."""
+    def should_stop(self) -> bool:
+        """Return whether a signal has arrived, or this process has lost the lease of the fleet."""
         return bool(self._interrupted) or self._recorder.lost(self._fleet)
 
     def write(self, state: Mapping[str, Any]) -> None:
-        """Keep a fleet's state, and what was measured until then."""
+        """Save the state of the fleet, with all measurements up to now."""
         if self._recorder.lost(self._fleet):
-            # Another process keeps its state in the same place.
+            # Another process has the lease, and writes to the same files.
             return
-        # What was measured may still be on its way to the store when this process is killed, and
-        # whoever goes on from here does not measure it again.
-        taken = [(row, asdict(measurement)) for row, measurement in self._taken]
-        self._kept.write({"fleet": state, "measurements": taken})
+        # If this process is killed, the last measurements may not be in the store yet, and the
+        # process that continues from this state does not repeat them.
+        measurements = [(row, asdict(measurement)) for row, measurement in self._measurements]
+        self._checkpoints.write({"fleet": state, "measurements": measurements})
 
-    def repeat(self, taken: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
-        """Hand on once more what was measured before; what the store has it leaves as it is."""
-        for row, plain in taken:
-            self.measured(row, Measurement(**{**plain, "ledger": Ledger(**plain["ledger"])}))
+    def repeat(self, measurements: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
+        """Pass earlier measurements to the recorder again; the store ignores those that it has."""
+        for row, plain in measurements:
+            self.on_measurement(row, Measurement(**{**plain, "ledger": Ledger(**plain["ledger"])}))
 
 
-class Silent:
-    """Watches a fleet that another rank records."""
+class SilentObserver:
+    """The observer of a fleet that another rank records."""
 
-    def __init__(self, interrupted: Interrupted) -> None:
+    def __init__(self, interrupted: InterruptFlag) -> None:
         self._interrupted = interrupted
 
-    def measured(self, row: int, measurement: Measurement) -> None:
-        """Leave it to the other."""
+    def on_measurement(self, row: int, measurement: Measurement) -> None:
+        """Do nothing: the other rank records it."""
 
-    def progressed(self, progress: Progress) -> None:
-        """Leave it to the other."""
+    def on_progress(self, progress: Progress) -> None:
+        """Do nothing: the other rank records it."""
 
-    def stopping(self) -> bool:
-        """Say whether a signal has come."""
+    def should_stop(self) -> bool:
+        """Return whether a signal has arrived."""
         return bool(self._interrupted)

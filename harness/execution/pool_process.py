@@ -1,8 +1,8 @@
-"""One process of a pool, which trains what it is dealt.
+"""A process of a pool, which trains the fleets that its parent assigns to it.
 
-`python -m bench.harness.execution.pool_process DESCRIPTOR` hears orders on its end of a pipe,
-whose number is DESCRIPTOR, and answers there; it ends when the pipe does, whatever became of its
-parent.
+`python -m bench.harness.execution.pool_process DESCRIPTOR` reads orders from a pipe with the file
+descriptor DESCRIPTOR, and writes its messages to it. It ends when the parent closes the pipe or
+dies.
 """
 
 from __future__ import annotations
@@ -18,90 +18,93 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
-from bench.harness.execution.pool import Closed, Job, Stop
-from bench.harness.execution.run import run_of
+from bench.harness.execution.leased_fleet import LeasedFleet
+from bench.harness.execution.pool import PoolSetup, ProcessResult, StopOrder
+from bench.harness.execution.run import make_run
 from bench.harness.planning.preparation import prepare
 from bench.harness.store.results import Store
 from bench.harness.training.fleet import Progress
-from bench.harness.training.interrupt import Interrupted, signals
+from bench.harness.training.interrupt import InterruptFlag, catch_signals
 
-PATIENCE = 5.0
-"""Seconds that a parent's death leaves to end in order."""
+GRACE_SECONDS = 5.0
+"""Seconds between the death of the parent and the end of this process."""
 
 
 class _Parent:
-    """The other end: what it is told, and which fleets come from it."""
+    """The connection to the parent process."""
 
-    def __init__(self, connection: Connection, interrupted: Interrupted) -> None:
+    def __init__(self, connection: Connection, interrupted: InterruptFlag) -> None:
         self.tasks: SimpleQueue[int | None] = SimpleQueue()
         self._connection, self._interrupted = connection, interrupted
         self._lock = threading.Lock()
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def tell(self, told: Progress | str | int | Closed) -> None:
-        """Tell it, from any thread; what a dead parent is told is lost."""
+    def send(self, message: Progress | str | int | ProcessResult) -> None:
+        """Send a message from any thread; it is lost if the parent has died."""
         with self._lock, suppress(OSError):
-            self._connection.send(told)
+            self._connection.send(message)
 
     def _listen(self) -> None:
         try:
             while True:
                 order = self._connection.recv()
-                if isinstance(order, Stop):
+                if isinstance(order, StopOrder):
                     self._stop(order)
                 else:
                     self.tasks.put(order)
         except (EOFError, OSError):
-            self._stop(Stop("the end of its parent"))
-            time.sleep(PATIENCE)
+            self._stop(StopOrder("the end of its parent"))
+            time.sleep(GRACE_SECONDS)
             os._exit(1)
 
-    def _stop(self, order: Stop) -> None:
+    def _stop(self, order: StopOrder) -> None:
         self._interrupted.name = self._interrupted.name or order.signal
         self.tasks.put(None)
-        if order.at_once:
-            # To the thread that trains, which may be asleep.
+        if order.immediately:
+            # A signal also wakes the training thread if it sleeps.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
-def _work(job: Job, parent: _Parent, interrupted: Interrupted) -> bool:
-    """Train what comes until nothing more does; say whether the store has everything."""
-    prepared = prepare(job.request)
-    with Store.open(job.request.store, create=False) as store:
-        run = run_of(prepared, store, job.comparison_id, interrupted, parent.tell)
+def _work(setup: PoolSetup, parent: _Parent, interrupted: InterruptFlag) -> bool:
+    """Train fleets until the parent has no more; return whether all results are in the store."""
+    prepared = prepare(setup.request)
+    with Store.open(setup.request.store, create=False) as store:
+        run = make_run(prepared, store, setup.comparison_id, interrupted, parent.send)
         with run.recorder() as recorder:
             while (number := parent.tasks.get()) is not None and not interrupted:
                 if leased := run.lease(number):
-                    run.train(leased, recorder, parent.tell)
-                parent.tell(number)
+                    LeasedFleet(run, leased, recorder, parent.send).train()
+                parent.send(number)
             return recorder.close()
 
 
-def _packed(error: Exception) -> tuple[bytes | None, str]:
-    error.add_note("In a process of its own:\n" + "".join(traceback.format_tb(error.__traceback__)))
-    told = f"{type(error).__name__}: {error}"
+def _pickled(error: Exception) -> tuple[bytes | None, str]:
+    error.add_note(
+        "In a process of the pool:\n" + "".join(traceback.format_tb(error.__traceback__))
+    )
+    message = f"{type(error).__name__}: {error}"
     try:
-        return pickle.dumps(error), told
+        return pickle.dumps(error), message
     except Exception:
-        return None, told
+        return None, message
 
 
 def _main(connection: Connection) -> None:
-    with signals(at_once=signal.SIGTERM) as interrupted:
-        job: Job = connection.recv()
-        sys.argv[:] = job.argv
+    with catch_signals(at_once=signal.SIGTERM) as interrupted:
+        setup: PoolSetup = connection.recv()
+        sys.argv[:] = setup.argv
         parent = _Parent(connection, interrupted)
-        entered, failed = True, None
+        stored, failed = True, None
         try:
-            entered = _work(job, parent, interrupted)
+            stored = _work(setup, parent, interrupted)
         except Exception as error:
-            failed = _packed(error)
-        parent.tell(Closed(entered, interrupted.name, failed))
+            failed = _pickled(error)
+        parent.send(ProcessResult(stored, interrupted.name, failed))
 
 
 if __name__ == "__main__":
     try:
         _main(Connection(int(sys.argv[1])))
     except (KeyboardInterrupt, EOFError, ConnectionResetError):
-        # Ended at once, or its parent died before it had said anything.
+        # The parent ordered an immediate stop, or died before it sent anything.
         sys.exit(130)

@@ -1,4 +1,4 @@
-"""What an autoencoder makes of some cases, before training and after: as numbers and a picture."""
+"""Reconstructions of an autoencoder before and after training, as arrays and as a picture."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from bench.harness.training.bound_objective import initial_parameters
 from bench.harness.training.cases import DeviceData
 from bench.models.problem import Data, Problem
 
-SHOWN = (("training cases", 5), ("test cases", 5))
-"""In a picture of reconstructions, spread evenly over either set."""
+CASE_COUNTS = (("training cases", 5), ("test cases", 5))
+"""Number of cases from each set in a picture of reconstructions, evenly spaced."""
 
 
 def reconstruct(
@@ -30,13 +30,16 @@ def reconstruct(
     label: str,
     folder: Path,
 ) -> None:
-    """Keep in a folder what the network makes of the cases shown, at its start and at θ.
+    """Save the reconstructions of some cases, at the initial parameters and at θ, in a folder.
 
-    `originals` are these cases, (cases, height, width). OSError where the folder cannot be written.
+    `originals` has these cases, (cases, height, width). Raises OSError if the folder cannot be
+    written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sets = (tensors.train.inputs, tensors.test.inputs)
-    inputs = torch.cat([each[:, _spread(each.shape[1], n)] for each, n in _counted(sets)], 1)
+    inputs = torch.cat(
+        [each[:, _spaced_indices(each.shape[1], n)] for each, n in _with_counts(sets)], 1
+    )
     start = initial_parameters(problem, [seed], theta.device, theta.dtype)
     with torch.no_grad():
         z = problem.passes().logits(torch.cat([start, theta[None]]), inputs)
@@ -45,24 +48,27 @@ def reconstruct(
     np.save(folder / BEFORE_TRAINING, before)
     np.save(folder / RECONSTRUCTIONS, after)
     rows = [("before\ntraining", before), (label, after)]
-    reconstructions(originals, rows, folder / "reconstructions.png", SHOWN)
+    reconstructions(originals, rows, folder / "reconstructions.png", CASE_COUNTS)
 
 
 def shown_cases(data: Data) -> np.ndarray | None:
-    """Return the cases that are shown, (cases, height, width); None where they are no images."""
+    """Return the cases of the picture, (cases, height, width); None if they are not images."""
     if data.image_shape is None:
         return None
     shown = np.concatenate(
-        [each[_spread(len(each), n)] for each, n in _counted((data.train_inputs, data.test_inputs))]
+        [
+            each[_spaced_indices(len(each), n)]
+            for each, n in _with_counts((data.train_inputs, data.test_inputs))
+        ]
     )
     return shown.reshape(-1, *data.image_shape)
 
 
-def _counted(sets: Iterable[Any]) -> list[tuple[Any, int]]:
-    """Pair training and test set with how many cases of each are shown."""
-    return [(each, count) for each, (_, count) in zip(sets, SHOWN, strict=True)]
+def _with_counts(sets: Iterable[Any]) -> list[tuple[Any, int]]:
+    """Pair the training set and the test set with the number of cases from each."""
+    return [(each, count) for each, (_, count) in zip(sets, CASE_COUNTS, strict=True)]
 
 
-def _spread(cases: int, count: int) -> list[int]:
-    """Return the numbers of at most `count` cases, evenly over all."""
+def _spaced_indices(cases: int, count: int) -> list[int]:
+    """Return the indices of `count` evenly spaced cases."""
     return [i * cases // count for i in range(count)]

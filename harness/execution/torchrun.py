@@ -15,9 +15,18 @@ from tempfile import TemporaryDirectory
 
 from bench.harness.core.errors import Infrastructure, Usage
 from bench.harness.core.records import FleetRecord
-from bench.harness.execution.messages import TOLD, Failed, Kept, Moved, Said, Told, Wrong, heard
+from bench.harness.execution.messages import (
+    LISTENER_VARIABLE,
+    FleetProgress,
+    Message,
+    Notice,
+    RankError,
+    RankFailure,
+    StoreIncomplete,
+    parse_message,
+)
 from bench.harness.execution.progress import Bars
-from bench.harness.execution.run import Run, label_of
+from bench.harness.execution.run import Run, fleet_label
 from bench.harness.planning.fleets import Trial
 from bench.harness.planning.plan import Plan, write_plan
 from bench.harness.planning.request import Mode
@@ -25,230 +34,236 @@ from bench.harness.training.fleet import Progress
 from bench.harness.training.interrupt import signal_name
 from bench.harness.training.machine import Machine
 
-WORKER = "-m bench.harness.execution.worker"
-"""What torchrun is given to run."""
-INTERRUPTED = 130
-"""The exit code of a rank that was asked to stop."""
-LOOK_SECONDS = 0.2
-"""Between two looks at whether a signal has come."""
+WORKER_MODULE = "-m bench.harness.execution.worker"
+"""The program that torchrun starts."""
+INTERRUPTED_CODE = 130
+"""The exit code of a rank that a signal stopped."""
+POLL_SECONDS = 0.2
+"""Seconds between two checks for a signal."""
 
 
-class Torchrun:
-    """Trains fleets on ranks of this machine: each its own, or all together one after another."""
+class TorchrunTrainer:
+    """Trains fleets on ranks of this machine: each rank its own, or all ranks one at a time."""
 
     def __init__(self, plan: Plan, nproc: int, mode: Mode) -> None:
         self._plan, self._nproc, self._mode = plan, nproc, mode
-        self.at_once = nproc if mode == "trials" else 1
+        self.min_fleets = nproc if mode == "trials" else 1
 
     def share(self, run: Run, groups: Sequence[Sequence[Trial]]) -> Machine:
         """Return the share of one rank."""
         machine = run.machine.shared_by(self._nproc)
-        here = self._plan.request.plan is None
-        if here and run.machine.device.type == "cpu":
-            self._see_room(run, groups)
+        is_local = self._plan.request.plan is None
+        if is_local and run.machine.device.type == "cpu":
+            self._require_memory(run, groups)
         if self._mode == "data":
-            return replace(machine, beside=0, ranks=self._nproc)
+            return replace(machine, other_fleets=0, ranks=self._nproc)
         return machine
 
-    def _see_room(self, run: Run, groups: Sequence[Sequence[Trial]]) -> None:
-        """Raise Infrastructure where the memory of this machine does not do for all ranks."""
-        needs = [run.memory.need([t.candidate.method for t in g], len(g)) for g in groups]
+    def _require_memory(self, run: Run, groups: Sequence[Sequence[Trial]]) -> None:
+        """Raise Infrastructure unless the memory of this machine is enough for all ranks."""
+        needs = [run.memory.bytes_needed([t.candidate.method for t in g], len(g)) for g in groups]
         if self._mode == "data":
             needs = [max(needs)] * self._nproc
         ranks = min(self._nproc, len(needs))
-        if (fit := run.memory.side_by_side(needs)) < ranks:
+        if (fit := run.memory.processes_that_fit(needs)) < ranks:
             raise Infrastructure(
-                f"The memory of this machine does for {fit} ranks, and {ranks} were asked for: "
-                f"write --nproc-per-node {fit}, or a smaller batch or preset."
+                f"The memory of this machine is enough for {fit} ranks, but {ranks} were "
+                f"requested: write --nproc-per-node {fit}, or a smaller batch or preset."
             )
 
     def train(self, run: Run, fleets: Sequence[FleetRecord], bars: Bars) -> bool:
-        """Train all; say whether the store has everything.
+        """Train all fleets; return whether all results are in the store.
 
-        Raises what ended a rank; Infrastructure, which says how to go on, for one that died.
+        Raises the error that ended a rank, or Infrastructure if a rank died.
         """
         first = run.task(fleets[0])
         threads = f"{first.threads} thread" + ("" if first.threads == 1 else "s")
         how = "each its own fleets" if self._mode == "trials" else "all together on each fleet"
         run.say(f"torchrun starts {self._nproc} ranks, {threads} each; they train {how}.")
-        path = write_for(run, self._plan, self._mode, None)
+        path = write_plan_file(run, self._plan, self._mode, None)
         run.store.share(run.comparison_id, self._mode == "trials")
-        listening = _Listening(run, fleets, bars)
-        # torchrun makes a folder of its own for logs, whether it writes any or not.
+        monitor = _RankMonitor(run, fleets, bars)
+        # torchrun creates a folder for logs even if it writes none.
         scratch = TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True)
         process = self._start(run, path, first.threads, scratch.name)
-        lines: SimpleQueue[str | None] = SimpleQueue()
-        reading = threading.Thread(target=_read, args=(process, lines.put), daemon=True)
-        reading.start()
         log = path.with_suffix(".log")
         try:
-            with run.recorder(), log.open("w") as rest, listening.bars:
-                asked = False
-                while (line := _next(lines)) is not None:
-                    if line and (told := heard(line)):
-                        listening.hear(told)
-                    else:
-                        rest.write(line)
-                    if run.interrupted and not asked:
-                        asked = True
-                        process.terminate()
+            monitor.listen(process, log)
         finally:
-            # Ranks that still run see that their parent has gone, and end in order.
+            # Ranks that still run notice the death of their parent, and end in order.
             process.kill()
             process.wait()
             process.stdin.close()  # type: ignore[union-attr]
             scratch.cleanup()
             with suppress(Infrastructure):
-                # Workers elsewhere may not go on with what this command was stopped in.
+                # Other workers must not continue fleets of a command that was stopped.
                 run.store.share(run.comparison_id, False)
                 run.store.end_dead()
         if not run.interrupted:
-            listening.conclude(process.returncode, log)
+            monitor.raise_failure(process.returncode, log)
         for file in (path, log):
             file.unlink(missing_ok=True)
-        with suppress(OSError):  # There may be others in it.
+        with suppress(OSError):  # The folder may have files of other comparisons.
             path.parent.rmdir()
-        return listening.entered
+        return monitor.stored
 
     def _start(self, run: Run, plan: Path, threads: int, scratch: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [
                 *(sys.executable, "-P", "-m", "bench.harness.execution.elastic"),
                 *("--standalone", "--nnodes=1", f"--nproc-per-node={self._nproc}"),
-                *("--max-restarts=0", f"--log-dir={scratch}", *WORKER.split(), str(plan)),
+                *("--max-restarts=0", f"--log-dir={scratch}", *WORKER_MODULE.split(), str(plan)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            # Ctrl-C reaches this process alone, which then asks the ranks to stop.
+            # So that Ctrl-C reaches only this process, which then stops the ranks.
             start_new_session=True,
             env={
                 **os.environ,
-                TOLD: "1",
-                # A URL may hold a password, and command lines are public.
+                LISTENER_VARIABLE: "1",
+                # Not on the command line, which is public: the URL may contain a password.
                 "BENCH_STORE": run.store.url,
                 "OMP_NUM_THREADS": str(threads),
                 "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
-                # A file of the user's that is called like a module must not be imported for it.
+                # A user's file with the name of a module must not be imported instead of it.
                 "PYTHONSAFEPATH": "1",
             },
         )
 
 
-class _Listening:
-    """What has been heard of the ranks so far."""
+class _RankMonitor:
+    """Receives the messages of the ranks: shows progress and notices, and keeps errors."""
 
     def __init__(self, run: Run, fleets: Sequence[FleetRecord], bars: Bars) -> None:
-        self.entered, self.bars = True, ExitStack()
-        self._run, self._bars = run, bars
+        self.stored = True
+        """Whether all results are in the store."""
+        self._run, self._bars, self._open_bars = run, bars, ExitStack()
         self._fleets = {fleet.number: fleet for fleet in fleets}
         self._shown: dict[int, Callable[[Progress], None]] = {}
-        self._said = ""
-        self._wrong: Wrong | None = None
-        self._failed: Failed | None = None
+        self._last_notice = ""
+        self._error: RankError | None = None
+        self._failure: RankFailure | None = None
 
-    def hear(self, told: Told) -> None:
-        """Show it or keep it."""
-        match told:
-            case Moved():
-                self._show(told)
-            case Said(sentence):
-                if sentence != self._said:
-                    self._said = sentence
+    def listen(self, process: subprocess.Popen[str], log: Path) -> None:
+        """Receive messages until the process ends; write its other output to `log`."""
+        lines: SimpleQueue[str | None] = SimpleQueue()
+        reader = threading.Thread(target=_read_lines, args=(process, lines.put), daemon=True)
+        reader.start()
+        with self._run.recorder(), log.open("w") as rest, self._open_bars:
+            terminated = False
+            while (line := _next_line(lines)) is not None:
+                if line and (message := parse_message(line)):
+                    self._receive(message)
+                else:
+                    rest.write(line)
+                if self._run.interrupted and not terminated:
+                    terminated = True
+                    process.terminate()
+
+    def _receive(self, message: Message) -> None:
+        match message:
+            case FleetProgress():
+                self._show(message)
+            case Notice(sentence):
+                if sentence != self._last_notice:
+                    self._last_notice = sentence
                     self._run.say(sentence)
-            case Wrong():
-                # What the first could not do is the cause; what the others say follows from it.
-                self._wrong = self._wrong or told
-            case Failed():
-                self._failed = told
-            case Kept():
-                self.entered = False
+            case RankError():
+                # The first error is the cause; the others follow from it.
+                self._error = self._error or message
+            case RankFailure():
+                self._failure = message
+            case StoreIncomplete():
+                self.stored = False
 
-    def _show(self, told: Moved) -> None:
-        if told.fleet not in self._shown and told.fleet in self._fleets:
-            label = label_of(self._run.task(self._fleets[told.fleet]))
+    def _show(self, message: FleetProgress) -> None:
+        if message.fleet not in self._shown and message.fleet in self._fleets:
+            label = fleet_label(self._run.task(self._fleets[message.fleet]))
             turn, total = len(self._shown) + 1, len(self._fleets)
             bar = self._bars.fleet(label, turn, total)
-            self._shown[told.fleet] = self.bars.enter_context(bar)
-        if told.fleet in self._shown:
-            self._shown[told.fleet](told.progress)
+            self._shown[message.fleet] = self._open_bars.enter_context(bar)
+        if message.fleet in self._shown:
+            self._shown[message.fleet](message.progress)
 
-    def conclude(self, code: int, log: Path) -> None:
-        """Raise what ended the ranks, if anything did."""
+    def raise_failure(self, code: int, log: Path) -> None:
+        """Raise the error that ended the ranks, if any; `code` is torchrun's exit code."""
         if code == 0:
             return
-        if self._failed is not None and self._failed.exit_code == INTERRUPTED:
-            self._run.interrupted.name = f"a signal to rank {self._failed.rank}"
+        if self._failure is not None and self._failure.exit_code == INTERRUPTED_CODE:
+            self._run.interrupted.name = f"a signal to rank {self._failure.rank}"
             return
         id = self._run.comparison_id
-        way = f"What was measured is recorded; `bench resume {id}` goes on with what is missing."
-        if self._failed is not None and self._failed.exit_code < 0:
+        advice = f"The measurements are recorded; `bench resume {id}` goes on with what is missing."
+        if self._failure is not None and self._failure.exit_code < 0:
             raise Infrastructure(
-                f"Rank {self._failed.rank} (process {self._failed.pid}) was killed by "
-                f"{signal_name(-self._failed.exit_code)}, so all ranks were stopped. {way}"
+                f"Rank {self._failure.rank} (process {self._failure.pid}) was killed by "
+                f"{signal_name(-self._failure.exit_code)}, so all ranks were stopped. {advice}"
             )
-        if self._wrong is not None:
-            error = Usage if self._wrong.exit_code == Usage.exit_code else Infrastructure
-            raise error(f"{self._wrong.sentence.rstrip('.')}. {way}")
-        raise Infrastructure(f"torchrun ended with exit code {code}; {log} has what it said. {way}")
+        if self._error is not None:
+            error = Usage if self._error.exit_code == Usage.exit_code else Infrastructure
+            raise error(f"{self._error.sentence.rstrip('.')}. {advice}")
+        raise Infrastructure(
+            f"torchrun ended with exit code {code}; its output is in {log}. {advice}"
+        )
 
 
-def write_for(run: Run, plan: Plan, mode: Mode, path: Path | None) -> Path:
-    """Write the file that ranks are given, beside the store where no other place is named."""
+def write_plan_file(run: Run, plan: Plan, mode: Mode, path: Path | None) -> Path:
+    """Write the plan for the ranks to `path`, or next to the store; return its path."""
     path = path or run.store.artifacts.parent / "plans" / f"{run.comparison_id}.json"
-    # Where the URL has a password, also one among its parameters, the file says nothing of it.
-    url = run.store.url if run.store.url == run.store.shown_url else None
+    # A URL with a password is left out of the file.
+    url = run.store.url if run.store.url == run.store.redacted_url else None
     fleets = run.store.fleets(run.comparison_id)
     tasks = [fleet.task for fleet in fleets]
     write_plan(path, run.comparison_id, mode, plan, url, tasks)
     return path
 
 
-class Elsewhere:
-    """Trains nothing: the fleets of a comparison that was planned for ranks on other machines."""
+class ExternalTrainer:
+    """Stands for ranks on other machines: it records their fleets, and cannot train them here."""
 
-    at_once = 1
+    min_fleets = 1
 
     def share(self, run: Run, groups: Sequence[Sequence[Trial]]) -> Machine:
-        """Return the machine of a rank: how many they are, torchrun will say."""
-        # No trial that was trained by a known number of ranks is as good as one of these.
+        """Return the machine of a rank; the number of ranks is not known yet."""
+        # 0 ranks match no recorded trial, so none is reused.
         return replace(run.machine, ranks=0)
 
     def train(self, run: Run, fleets: Sequence[FleetRecord], bars: Bars) -> bool:
-        """Refuse: Usage says how they are trained."""
+        """Raise Usage, which says how to train the fleets."""
         raise Usage(
             f"Fleets that wait for ranks which train them together (--mode data): {len(fleets)}. "
-            "Start torchrun again with its plan, or say over how many ranks of this machine they "
-            f"are to be spread: bench resume {run.comparison_id} --nproc-per-node 2."
+            "Start torchrun again with the plan, or train each fleet on several ranks of this "
+            f"machine: bench resume {run.comparison_id} --nproc-per-node 2."
         )
 
 
-def entered(run: Run, path: Path, fleets: int, mode: Mode) -> str:
-    """Return how to go on with a comparison that was entered for others to run."""
-    id, store = run.comparison_id, run.store.shown_url
+def instructions(run: Run, path: Path, fleets: int, mode: Mode) -> str:
+    """Return the instructions for a comparison whose fleets are trained on other machines."""
+    id, store = run.comparison_id, run.store.redacted_url
     many = "1 fleet" if fleets == 1 else f"{fleets} fleets"
     alone = "\nor, any number of times, bench worker --exit-when-empty" if mode == "trials" else ""
     return (
-        f"Comparison {id} is entered in {store} with {many} to train. On each machine:\n"
-        f"  torchrun --nnodes=… --nproc-per-node=… {WORKER} {path}{alone}.\n"
-        f"After that, bench resume {id} judges it."
+        f"Comparison {id} is recorded in {store} with {many} to train. On each machine, run:\n"
+        f"  torchrun --nnodes=… --nproc-per-node=… {WORKER_MODULE} {path}{alone}.\n"
+        f"After that, bench resume {id} shows the result."
     )
 
 
-def _read(process: subprocess.Popen[str], put: Callable[[str | None], None]) -> None:
+def _read_lines(process: subprocess.Popen[str], put: Callable[[str | None], None]) -> None:
     assert process.stderr is not None
-    # Closed here: whoever does that elsewhere while this waits for a line disturbs it.
+    # Closed in this thread, because closing it elsewhere would disturb a waiting read.
     with process.stderr as lines:
         for line in lines:
             put(line)
     put(None)
 
 
-def _next(lines: SimpleQueue[str | None]) -> str | None:
-    """Return the next line; an empty one where none has come for a while."""
+def _next_line(lines: SimpleQueue[str | None]) -> str | None:
+    """Return the next line, "" if none arrives within POLL_SECONDS, or None at the end."""
     try:
-        return lines.get(timeout=LOOK_SECONDS)
+        return lines.get(timeout=POLL_SECONDS)
     except Empty:
         return ""

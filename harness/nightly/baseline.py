@@ -1,4 +1,4 @@
-"""Baselines: which comparison is accepted, under each protocol, as what nights are held against."""
+"""Baselines: the accepted comparison for each protocol, with which nights are compared."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from bench.harness.store.results import Store
 def accept(
     store: Store, ids: Sequence[str], name: str, note: str | None
 ) -> list[tuple[ComparisonRecord, BaselineRecord | None]]:
-    """Accept comparisons under a name; return each with the acceptance that it takes the place of.
+    """Accept comparisons under a name; return each with the acceptance that it replaces.
 
-    `ids` are ids or their beginnings. Usage, before anything is accepted, for an id that is not
-    one comparison's, for what is no comparison or is not done, and for two under one protocol.
+    `ids` are ids or their first characters. Raises Usage, before anything is accepted, for an
+    unknown id, for a run or tuning, for an unfinished comparison, and for two comparisons with the
+    same protocol.
     """
     if not name.strip() or visible(name) != name:
-        raise Usage(f"--name {visible(name)!r}: write a name such as main.")
+        raise Usage(f"--name {visible(name)!r}: give a name such as main.")
     records = [store.comparison(id) for id in ids]
     for record in records:
         if record.kind != "comparison":
             raise Usage(
-                f"{record.id} is a {record.kind}: only comparisons are accepted. "
-                "`bench list comparisons` has them."
+                f"{record.id} is a {record.kind}, but only comparisons can be accepted. "
+                "`bench list comparisons` lists them."
             )
         if record.status != "done" or record.summary is None:
             raise Usage(
-                f"{record.id} is {record.status}: only a comparison that is done is accepted. "
-                f"`bench resume {record.id}` goes on with one that was interrupted."
+                f"{record.id} is {record.status}, but only a finished comparison can be accepted. "
+                f"`bench resume {record.id}` continues an interrupted one."
             )
     by_protocol: dict[str, str] = {}
     for record in records:
         other = by_protocol.setdefault(record.protocol.key, record.id)
         if other != record.id:
             raise Usage(
-                f"{other} and {record.id} have one protocol, under which a baseline has one "
-                "comparison: accept one of them."
+                f"{other} and {record.id} have the same protocol, for which a baseline can have "
+                "only one comparison. Accept one of them."
             )
     before = accepted(store, name)
     chosen = {record.id: record for record in records}
@@ -48,7 +49,7 @@ def accept(
 
 
 def accepted(store: Store, name: str) -> dict[str, BaselineRecord]:
-    """Return what is accepted under a name: the newest of each protocol, by the protocol's key."""
+    """Return a baseline: the newest accepted comparison of each protocol, by protocol key."""
     newest: dict[str, BaselineRecord] = {}
     for key, record in with_protocol(store, store.baselines(name)):
         newest.setdefault(key, record)
@@ -58,7 +59,7 @@ def accepted(store: Store, name: str) -> dict[str, BaselineRecord]:
 def with_protocol(
     store: Store, records: Sequence[BaselineRecord]
 ) -> list[tuple[str, BaselineRecord]]:
-    """Return acceptances in the order given, each with the key of its comparison's protocol."""
+    """Return acceptances in the given order, each with the key of its comparison's protocol."""
     comparisons = store.comparisons(ids={record.comparison_id for record in records})
     keys = {comparison.id: comparison.protocol.key for comparison in comparisons}
     return [(keys[record.comparison_id], record) for record in records]

@@ -1,4 +1,4 @@
-"""A night as JUnit XML, which CI servers read: a suite a problem, a case a metric."""
+"""A night as JUnit XML for CI servers: one suite per problem, one case per metric."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
 from bench.harness.core.records import NightMetric, NightRecord
-from bench.harness.core.text import REPLACED, visible
+from bench.harness.core.text import REPLACEMENT, visible
 from bench.harness.nightly.table import by_problem, describe, verdict
 
 _NO_CHARACTERS = re.compile("[\ufffe\uffff]")
-"""What XML 1.0 §2.2 has no place for, beside control characters and lone surrogates."""
+"""Characters that XML 1.0 §2.2 forbids, besides control characters and lone surrogates."""
 
 
 def to_junit(night: NightRecord) -> str:
     """Return a night's metrics as test cases.
 
-    A finding is a failure, in either direction; what is new or could not be judged is skipped, with
-    the reason. Where the night failed, a case of its own is an error.
+    A finding in either direction is a failure. A metric that is new or not judged is skipped, with
+    the reason. If the night failed, an additional case is an error.
     """
     cases = [(_text(problem), [_case(night, m) for m in ms]) for problem, ms in by_problem(night)]
     if night.status in ("failed", "running") or night.reason:
@@ -84,4 +84,4 @@ def _properties(night: NightRecord) -> ET.Element:
 
 
 def _text(text: str) -> str:
-    return _NO_CHARACTERS.sub(REPLACED, visible(text))
+    return _NO_CHARACTERS.sub(REPLACEMENT, visible(text))

@@ -1,4 +1,4 @@
-"""A night: a suite run anew, held against a baseline, and put on record."""
+"""A night: run a suite again, compare it with its baseline, and record the result."""
 
 from __future__ import annotations
 
@@ -12,20 +12,26 @@ import click
 from bench.harness.analysis.noise import Noise
 from bench.harness.comparison.compare import compare
 from bench.harness.comparison.session import mirrored
-from bench.harness.core.context import info, steady
+from bench.harness.core.context import info, stable_context
 from bench.harness.core.errors import BenchError
 from bench.harness.core.notices import say
 from bench.harness.core.records import BaselineRecord, NightMetric, NightRecord, NightStatus
 from bench.harness.core.spec import key_of
 from bench.harness.nightly.baseline import accepted
 from bench.harness.nightly.digests import digests
-from bench.harness.nightly.judgement import Ended, ended, judge_digest, judge_quality, judge_time
+from bench.harness.nightly.judgement import (
+    FinalValues,
+    final_values,
+    judge_digest,
+    judge_quality,
+    judge_time,
+)
 from bench.harness.nightly.series import series
-from bench.harness.nightly.suite import Place, Suite, name_of
-from bench.harness.nightly.timing import metric_of
-from bench.harness.nightly.timing_process import times_apart
-from bench.harness.planning.preparation import Prepared
-from bench.harness.store.owner import is_gone, this_process
+from bench.harness.nightly.suite import StorageOptions, Suite, part_name
+from bench.harness.nightly.timing import time_metric_name
+from bench.harness.nightly.timing_process import measure_in_process
+from bench.harness.planning.preparation import PreparedRequest
+from bench.harness.store.owner import has_ended, this_process
 from bench.harness.store.results import Store
 
 Series = tuple[str, str, str, str, str]
@@ -33,87 +39,91 @@ EXIT_CODES: Mapping[NightStatus, int] = {"clean": 0, "changed": 1, "failed": 4, 
 
 
 def exit_code(night: NightRecord) -> int:
-    """Return 0 where all is as it was, 1 for a finding, 4 where not all could be judged."""
+    """Return 0 if nothing has changed, 1 for a finding, 4 if not everything could be judged."""
     return EXIT_CODES[night.status]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One metric of tonight, and what it is judged by besides."""
+class UnjudgedMetric:
+    """One metric of tonight, with the values that its judgement needs."""
 
     metric: NightMetric
-    ended: Ended | None = None
-    """Of a quality, the final values that it is the mean of."""
+    ended: FinalValues | None = None
+    """For a quality, the final values whose mean it is."""
     again: float | None = None
-    """Of a time, what came out when all were measured again, since one was a finding."""
+    """For a time, the second measurement, which a finding causes."""
 
 
-def run(suite: Suite, place: Place) -> NightRecord:
-    """Run a suite, judge it, put the night on record, and return it.
+def run(suite: Suite, place: StorageOptions) -> NightRecord:
+    """Run a suite, judge it, record the night, and return it.
 
-    Usage or Infrastructure, before anything is recorded, where a part cannot be run as it is
-    written. What fails later ends the night as `failed`; the other parts are run all the same.
+    Raises Usage or Infrastructure, before anything is recorded, if a part of the suite cannot run.
+    A later failure ends the night as `failed`; the other parts still run.
     """
-    parts = suite.prepared(place)
+    parts = suite.prepare_parts(place)
     who = {**info(), "process": this_process()}
     with Store.open(place.store) as store:
-        _see_to_others(store)
+        _end_abandoned_nights(store)
         uuid = store.begin_night(suite.name, suite.key, suite.baseline, who["commit"], who)
-    measured, failures = list[Measured](), list[str]()
+    measured, failures = list[UnjudgedMetric](), list[str]()
     try:
-        for found in _measured(suite, place, parts, failures):
+        for found in _measure_parts(suite, place, parts, failures):
             measured += found
     except BaseException as error:
         failures.append(_sentence(error))
         raise
     finally:
         with Store.open(place.store) as store:
-            metrics = judged(store, suite, who["commit"], measured, _family(parts))
-            store.end_night(uuid, *_ended_as(metrics, failures), metrics)
+            metrics = judge_metrics(store, suite, who["commit"], measured, _family(parts))
+            store.end_night(uuid, *_night_result(metrics, failures), metrics)
     with Store.open(place.store) as store:
         return next(night for night in store.nights(suite.name) if night.uuid == uuid)
 
 
-def _see_to_others(store: Store) -> None:
-    """End the nights whose process is gone, and warn of one that is not."""
+def _end_abandoned_nights(store: Store) -> None:
+    """End nights whose process was killed, and warn of a night that still runs."""
     for night in store.nights():
         if night.status != "running":
             continue
-        if is_gone(night.info.get("process")):
-            # Not now: a night that was killed must not pass for one that has ended today.
-            why = "Its process ended before it did."
+        if has_ended(night.info.get("process")):
+            # Not with the present time: a killed night must not count as one that ended today.
+            why = "Its process was killed before the night ended."
             store.end_night(night.uuid, "failed", why, (), ended=night.created)
         else:
             say(
                 f"Night {night.uuid[:8]} of {night.suite}, begun {night.created:%Y-%m-%d %H:%M} "
-                "UTC, has not ended: two nights on one machine spoil each other's times."
+                "UTC, still runs. Two nights on one machine disturb each other's times."
             )
 
 
-def _measured(
-    suite: Suite, place: Place, parts: Sequence[Prepared], failures: list[str]
-) -> Iterator[list[Measured]]:
-    """Measure everything, part by part; what a part fails with is noted, and the next one begun."""
+def _measure_parts(
+    suite: Suite, place: StorageOptions, parts: Sequence[PreparedRequest], failures: list[str]
+) -> Iterator[list[UnjudgedMetric]]:
+    """Measure everything, part by part; note the failure of a part and continue with the next."""
     for part in parts:
-        yield _tried(f"{name_of(part)}: digests", partial(_digests, suite, part), failures)
-    # Before MLflow's mirror is at work beside it.
+        yield _run_step(f"{part_name(part)}: digests", partial(_digests, suite, part), failures)
+    # Before results are copied to MLflow, which would disturb the times.
     for part in parts:
-        what, measure = f"{name_of(part)}: the time of an update", partial(_times, suite, part)
-        times = _tried(what, measure, failures)
+        what, measure = f"{part_name(part)}: the time of an update", partial(_times, suite, part)
+        times = _run_step(what, measure, failures)
         with Store.open(place.store) as store:
-            odd = any(m.is_finding for m in judged(store, suite, None, times, _family(parts)))
+            odd = any(
+                m.is_finding for m in judge_metrics(store, suite, None, times, _family(parts))
+            )
         if odd:
-            # A burst of other work may have lasted as long as the measurement.
-            more = _tried(f"{what}, again", measure, failures)
+            # Other work on the machine may have disturbed the whole measurement.
+            more = _run_step(f"{what}, again", measure, failures)
             again = {each.metric.series: each.metric.value for each in more}
             times = [replace(each, again=again.get(each.metric.series)) for each in times]
         yield times
     with mirrored(parts[0].request):
         for part in parts:
-            yield _tried(f"{name_of(part)}: a comparison", partial(_qualities, part), failures)
+            yield _run_step(f"{part_name(part)}: a comparison", partial(_qualities, part), failures)
 
 
-def _tried(what: str, measure: Callable[[], list[Measured]], failures: list[str]) -> list[Measured]:
+def _run_step(
+    what: str, measure: Callable[[], list[UnjudgedMetric]], failures: list[str]
+) -> list[UnjudgedMetric]:
     say(f"{what}.")
     try:
         return measure()
@@ -125,14 +135,14 @@ def _tried(what: str, measure: Callable[[], list[Measured]], failures: list[str]
         return []
 
 
-def _digests(suite: Suite, part: Prepared) -> list[Measured]:
+def _digests(suite: Suite, part: PreparedRequest) -> list[UnjudgedMetric]:
     updates = suite.digest.updates
     return [
-        Measured(
+        UnjudgedMetric(
             replace(
                 _metric(part, "digest", each.method, f"theta after {updates} updates"),
                 direction="equal",
-                context_digest=key_of(steady(each.context)),
+                context_digest=key_of(stable_context(each.context)),
                 digest=each.theta,
             )
         )
@@ -140,23 +150,23 @@ def _digests(suite: Suite, part: Prepared) -> list[Measured]:
     ]
 
 
-def _times(suite: Suite, part: Prepared) -> list[Measured]:
+def _times(suite: Suite, part: PreparedRequest) -> list[UnjudgedMetric]:
     plan = suite.time
     return [
-        Measured(
+        UnjudgedMetric(
             replace(
-                _metric(part, "time", label, metric_of(plan)),
+                _metric(part, "time", label, time_metric_name(plan)),
                 scale="log",
                 value=value,
                 n=plan.blocks,
             )
         )
-        for label, value in times_apart(part.request, plan).items()
+        for label, value in measure_in_process(part.request, plan).items()
     ]
 
 
-def _qualities(part: Prepared) -> list[Measured]:
-    # One process keeps MLflow up to date beside all comparisons.
+def _qualities(part: PreparedRequest) -> list[UnjudgedMetric]:
+    # One process copies the results of all comparisons to MLflow.
     summary = compare(replace(part.request, no_mlflow=True))
     assert summary is not None
     metric = replace(
@@ -166,39 +176,40 @@ def _qualities(part: Prepared) -> list[Measured]:
         comparison_id=summary["comparison"],
     )
     return [
-        Measured(replace(metric, method=row["method"]), ended(row)) for row in summary["methods"]
+        UnjudgedMetric(replace(metric, method=row["method"]), final_values(row))
+        for row in summary["methods"]
     ]
 
 
-def _metric(part: Prepared, kind: str, method: str, metric: str) -> NightMetric:
-    """Return a metric of a part that is not judged yet."""
+def _metric(part: PreparedRequest, kind: str, method: str, metric: str) -> NightMetric:
+    """Return a metric of a part, not judged yet."""
     return NightMetric(
         kind=kind,  # type: ignore[arg-type]
         protocol_key=part.protocol.key,
-        problem=name_of(part),
+        problem=part_name(part),
         method=method,
         metric=metric,
         direction="lower",
         scale="plain",
-        context_digest=key_of(steady(part.machine.context(1))),
+        context_digest=key_of(stable_context(part.machine.context(1))),
         state="not judged",
     )
 
 
-def _family(parts: Sequence[Prepared]) -> int:
-    """Return how many metrics have a threshold: an error and a time of each method."""
+def _family(parts: Sequence[PreparedRequest]) -> int:
+    """Return the number of metrics with a threshold: an error and a time for each method."""
     return 2 * sum(len(part.methods) for part in parts)
 
 
-def judged(
-    store: Store, suite: Suite, commit: str | None, measured: Sequence[Measured], family: int
+def judge_metrics(
+    store: Store, suite: Suite, commit: str | None, measured: Sequence[UnjudgedMetric], family: int
 ) -> list[NightMetric]:
-    """Return what was measured, each held against what it is to be held against."""
+    """Judge every measured metric against its reference."""
     nights = store.nights(suite.name, suite.baseline)
     baselines = accepted(store, suite.baseline)
     noises = _noises(store, suite)
     before = {
-        key: {row["method"]: ended(row) for row in _rows(store, baselines[key])}
+        key: {row["method"]: final_values(row) for row in _rows(store, baselines[key])}
         for key in dict.fromkeys(each.metric.protocol_key for each in measured)
         if key in baselines
     }
@@ -206,7 +217,7 @@ def judged(
     for each in measured:
         metric = each.metric
         history = series(nights, baselines, metric)
-        noise = noises.get(_named(metric))
+        noise = noises.get(_noise_key(metric))
         if metric.kind == "digest":
             found.append(judge_digest(metric, history, commit))
         elif metric.kind == "time":
@@ -215,33 +226,33 @@ def judged(
             assert each.ended is not None
             reference = before.get(metric.protocol_key, {}).get(metric.method)
             found.append(judge_quality(metric, each.ended, reference, noise, family))
-    return found + _left_out(before, found)
+    return found + _missing_methods(before, found)
 
 
 def _rows(store: Store, baseline: BaselineRecord) -> Sequence[Mapping[str, Any]]:
-    """Return what an accepted comparison has of each method."""
+    """Return the methods' rows of an accepted comparison."""
     summary = store.comparison(baseline.comparison_id).summary
     return [] if summary is None else summary["methods"]
 
 
 def _noises(store: Store, suite: Suite) -> dict[Series, Noise]:
-    """Return the newest noise of every metric; of a time, in every context."""
+    """Return the newest noise of every metric; for a time, the newest in every context."""
     found: dict[Series, Noise] = {}
     for record in reversed(store.noises(suite.name)):
         for plain in record.body["metrics"]:
             noise = Noise.from_dict(plain)
-            found[_named(noise)] = noise
+            found[_noise_key(noise)] = noise
     return found
 
 
-def _named(of: NightMetric | Noise) -> Series:
-    """Return what noise is looked up by: errors scatter alike everywhere, times do not."""
+def _noise_key(of: NightMetric | Noise) -> Series:
+    """Return the lookup key of noise: the noise of times depends on the context, not of errors."""
     context = of.context_digest if of.kind == "time" else ""
     return of.kind, of.protocol_key, of.method, of.metric, context
 
 
-def _left_out(
-    accepted_rows: Mapping[str, Mapping[str, Ended]], found: Sequence[NightMetric]
+def _missing_methods(
+    accepted_rows: Mapping[str, Mapping[str, FinalValues]], found: Sequence[NightMetric]
 ) -> list[NightMetric]:
     """Return a metric for every method of an accepted comparison that did not run tonight."""
     qualities = [each for each in found if each.kind == "quality"]
@@ -256,7 +267,7 @@ def _left_out(
             threshold=None,
             sd=None,
             n=None,
-            reason="The accepted comparison has it, and the suite does not run it.",
+            reason="The accepted comparison has this method, but the suite does not run it.",
         )
         for key, rows in accepted_rows.items()
         for method in rows
@@ -264,10 +275,10 @@ def _left_out(
     ]
 
 
-def _ended_as(
+def _night_result(
     metrics: Sequence[NightMetric], failures: Sequence[str]
 ) -> tuple[Literal["clean", "changed", "failed"], str | None]:
-    """Return how a night ends; a finding says more than what could not be judged."""
+    """Return the status and reason of a night; a finding counts more than an unjudged metric."""
     reason = " ".join(failures) or None
     if any(metric.is_finding for metric in metrics):
         return "changed", reason
@@ -277,5 +288,5 @@ def _ended_as(
 
 def _sentence(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt | click.exceptions.Exit):
-        return "It was interrupted."
+        return "The night was interrupted."
     return str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}."

@@ -1,4 +1,4 @@
-"""What a suite's metrics do where nothing changes: every comparison and every time, repeated."""
+"""Noise of a suite's metrics: every comparison and every time, repeated while nothing changes."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Literal
 
-from bench.harness.analysis.noise import CHECKED, Noise, Scatter, scatter
+from bench.harness.analysis.noise import FALSE_ALARM_LEVEL, Noise, Scatter, scatter
 from bench.harness.analysis.summary import ENDED
 from bench.harness.comparison.compare import compare
-from bench.harness.core.context import steady
+from bench.harness.core.context import stable_context
 from bench.harness.core.notices import say
 from bench.harness.core.spec import key_of
-from bench.harness.nightly.suite import Place, Suite, TimePlan, name_of
-from bench.harness.nightly.timing import metric_of
-from bench.harness.nightly.timing_process import times_apart
-from bench.harness.planning.preparation import Prepared
+from bench.harness.nightly.suite import StorageOptions, Suite, TimePlan, part_name
+from bench.harness.nightly.timing import time_metric_name
+from bench.harness.nightly.timing_process import measure_in_process
+from bench.harness.planning.preparation import PreparedRequest
 from bench.harness.planning.request import Request
 from bench.harness.store.results import Store
 
@@ -25,16 +25,18 @@ Measure = Callable[[Request, TimePlan], dict[str, float]]
 """Measures the times of a part once, as a night does."""
 
 
-def measure_noise(suite: Suite, place: Place, measure: Measure = times_apart) -> dict[str, Any]:
-    """Run a suite's comparisons on many seeds and its times many times; record what scatters.
+def measure_noise(
+    suite: Suite, place: StorageOptions, measure: Measure = measure_in_process
+) -> dict[str, Any]:
+    """Run a suite's comparisons on many seeds, measure its times many times, record their scatter.
 
     Times are measured before, between and after the comparisons, each time in a new process, so
-    that they see the machine as it is at different hours. Nothing recorded earlier is reused.
-    Returns the body of the record, plain values for JSON.
+    that they sample the machine's state over hours. Earlier trials are not reused. Returns the body
+    of the record, plain values for JSON.
     """
     began = time.perf_counter()
-    parts = suite.prepared(place, suite.noise.seeds)
-    # A store that cannot be used is told of before anything is measured.
+    parts = suite.prepare_parts(place, suite.noise.seeds)
+    # A store that cannot be used is reported before anything is measured.
     Store.open(place.store).close()
     summaries, times = _repeated(suite, [part.request for part in parts], measure)
     qualities = [
@@ -48,7 +50,7 @@ def measure_noise(suite: Suite, place: Place, measure: Measure = times_apart) ->
         "family": len(metrics),
         "metrics": [noise.as_dict() for noise in metrics],
         "false_alarm_rate": {
-            "at": CHECKED,
+            "at": FALSE_ALARM_LEVEL,
             "quality": _mean_rate(metrics, "quality"),
             "time": _mean_rate(metrics, "time"),
         },
@@ -71,12 +73,12 @@ def _repeated(
             assert summary is not None
             summaries.append(summary)
         while len(times) * (len(requests) + 1) < suite.noise.times * (number + 1):
-            say(f"Times of an update: {len(times) + 1} of {suite.noise.times}.")
+            say(f"Measuring the times of an update: {len(times) + 1} of {suite.noise.times}.")
             times.append([measure(request, suite.time) for request in requests])
     return summaries, times
 
 
-def _qualities(part: Prepared, summary: Mapping[str, Any], seeds: int) -> list[Noise]:
+def _qualities(part: PreparedRequest, summary: Mapping[str, Any], seeds: int) -> list[Noise]:
     """Return the scatter of each method's final metric, as the mean of a night's seeds."""
     return [
         _noise(
@@ -96,16 +98,16 @@ def _qualities(part: Prepared, summary: Mapping[str, Any], seeds: int) -> list[N
 
 
 def _times(
-    suite: Suite, parts: Sequence[Prepared], times: Sequence[Sequence[Mapping[str, float]]]
+    suite: Suite, parts: Sequence[PreparedRequest], times: Sequence[Sequence[Mapping[str, float]]]
 ) -> list[Noise]:
     """Return the scatter of each method's time, over whole measurements."""
-    found, metric = list[Noise](), metric_of(suite.time)
+    found, metric = list[Noise](), time_metric_name(suite.time)
     for number, part in enumerate(parts):
         values = defaultdict[str, list[float | None]](list)
         for measurement in times:
             for label, value in measurement[number].items():
                 values[label].append(value)
-        # They are logarithms already.
+        # The values are logarithms already.
         found += [
             _noise(part, "time", method, metric, "log", scatter(v, "plain"))
             for method, v in values.items()
@@ -114,7 +116,7 @@ def _times(
 
 
 def _noise(
-    part: Prepared,
+    part: PreparedRequest,
     kind: Literal["quality", "time"],
     method: str,
     metric: str,
@@ -124,10 +126,10 @@ def _noise(
     return Noise(
         kind=kind,
         protocol_key=part.protocol.key,
-        problem=name_of(part),
+        problem=part_name(part),
         method=method,
         metric=metric,
-        context_digest=key_of(steady(part.machine.context(1))),
+        context_digest=key_of(stable_context(part.machine.context(1))),
         scale=scale,
         **asdict(scattered),
     )

@@ -1,4 +1,4 @@
-"""The noise of a suite's metrics as a table, from the plain values that are recorded."""
+"""The noise of a suite's metrics as a table, from the recorded plain values."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _ABSENT = "–"
 
 
 def with_thresholds(body: Plain) -> dict[str, Any]:
-    """Return what was recorded, with each metric's threshold and smallest detectable change."""
+    """Return the record with each metric's threshold and smallest detectable change."""
     return {**body, "metrics": [_with_threshold(m, body["family"]) for m in body["metrics"]]}
 
 
 def render_noise(body: Plain) -> RenderableType:
-    """Return a line for each metric, what the columns mean, and how long it took."""
+    """Return a line for each metric, and a legend with the duration of the measurement."""
     body = all_visible(with_thresholds(body))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for head in ("problem", "method", "metric"):
@@ -63,18 +63,19 @@ def _with_threshold(metric: Plain, family: int) -> dict[str, Any]:
 def _legend(body: Plain) -> Text:
     rate = body["false_alarm_rate"]
     return Text(
-        "sd: standard deviation of one night's value. threshold: the largest change from one night "
-        f"to another that is no finding; in at most {FAMILY_WISE:.1%} of nights chance alone takes "
-        f"any of the {body['family']} metrics beyond it. detectable: the true change that is found "
-        f"with probability {POWER:g}. false alarms: how often two nights made up of these very "
-        f"values differ at {rate['at']:.0%}; on average {_share(rate['quality'])} of quality, "
-        f"{_share(rate['time'])} of time. It took {body['seconds'] / 60:.1f} minutes.",
+        "sd: standard deviation of one night's value. threshold: larger changes from one night to "
+        f"another are findings; in at most {FAMILY_WISE:.1%} of nights, any of the "
+        f"{body['family']} metrics exceeds its threshold by chance. detectable: the true change "
+        f"that is found with probability {POWER:g}. false alarms: how often two nights drawn from "
+        f"these values differ significantly at the {rate['at']:.0%} level; on average "
+        f"{_share(rate['quality'])} for quality, {_share(rate['time'])} for time. The measurement "
+        f"took {body['seconds'] / 60:.1f} minutes.",
         style="dim",
     )
 
 
 def _change(metric: Plain, name: str) -> str:
-    """Write a figure as a change in per cent where it is a difference of logarithms."""
+    """Write a difference of logarithms as a change in per cent, and other figures as they are."""
     value = metric[name]
     if value is None or metric["scale"] == "plain":
         return number(value)

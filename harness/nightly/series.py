@@ -1,4 +1,4 @@
-"""The series of a metric: the nights in which nothing was accepted that changes it."""
+"""The series of a metric: the nights since its baseline was last accepted."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ def series(
     baselines: Mapping[str, BaselineRecord],
     metric: NightMetric,
 ) -> list[tuple[NightRecord, NightMetric]]:
-    """Return the nights that have measured the same thing, each with what it found, oldest first.
+    """Return the nights that measured the same metric, each with its value, the oldest first.
 
-    `nights` are of one suite and one baseline; `baselines` are what is accepted under its name, by
-    protocol key. A series holds one context. It begins with the night whose comparison is the
-    accepted one, or else with the first night after the acceptance; where nothing is accepted
-    under the metric's protocol, with the first night of all.
+    `nights` belong to one suite and one baseline. `baselines` are the accepted comparisons by
+    protocol key. A series has one context. It begins with the night whose comparison was accepted,
+    or else with the first night after the acceptance. If no comparison with the metric's protocol
+    is accepted, it begins with the first night.
     """
     found = []
     for night in _since(nights, baselines.get(metric.protocol_key)):
-        # Two parts of a suite may run one method under one protocol: the first of them counts.
+        # Two parts of a suite may run the same method under one protocol; the first one counts.
         for each in night.metrics:
             if (each.series, each.context_digest) == (metric.series, metric.context_digest):
                 found.append((night, each))

@@ -1,4 +1,4 @@
-"""A suite for nightly runs: which methods on which problems, read from a TOML file."""
+"""A suite for nightly runs: methods and problems from a TOML file."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from bench.harness.core.errors import Usage
-from bench.harness.core.spec import key_of, with_parameters
+from bench.harness.core.spec import key_of, problem_text
 from bench.harness.core.text import visible
-from bench.harness.planning.preparation import Prepared, prepare
+from bench.harness.planning.preparation import PreparedRequest, prepare
 from bench.harness.planning.request import Request
 from bench.optim.hyperparameters import nearest
 
 T = TypeVar("T")
-MOST = 1_000_000
+MAX_NUMBER = 1_000_000
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a suite's results go, and where its data lie: what belongs to one command."""
+class StorageOptions:
+    """The options of one command: where a suite's results are stored and its data are found."""
 
     store: str
     data_dir: str | None = None
@@ -42,40 +42,40 @@ class Part:
 
 @dataclass(frozen=True)
 class DigestPlan:
-    """θ after so many updates in float64, on one thread of the CPU, is a digest."""
+    """The number of float64 updates on one CPU thread after which θ gives the digest."""
 
     updates: int = 20
 
 
 @dataclass(frozen=True)
 class TimePlan:
-    """How the time of an update is measured beside that of a reference kernel."""
+    """How the time of an update is measured relative to that of a reference kernel."""
 
     blocks: int = 15
-    """Repetitions, in turn."""
+    """Repetitions; the methods alternate."""
     updates: int = 20
-    """Of each method in a block."""
+    """Updates of each method in a block."""
 
 
 @dataclass(frozen=True)
 class NoisePlan:
-    """What `bench noise` runs."""
+    """The repetitions of `bench noise`."""
 
     seeds: int = 20
-    """Of every comparison."""
+    """Seeds of every comparison."""
     times: int = 20
-    """Whole measurements of the time of an update."""
+    """Complete measurements of the time of an update."""
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What a night runs, and which baseline it is held against."""
+    """The comparisons of a night, and the baseline with which it is compared."""
 
     name: str
     parts: tuple[Part, ...]
     baseline: str = "main"
     seeds: int = 6
-    """Of every comparison: 0 … seeds − 1."""
+    """Every comparison has the seeds 0 … seeds − 1."""
     device: str = "cpu"
     threads: int = 1
     digest: DigestPlan = DigestPlan()
@@ -84,12 +84,12 @@ class Suite:
 
     @property
     def key(self) -> str:
-        """SHA-256 of all that the suite asks for."""
+        """SHA-256 of all settings of the suite."""
         return key_of(asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> Suite:
-        """Read a suite; Usage says what is wrong with it, and what is allowed."""
+        """Read a suite; raise Usage for a mistake in the file."""
         try:
             plain = tomllib.loads(path.read_text("utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -102,11 +102,13 @@ class Suite:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Suite:
-        """Make a suite of what a TOML file says."""
+        """Return the suite that a parsed TOML file describes."""
         own = dict(plain)
         tables = own.pop("compare", None)
         if not isinstance(tables, list) or not tables:
-            raise Usage("a suite has one or more tables [[compare]] with problem and optimizers.")
+            raise Usage(
+                "a suite needs at least one table [[compare]] with the keys problem and optimizers."
+            )
         parts = tuple(_made(Part, table, "[[compare]]") for table in tables)
         plans = {
             name: _made(of, own.pop(name, {}), f"[{name}]")
@@ -116,33 +118,35 @@ class Suite:
         if suite.device not in ("cpu", "cuda"):
             raise Usage(f"device = {suite.device!r}: allowed are 'cpu' and 'cuda'.")
         if suite.noise.seeds < 3 or suite.noise.times < 3:
-            raise Usage("[noise]: nothing scatters below 3 seeds and 3 times; 20 are usual.")
+            raise Usage("[noise]: seeds and times must be at least 3; 20 of each are usual.")
         for name in ("name", "baseline"):
             value = getattr(suite, name)
             if not value.strip() or visible(value) != value:
-                raise Usage(f"{name} = {visible(value)!r}: write a name such as nightly.")
+                raise Usage(f"{name} = {visible(value)!r}: give a name such as nightly.")
         return suite
 
-    def prepared(self, place: Place, seeds: int | None = None) -> list[Prepared]:
-        """Return every part made concrete; Usage where two of them have one protocol."""
+    def prepare_parts(
+        self, place: StorageOptions, seeds: int | None = None
+    ) -> list[PreparedRequest]:
+        """Prepare every part; raise Usage if two parts have the same protocol."""
         parts = [prepare(self.request(part, place, seeds)) for part in self.parts]
         names: dict[str, str] = {}
         for part in parts:
             if part.protocol.key in names:
                 raise Usage(
-                    f"{name_of(part)} is there twice, under one protocol, for which a baseline has "
-                    "one comparison: put all optimizers of it into one [[compare]]."
+                    f"{part_name(part)} appears twice with the same protocol, for which a baseline "
+                    "has one comparison. Put all its optimizers into one [[compare]]."
                 )
             if part.protocol.budget.currency == "seconds":
                 raise Usage(
-                    f"{name_of(part)}: what is reached in seconds depends on the machine and on "
-                    "the night; give a suite budgets in gradients, updates or examples."
+                    f"{part_name(part)}: a budget in seconds gives other results on every machine "
+                    "and night. Give a suite budgets in gradients, updates or examples."
                 )
-            names[part.protocol.key] = name_of(part)
+            names[part.protocol.key] = part_name(part)
         return parts
 
-    def request(self, part: Part, place: Place, seeds: int | None = None) -> Request:
-        """Return the request of one part's comparison, always run anew, on `seeds` or its own."""
+    def request(self, part: Part, place: StorageOptions, seeds: int | None = None) -> Request:
+        """Return the request of one part's comparison, which reuses no recorded trial."""
         return Request(
             optimizers=part.optimizers,
             problem=part.problem,
@@ -163,25 +167,25 @@ class Suite:
         )
 
 
-def name_of(part: Prepared) -> str:
-    """Return what a part is called: its problem, preset and budget."""
-    problem = with_parameters(part.problem.name, part.problem.parameters)
+def part_name(part: PreparedRequest) -> str:
+    """Return the name of a part: its problem, preset and budget."""
+    problem = problem_text(part.problem.name, part.problem.parameters)
     return f"{problem} / {part.problem.preset}, {part.protocol.budget.text}"
 
 
 def _made(of: type[T], table: object, where: str, **given: Any) -> T:
-    """Make a dataclass of a table's values, which have the types and names that it declares."""
+    """Return a dataclass with a table's values, whose names and types it checks."""
     if not isinstance(table, Mapping):
-        raise Usage(f"{where} is to be a table, not {table!r}.")
+        raise Usage(f"{where} must be a table, not {table!r}.")
     types = get_type_hints(of)
     names = [field.name for field in fields(of) if field.name not in given]  # type: ignore[arg-type]
     for name, value in table.items():
         if name not in names:
             raise Usage(f"{where} has no {name!r}{nearest(name, names)} It has {', '.join(names)}.")
         if type(value) is not types[name]:
-            raise Usage(f"{where}: {name} is to be {_WORDS[types[name]]}, not {value!r}.")
-        if types[name] is int and not 1 <= value <= MOST:
-            raise Usage(f"{where}: {name} = {value}: allowed are 1 to {MOST:,}.")
+            raise Usage(f"{where}: {name} must be {_WORDS[types[name]]}, not {value!r}.")
+        if types[name] is int and not 1 <= value <= MAX_NUMBER:
+            raise Usage(f"{where}: {name} = {value}: allowed are 1 to {MAX_NUMBER:,}.")
     try:
         return of(**table, **given)
     except TypeError:

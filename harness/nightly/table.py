@@ -1,4 +1,4 @@
-"""A night as a table for a terminal, as Markdown for a job's summary, and as plain values."""
+"""A night as a table for a terminal, as Markdown for the summary of a CI job, and as JSON."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _HEADS = ("", "method", "metric", "better", "tonight", "reference", "change", "a
 _FIGURES = _HEADS[4:]
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 _LARGEST = 700.0
-"""The exponential of more is no float."""
+"""The exponential of a larger number overflows."""
 
 
 def verdict(night: NightRecord) -> str:
-    """Return in a sentence how a night ended."""
+    """Return the result of a night as a sentence."""
     counts = Counter(metric.state for metric in night.metrics)
     total = f"{len(night.metrics)} metric" + ("" if len(night.metrics) == 1 else "s")
     if night.status == "running":
@@ -46,11 +46,11 @@ def verdict(night: NightRecord) -> str:
 
 
 def describe(metric: NightMetric) -> str:
-    """Return in a sentence what was found of a metric, with all figures that there are."""
+    """Return the judgement of a metric as a sentence with all its figures."""
     parts = [f"{_words(metric.metric)} of {metric.method} on {metric.problem}: {metric.state}"]
     if metric.value is not None and metric.reference is not None:
         parts.append(
-            f"{figure(metric, metric.value)} where {figure(metric, metric.reference)} was, "
+            f"{figure(metric, metric.value)} instead of {figure(metric, metric.reference)}, "
             f"{change(metric)}"
         )
     if metric.threshold is not None:
@@ -62,29 +62,29 @@ def describe(metric: NightMetric) -> str:
 
 
 def figure(metric: NightMetric, value: float | None) -> str:
-    """Write a value on its metric's scale as what was measured."""
+    """Write a value on its metric's scale in the measured unit."""
     if value is None or metric.scale == "plain":
         return number(value)
     return number(math.exp(min(value, _LARGEST)))
 
 
 def change(metric: NightMetric) -> str:
-    """Write how far a value is from its reference: a share where the scale is "log"."""
+    """Write the difference of a value from its reference, in per cent if the scale is "log"."""
     if metric.value is None or metric.reference is None:
         return _ABSENT
     return _difference(metric, metric.value - metric.reference)
 
 
 def allowed(metric: NightMetric) -> str:
-    """Write which changes are no finding."""
+    """Write the range of changes that are no finding."""
     if metric.threshold is None:
         return _ABSENT
     low, high = (_difference(metric, end) for end in (-metric.threshold, metric.threshold))
     return f"{low} to {high}"
 
 
-def to_accept(night: NightRecord) -> str | None:
-    """Return the command that makes later nights be held against this one, where that may help."""
+def accept_command(night: NightRecord) -> str | None:
+    """Return the command that accepts this night as the baseline; None if that changes nothing."""
     asking = {m.protocol_key for m in night.metrics if m.is_finding or _has_no_reference(m)}
     ids = dict.fromkeys(
         m.comparison_id for m in night.metrics if m.comparison_id and m.protocol_key in asking
@@ -95,37 +95,37 @@ def to_accept(night: NightRecord) -> str | None:
 
 
 def render(night: NightRecord) -> RenderableType:
-    """Return verdict, findings, what could not be judged and why, then every metric."""
+    """Return the verdict, the findings, the unjudged metrics with reasons, and all metrics."""
     style = {"clean": "green", "changed": "red"}.get(night.status, "yellow")
     parts: list[RenderableType] = [
         Text.assemble((verdict(night), f"bold {style}")),
-        Text(visible(_which(night)), style="dim"),
+        Text(visible(_subject(night)), style="dim"),
     ]
     if night.reason:
-        parts.append(Text(f"It failed in part: {visible(night.reason)}"))
+        parts.append(Text(f"A part of the night failed: {visible(night.reason)}"))
     parts += [Text(f"• {visible(describe(m))}", style=_STYLE[m.state]) for m in findings(night)]
     parts += [Text(f"• {visible(line)}", style="dim") for line in _unjudged(night)]
     for problem, metrics in by_problem(night):
         parts += [Text(), Text(visible(problem), style="bold"), _table(metrics)]
-    if command := to_accept(night):
+    if command := accept_command(night):
         parts += [Text(), Text(_MAY_ACCEPT, style="dim"), Text(command, style="cyan")]
     return Group(*parts)
 
 
 def to_markdown(night: NightRecord) -> str:
-    """Return a night as GitHub's Markdown: verdict and findings, then all else folded.
+    """Return a night as GitHub's Markdown: verdict and findings, then folded tables.
 
-    What a name or reason holds is shown as it is: it opens no tag, link, row or emphasis.
+    Names and reasons are shown literally: they cannot open a tag, link, row or emphasis.
     """
-    lines = [f"## {_escaped(verdict(night))}", "", _escaped(_which(night)), ""]
+    lines = [f"## {_escaped(verdict(night))}", "", _escaped(_subject(night)), ""]
     if night.reason:
-        lines += [f"**It failed in part:** {_escaped(night.reason)}", ""]
+        lines += [f"**A part of the night failed:** {_escaped(night.reason)}", ""]
     lines += [f"* {_escaped(describe(metric))}" for metric in findings(night)]
     lines += ["", *(f"* {_escaped(line)}" for line in _unjudged(night))]
-    if command := to_accept(night):
+    if command := accept_command(night):
         lines += ["", _MAY_ACCEPT, "", f"    {command}"]
     for problem, metrics in by_problem(night):
-        # Markdown means nothing within a line of HTML.
+        # Markdown is not interpreted within a line of HTML.
         folded = f"{html.escape(visible(problem))}: {len(metrics)} metrics"
         lines += ["", f"<details><summary>{folded}</summary>"]
         lines += ["", _row(_HEADS), _row(["---"] * 4 + ["---:"] * len(_FIGURES))]
@@ -135,14 +135,14 @@ def to_markdown(night: NightRecord) -> str:
 
 
 def as_dict(night: NightRecord) -> dict[str, Any]:
-    """Return plain values for JSON; values, references and thresholds are on the metric's scale."""
+    """Return plain values for JSON; values, references and thresholds have the metric's scale."""
     ended = night.ended.isoformat() if night.ended else None
     times = {"created": night.created.isoformat(), "ended": ended}
     return {"schema_version": SCHEMA_VERSION, "verdict": verdict(night), **asdict(night), **times}
 
 
 def findings(night: NightRecord) -> list[NightMetric]:
-    """Return what ends a night with exit code 1: worse, changed, and unexplained gains."""
+    """Return the metrics that cause exit code 1: worse, changed, then better ones."""
     order: Sequence[MetricState] = ("worse", "changed", "better")
     return [metric for state in order for metric in night.metrics if metric.state == state]
 
@@ -155,14 +155,14 @@ def by_problem(night: NightRecord) -> list[tuple[str, list[NightMetric]]]:
     return list(found.items())
 
 
-_MAY_ACCEPT = "If tonight's results are as they should be, hold later nights against them:"
+_MAY_ACCEPT = "If tonight's results are right, accept them as the baseline of later nights:"
 
 
 def _counted(counts: Counter[MetricState], states: Sequence[MetricState]) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in states if counts[state])
 
 
-def _which(night: NightRecord) -> str:
+def _subject(night: NightRecord) -> str:
     ended = "" if night.ended is None else f"–{night.ended:%H:%M}"
     parts = [
         f"{night.suite} against {night.baseline}",
@@ -174,7 +174,7 @@ def _which(night: NightRecord) -> str:
 
 
 def _unjudged(night: NightRecord) -> Iterator[str]:
-    """Say why metrics could not be judged, methods of one problem with one reason together."""
+    """Yield the reasons for unjudged metrics, with the methods that share a reason in one line."""
     methods: dict[tuple[str, str, str, str], list[str]] = {}
     for m in night.metrics:
         if m.state in ("not judged", "new"):
@@ -199,7 +199,7 @@ def _table(metrics: Sequence[NightMetric]) -> Table:
 
 
 def _cells(metric: NightMetric) -> list[str]:
-    """Return a metric's row under the heads; of a digest, its first digits for tonight."""
+    """Return a metric's row under the heads; a digest is shown by its first digits."""
     tonight = figure(metric, metric.value) if metric.digest is None else metric.digest[:8]
     return [
         metric.state,
@@ -224,7 +224,7 @@ def _difference(metric: NightMetric, difference: float) -> str:
 
 def _is_better(metric: NightMetric) -> str:
     equal = metric.direction == "equal"
-    return "it is to be equal" if equal else f"{metric.direction} is better"
+    return "must be equal" if equal else f"{metric.direction} is better"
 
 
 def _words(name: str) -> str:
@@ -236,5 +236,5 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return a text in which no character means anything to Markdown."""
+    """Return a text with all Markdown characters escaped."""
     return _PUNCTUATION.sub(r"\\\1", visible(text))

@@ -1,7 +1,7 @@
-"""The time of an update, measured beside a reference kernel, so that a slower machine is no news.
+"""The time of an update relative to a reference kernel, so that a slower machine is no finding.
 
-Seconds drift with whatever else a machine does. A kernel that never changes, timed in turn with the
-methods, drifts with them; the ratio stays.
+Seconds drift with other work on a machine. A kernel that never changes, timed alternately with the
+methods, drifts with them, so their ratio stays the same.
 """
 
 from __future__ import annotations
@@ -15,42 +15,42 @@ from torch import Tensor
 
 from bench.harness.core.spec import Budget
 from bench.harness.nightly.suite import TimePlan
-from bench.harness.planning.fleets import labelled
-from bench.harness.planning.preparation import Prepared
+from bench.harness.planning.fleets import label_methods
+from bench.harness.planning.preparation import PreparedRequest
 from bench.harness.training.cases import DeviceData
 from bench.harness.training.fleet import Fleet
 from bench.harness.training.ledger import Clock
 from bench.optim.objective import Method
 
 Block = Callable[[], float]
-"""Does a fixed piece of work and returns its seconds, for an update or a pass of the kernel."""
+"""Does a fixed amount of work and returns its seconds per update or per pass of the kernel."""
 
 KERNEL = "kernel 1"
-"""The name of the kernel's definition: another definition takes another name, so that no series
-goes on across it."""
+"""The name of the kernel's definition. A new definition needs a new name, so that it begins a new
+series."""
 CASES = 128
 """Rows of the kernel's matrix products."""
 WORK = {"cpu": 4e9, "cuda": 4e12}
-"""Floating-point operations of a block of the kernel; some 50 ms, long beside a clock's tick."""
+"""Floating-point operations of a block of the kernel: about 50 ms, much longer than a tick."""
 CALL = 2e5
-"""Operations that a call counts as besides its own: small ones take as long as calling them."""
+"""The overhead of a call, in operations: a small operation takes as long as its call."""
 WARM_UP = 2
-"""Updates before the clock starts: libraries set themselves up, and a GPU's graph is captured."""
+"""Updates before the clock starts, in which libraries initialise and a GPU's graph is captured."""
 SEED = 0
 
 
-def metric_of(plan: TimePlan) -> str:
-    """Return what a time is called: other repetitions scatter otherwise, and are another metric."""
+def time_metric_name(plan: TimePlan) -> str:
+    """Return the metric name of a time; it has the repetitions, because they change the scatter."""
     return f"update / {KERNEL}, {plan.blocks} blocks of {plan.updates}"
 
 
-def night_times(prepared: Prepared, plan: TimePlan) -> dict[str, float]:
-    """Measure the methods of a comparison once; return by label what a night records of each.
+def night_times(prepared: PreparedRequest, plan: TimePlan) -> dict[str, float]:
+    """Measure the methods of a comparison once; return by label the value that a night records.
 
-    The median over blocks of log(seconds an update / seconds a pass of the kernel): a burst of
-    other work on the machine spoils blocks, and half of them may be spoilt.
+    It is the median over blocks of log(seconds per update / seconds per pass of the kernel). So it
+    is robust even if other work on the machine disturbs almost half of the blocks.
     """
-    logs = relative_times(kernel_of(prepared), blocks_of(prepared, plan.updates), plan.blocks)
+    logs = relative_times(make_kernel(prepared), make_blocks(prepared, plan.updates), plan.blocks)
     return {label: float(np.median(values)) for label, values in logs.items()}
 
 
@@ -59,13 +59,12 @@ def relative_times(
 ) -> dict[str, list[float]]:
     """Return for each method log(seconds of its block / seconds of the kernel), block by block.
 
-    Methods take turns, and in each round another one begins. The kernel runs before and after
-    every block, and what counts is the geometric mean of the two, so that a drift that is steady
-    over the three cancels.
+    Methods alternate, and each round begins with another one. The kernel runs before and after
+    every block. The geometric mean of its two times counts, so that a steady drift cancels.
     """
     logs: dict[str, list[float]] = {label: [] for label in methods}
     labels = list(methods)
-    # Libraries set themselves up at their first use.
+    # Libraries initialise at their first use.
     kernel()
     before = math.log(kernel())
     for number in range(blocks):
@@ -78,27 +77,27 @@ def relative_times(
     return logs
 
 
-def blocks_of(prepared: Prepared, updates: int) -> dict[str, Block]:
-    """Return for each method of a comparison what times `updates` updates of a single trial.
+def make_blocks(prepared: PreparedRequest, updates: int) -> dict[str, Block]:
+    """Return for each method of a comparison a block that times `updates` updates of one trial.
 
-    Each block trains a new fleet from the same start, so all make the same updates. The clock is
-    the training clock: evaluation is off it.
+    Each block trains a new fleet from the same initial parameters, so all blocks make the same
+    updates. The training clock excludes evaluation.
     """
     machine = prepared.machine
-    tensors = DeviceData.put(prepared.data, machine.device, machine.dtype)
+    tensors = DeviceData.from_data(prepared.data, machine.device, machine.dtype)
 
     def block(label: str, method: Method) -> Block:
         return lambda: _seconds_of_an_update(prepared, tensors, label, method, updates)
 
-    return {each.label: block(each.label, each.method) for each in labelled(prepared.methods)}
+    return {each.label: block(each.label, each.method) for each in label_methods(prepared.methods)}
 
 
 @torch.no_grad()
 def _seconds_of_an_update(
-    prepared: Prepared, tensors: DeviceData, label: str, method: Method, updates: int
+    prepared: PreparedRequest, tensors: DeviceData, label: str, method: Method, updates: int
 ) -> float:
     end = WARM_UP + updates
-    # A budget of its own: a trial's may end before that.
+    # Not the trial's budget, which may end before that.
     budget = Budget("updates", float(end))
     fleet = Fleet(prepared.problem, tensors, method, [SEED], budget, prepared.problem.evaluations)
     account = fleet.account
@@ -111,12 +110,12 @@ def _seconds_of_an_update(
     return account.clock.seconds / updates
 
 
-def kernel_of(prepared: Prepared) -> Block:
-    """Return the reference kernel of a problem: a fixed amount of work of an update's kind.
+def make_kernel(prepared: PreparedRequest) -> Block:
+    """Return the reference kernel of a problem: a fixed amount of work that resembles an update.
 
-    A pass makes, for every weight matrix of the problem's layout, the products with CASES rows
-    that a forward and a backward pass make, and then v ← v/2 + g/2 over P numbers. Nothing of
-    optim/ or models/ is in it but the layout, so what becomes slower there shows in the ratio.
+    For every weight matrix of the problem's layout, a pass computes the products with CASES rows
+    of a forward and a backward pass, and then v ← v/2 + g/2 over P numbers. It uses nothing of
+    optim/ or models/ except the layout, so a slower update there changes the ratio.
     """
     layout, machine = prepared.problem.layout, prepared.machine
     gradient = torch.ones(layout.size, device=machine.device, dtype=machine.dtype)

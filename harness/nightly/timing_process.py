@@ -1,7 +1,7 @@
-"""Times of updates measured in a process of their own, as every night's are.
+"""Times of updates, measured in a separate process, as in every night.
 
-Where a process has its memory, and in which order, makes its updates faster or slower for as long
-as it lives. Repetitions in one process would never see that.
+The layout of a process's memory makes its updates faster or slower as long as the process runs.
+Repetitions within one process would not show this scatter.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from bench.harness.planning.preparation import prepare
 from bench.harness.planning.request import Request
 
 
-def times_apart(request: Request, plan: TimePlan) -> dict[str, float]:
-    """Measure a request's methods once in a new process; return what `night_times` does."""
+def measure_in_process(request: Request, plan: TimePlan) -> dict[str, float]:
+    """Measure a request's methods once in a new process; return the result of `night_times`."""
     given = {"request": asdict(request), "plan": asdict(plan)}
     done = subprocess.run(
-        # -P: a file of the user's that is called like a module must not be imported for it.
+        # -P: Python must not import a user's file that has the name of a module.
         [sys.executable, "-P", "-m", "bench.harness.nightly.timing_process"],
         input=json.dumps(given),
         stdout=subprocess.PIPE,
@@ -32,22 +32,22 @@ def times_apart(request: Request, plan: TimePlan) -> dict[str, float]:
             **os.environ,
             "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
         },
-        # Ctrl-C is for the parent, which ends this one.
+        # Ctrl-C goes to the parent, which ends this process.
         start_new_session=True,
     )
     if done.returncode:
         raise Infrastructure(
-            f"The process that measures times ended with exit code {done.returncode}; what it said "
-            "is above."
+            f"The process that measures times ended with exit code {done.returncode}; its messages "
+            "are above."
         )
     measured: dict[str, float] = json.loads(done.stdout)
     return measured
 
 
 def main() -> None:
-    """Measure what standard input asks for."""
+    """Measure the request on standard input."""
     given = json.load(sys.stdin)
-    # What a module of the user's prints, also as it ends, is no part of the answer.
+    # A user's module may print, even at exit; that must not mix with the result on stdout.
     answer, sys.stdout = sys.stdout, sys.stderr
     measured = night_times(prepare(Request(**given["request"])), TimePlan(**given["plan"]))
     print(json.dumps(measured), file=answer, flush=True)

@@ -1,5 +1,5 @@
-"""The paper's tables, figures and claims, made again.
+"""The paper's tables, figures and claims, reproduced.
 
-Here: `tables` and `table_runs`, `claims` and `claim_runs` with their `rules`, `figure2` and
-`figure5` with the quadratics that they follow.
+`tables` and `table_runs` are the tables, `claims` and `claim_runs` with their `rules` the claims,
+and `figure2` and `figure5` the figures, with their quadratics.
 """

@@ -1,4 +1,4 @@
-"""The experiments of the paper's claims: run, decided, and put on record with their rules."""
+"""Run the experiments of the paper's claims, decide the claims, and record the decisions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from bench.harness.analysis.contrast import Decided, Decision, Values, decide, together
+from bench.harness.analysis.contrast import (
+    Decision,
+    StatementResult,
+    Values,
+    combined_decision,
+    decide,
+)
 from bench.harness.comparison.compare import compare
 from bench.harness.comparison.session import mirrored
 from bench.harness.core.notices import say
-from bench.harness.paper.claims import ArmedRun, Measured, Rule
+from bench.harness.paper.claims import ArmedRun, MeasuredStatement, Rule
 from bench.harness.planning.preparation import prepare
 from bench.harness.planning.request import Request
 from bench.harness.store.results import Store
@@ -18,20 +24,20 @@ from bench.optim.text import parse
 
 
 @dataclass(frozen=True)
-class Tested:
-    """A rule with what its trials say of each statement."""
+class ClaimResult:
+    """The result of a claim's rule: a decision for each statement and for the claim."""
 
     rule: Rule
     id: str
-    """The result in the store."""
+    """The id of the result in the store."""
     decision: Decision
-    statements: Sequence[tuple[Measured, Decided]]
+    statements: Sequence[tuple[MeasuredStatement, StatementResult]]
     summaries: Mapping[str, Mapping[str, Any]]
     """Run → the summary of its comparison."""
 
     @property
     def at_the_edge(self) -> list[str]:
-        """Arms, each with what was chosen for it at the edge of the values that were tried."""
+        """The arms whose chosen value is at the edge of their grid, with that value."""
         return [
             f"{run.name}.{arm} {name}={row['hyperparameters'][name]:g}"
             for run in self.rule.runs
@@ -83,11 +89,11 @@ class Tested:
         return next(run for run in self.rule.runs if run.name == name)
 
 
-def decide_claims(rules: Sequence[Rule], request: Request) -> list[Tested]:
-    """Run every experiment that is not on record, decide each claim and record the decision.
+def decide_claims(rules: Sequence[Rule], request: Request) -> list[ClaimResult]:
+    """Run every experiment that is not recorded, decide each claim and record the decision.
 
-    `request` has what all runs share: store, device, threads, precision and the like. What
-    any run lacks, data for instance, is found out before the first one begins.
+    `request` has the settings that all runs share: store, device, threads, precision and so on. If
+    any run cannot start, for example because of missing data, nothing is run.
     """
     wanted = {
         (rule.claim, run.name): _request(rule, run, request) for rule in rules for run in rule.runs
@@ -117,19 +123,19 @@ def _request(rule: Rule, run: ArmedRun, shared: Request) -> Request:
         tune="none",
         tune_seeds=run.tune_seeds,
         budget=run.budget,
-        # One process keeps MLflow up to date beside all runs.
+        # One process copies the results of all runs to MLflow.
         no_mlflow=True,
         claim={"claim": rule.claim, "version": rule.version, "rule_digest": rule.digest},
     )
 
 
-def _decided(rule: Rule, summaries: Mapping[str, Mapping[str, Any]], store_url: str) -> Tested:
+def _decided(rule: Rule, summaries: Mapping[str, Mapping[str, Any]], store_url: str) -> ClaimResult:
     statements = [
         (measured, decide(measured.statement, _values(rule, measured.value, summaries)))
         for measured in rule.statements
     ]
-    decision = together([decided.decision for _, decided in statements])
-    tested = Tested(rule, "", decision, statements, summaries)
+    decision = combined_decision([decided.decision for _, decided in statements])
+    tested = ClaimResult(rule, "", decision, statements, summaries)
     with Store.open(store_url) as store:
         id = store.save_claim(
             claim=rule.claim,
@@ -143,7 +149,7 @@ def _decided(rule: Rule, summaries: Mapping[str, Mapping[str, Any]], store_url: 
 
 
 def _values(rule: Rule, value: str, summaries: Mapping[str, Mapping[str, Any]]) -> Values:
-    """Return `run.arm` → seed → value at the end of the trial, None where it diverged."""
+    """Return `run.arm` → seed → final value of the trial; None if the trial diverged."""
     keys = {"train_metric": "train", "test_metric": "test"}
     return {
         f"{run.name}.{arm}": {
@@ -161,6 +167,6 @@ def _values(rule: Rule, value: str, summaries: Mapping[str, Mapping[str, Any]]) 
 
 
 def _grids(text: str) -> list[tuple[str, list[float]]]:
-    """Return each hyperparameter of which more than two values are tried, with these."""
+    """Return each hyperparameter with more than two values, and the values."""
     written = parse(text).values
     return [(k, [float(v) for v in values]) for k, values in written.items() if len(values) > 2]

@@ -1,9 +1,9 @@
-"""The paper's claims as pre-registered rules: what is run, and what then decides.
+"""The paper's claims as pre-registered rules: the experiments, and the criteria that decide.
 
-A claim is a file in `rules/`: statements about results, all of which must hold, and for each
-preset the runs that they are about, each a comparison of arms on one problem, whose learning
-rates are chosen on tuning seeds. `registered.toml` has the SHA-256 of every version of every
-file, entered before anything was run under it, and a file with another one is refused.
+A claim is a file in `rules/`. It has statements about results, all of which must hold, and for each
+preset the runs for these statements. A run is a comparison of arms on one problem, with learning
+rates chosen on tuning seeds. `registered.toml` has the SHA-256 of every version of every file,
+registered before the first run. A file with another SHA-256 is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from bench.harness.core.errors import Infrastructure
 FOLDER = files("bench.harness.paper").joinpath("rules")
 PRESETS = ("quick", "paper")
 NUMBERS = range(1, 7)
-"""The claims, as they are numbered in docs/claims.md."""
+"""The numbers of the claims, as in docs/claims.md."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ class ArmedRun:
     seeds: int
     tune_seeds: int
     arms: Mapping[str, str]
-    """Name → optimizer as on the command line; every learning rate of its grid is tried."""
+    """Name → entry of --optimizers; every learning rate of its grid is tried."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A statement, and the value that it is about."""
+class MeasuredStatement:
+    """A statement, and the measured value that it compares."""
 
     statement: Statement
     value: str
-    """train_metric, test_metric, or what the problem shows of itself, at the end of a trial."""
+    """train_metric, test_metric, or a diagnostic of the problem, at the end of a trial."""
     published: float | None
-    """The same contrast of published values; None where the paper prints none."""
+    """The same contrast of published values; None if the paper has none."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,16 @@ class Rule:
     claim: int
     version: int
     digest: str
-    """SHA-256 of the file that it stands in."""
+    """SHA-256 of the rule's file."""
     title: str
     source: str
     preset: str
     runs: Sequence[ArmedRun]
-    statements: Sequence[Measured]
+    statements: Sequence[MeasuredStatement]
 
 
 def rules(preset: str, numbers: Sequence[int] = NUMBERS) -> list[Rule]:
-    """Return the rules of some claims at a preset; Infrastructure where one is not registered."""
+    """Return the rules of claims at a preset; raise Infrastructure if one is not registered."""
     registered = tomllib.loads(FOLDER.joinpath("registered.toml").read_text("utf-8"))
     return [_rule(number, preset, registered) for number in numbers]
 
@@ -81,9 +81,9 @@ def _rule(number: int, preset: str, registered: Mapping[str, Any]) -> Rule:
     if len(versions) != version or versions[-1] != digest:
         raise Infrastructure(
             f"{FOLDER.joinpath(name)} has SHA-256 {digest}, which is not registered as version "
-            f"{version} of claim {number}. A changed rule is a new version: raise `version`, and "
-            "enter its SHA-256 in registered.toml before anything is run under it; or install "
-            "bench-harness again."
+            f"{version} of claim {number}. If you changed the rule, it is a new version: increase "
+            "`version` and enter the SHA-256 in registered.toml before the first run. Otherwise "
+            "install bench-harness again."
         )
     experiment = plain[preset]
     return Rule(
@@ -111,14 +111,14 @@ def _rule(number: int, preset: str, registered: Mapping[str, Any]) -> Rule:
     )
 
 
-def _measured(plain: Mapping[str, Any]) -> Measured:
+def _measured(plain: Mapping[str, Any]) -> MeasuredStatement:
     side: Literal["above", "below"] = "above" if "above" in plain else "below"
     statement = Statement(plain["says"], plain["weights"], plain["scale"], side, float(plain[side]))
-    return Measured(statement, plain["value"], _published(plain))
+    return MeasuredStatement(statement, plain["value"], _published(plain))
 
 
 def _published(plain: Mapping[str, Any]) -> float | None:
-    """Return the statement's contrast of the published values that it names, arm by arm."""
+    """Return the statement's contrast of the published values that it names for its arms."""
     named = plain.get("published")
     if named is None:
         return None

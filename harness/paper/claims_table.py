@@ -1,4 +1,4 @@
-"""The paper's claims and what was decided of each, from the plain values that are recorded."""
+"""The paper's claims and their decisions as tables, from recorded plain values."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def render_claims(results: Sequence[Plain]) -> RenderableType:
         parts += [_head(result), _statements(result), *_notes(result), Text()]
     parts.append(
         Text(
-            "n: seeds; estimate and interval: the mean over seeds, as a ratio of geometric means "
-            "where it has an ×, with its 95 % interval, which decides; paper: the same from the "
-            "published figures, at the published size, data and budget.",
+            "n: number of seeds. estimate: the mean over seeds; with an ×, a ratio of geometric "
+            "means. 95 % interval: the interval of the estimate, which decides. paper: the same "
+            "estimate from the published values, at the published size, data and budget.",
             style="dim",
         )
     )
@@ -37,7 +37,7 @@ def render_claims(results: Sequence[Plain]) -> RenderableType:
 
 
 def render_rules(rules: Sequence[Rule]) -> RenderableType:
-    """Return what each claim's experiment runs and demands, before anything is run."""
+    """Return the experiment and the criteria of each claim."""
     parts: list[RenderableType] = []
     for rule in rules:
         head = Text(f"{rule.claim}. {rule.title}", style="bold")
@@ -61,19 +61,19 @@ def render_rules(rules: Sequence[Rule]) -> RenderableType:
 
 
 def one_line(result: Plain) -> str:
-    """Return a decision in a line, for logs."""
+    """Return a decision in one line, for logs."""
     return f"claim {result['claim']} ({result['preset']}): {result['decision']}"
 
 
 def in_unit(statement: Plain, value: float | None) -> str:
-    """Write a figure in a statement's unit: a factor, or a plain value."""
+    """Write a value in a statement's unit: a factor, or a plain value."""
     if value is None:
         return _ABSENT
     return f"{value:.3g}×" if statement["scale"] == "log" else number(value)
 
 
 def interval(statement: Plain) -> str:
-    """Write a statement's interval, or that it has none."""
+    """Write a statement's interval, or a dash if it has none."""
     if statement["low"] is None and statement["high"] is None:
         return _ABSENT
     least = "0×" if statement["scale"] == "log" else "−∞"
@@ -82,7 +82,7 @@ def interval(statement: Plain) -> str:
 
 
 def threshold(statement: Plain) -> str:
-    """Write what a statement demands."""
+    """Write the criterion of a statement."""
     sign = ">" if statement["side"] == "above" else "<"
     return f"{sign} {in_unit(statement, statement['threshold'])}"
 
@@ -131,7 +131,7 @@ def _notes(result: Plain) -> list[Text]:
     ]
     if result["at_the_edge"]:
         lines.append(
-            "Chosen at the edge of what was tried, so that more might be gained beyond: "
+            "Chosen values at the edge of their grid; values beyond it may be better: "
             f"{', '.join(result['at_the_edge'])}."
         )
     shown = ", ".join(

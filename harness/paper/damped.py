@@ -1,4 +1,4 @@
-"""The damped quadratic that Hessian-free is about to minimise, from the middle of a run."""
+"""The damped quadratic that Hessian-free minimises in an iteration in the middle of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.harness.core.paths import data_source
 from bench.harness.core.records import Measurement
 from bench.harness.core.spec import Budget
 from bench.harness.paper.quadratic import Quadratic
-from bench.harness.planning.fleets import methods
+from bench.harness.planning.fleets import make_methods
 from bench.harness.planning.problems import resolve
 from bench.harness.training.cases import DeviceData
 from bench.harness.training.fleet import Fleet, Progress
@@ -22,36 +22,36 @@ from bench.optim.hessian_free.curvature import Regularized
 from bench.optim.text import parse
 
 _TOLERANCE = 1e-6
-"""Relative, of the largest eigenvalue."""
+"""Relative tolerance of the largest eigenvalue."""
 
 
 @dataclass(frozen=True)
-class Damped:
+class DampedQuadratic:
     """φ(x) = ½ xᵀA x + gᵀx with A = G + (L2 + λ) I, G on one chunk, g on the gradient batch."""
 
     quadratic: Quadratic
     lam: float
-    """λ of the iteration that would come next."""
+    """λ of the next iteration."""
     l2: float
     cases: int
-    """In the chunk."""
+    """The number of cases in the chunk."""
     error: float
     """The training metric at θ."""
 
 
-class _Last:
+class LastMeasurement:
     """Keeps the last measurement of a run."""
 
     error = float("nan")
 
-    def measured(self, row: int, measurement: Measurement) -> None:
+    def on_measurement(self, row: int, measurement: Measurement) -> None:
         """Keep the training metric."""
         self.error = measurement.train_metric
 
-    def progressed(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """Nothing to do."""
 
-    def stopping(self) -> bool:
+    def should_stop(self) -> bool:
         """Never."""
         return False
 
@@ -64,16 +64,17 @@ def damped_quadratic(
     seed: int,
     method: str = "hf",
     dtype: torch.dtype = torch.float64,
-) -> Damped:
-    """Run Hessian-free for so many iterations on the CPU; return what it would minimise next.
+) -> DampedQuadratic:
+    """Run Hessian-free for some iterations on the CPU; return the quadratic of the next one.
 
-    In float64 the trial is the one that `bench run --optimizer hf --budget updates=N --device cpu
-    --precision fp64` trains, with the problem's tuned hyperparameters. Usage where it ends before.
+    In float64, the trial equals that of `bench run --optimizer hf --budget updates=N --device cpu
+    --precision fp64`, with the problem's tuned hyperparameters. Raises Usage if the trial ends
+    earlier.
     """
     chosen, budget = resolve(problem, preset), Budget("updates", float(iterations))
-    data = DeviceData.put(chosen.data(data_source(None)), torch.device("cpu"), dtype)
-    (hf,) = methods(parse(method), chosen, budget, "cpu")
-    fleet, seen = Fleet(chosen, data, hf, [seed], budget, evaluations=2), _Last()
+    data = DeviceData.from_data(chosen.data(data_source(None)), torch.device("cpu"), dtype)
+    (hf,) = make_methods(parse(method), chosen, budget, "cpu")
+    fleet, seen = Fleet(chosen, data, hf, [seed], budget, evaluations=2), LastMeasurement()
     (outcome,) = fleet.run(seen)
     if outcome.status != "budget":
         raise Usage(
@@ -87,7 +88,7 @@ def damped_quadratic(
     gradient = torch.empty_like(theta)
     h.gradient(theta, cases, out=gradient)
     quadratic = Quadratic(h.curvature(theta, chunk, lam), gradient)
-    return Damped(quadratic, lam, given["l2"], chunk.cases, seen.error)
+    return DampedQuadratic(quadratic, lam, given["l2"], chunk.cases, seen.error)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Figure 2 of Sutskever et al. 2013: gradient descent, CM and NAG on an oblong quadratic."""
+"""Figure 2 of Sutskever et al. 2013: gradient descent, CM and NAG on a quadratic."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METHODS = ("gd", "cm", "nag")
 _NAMES = {"gd": "gradient descent", "cm": "classical momentum", "nag": "NAG"}
 _COLOR_OF = {"gd": "sgd", "cm": "cm", "nag": "nag"}
 _NEAR = 25
-"""The panel of the steep direction shows the first steps, in which the methods differ."""
+"""Steps in the panel of the steep direction: the first ones, in which the methods differ."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Figure2:
     mu: float
     epsilon: float
     paths: Mapping[str, Float[np.ndarray, "S 2"]]
-    """A method's θ after each update, the start first: S = steps + 1."""
+    """Each method's θ at the start and after each update: S = steps + 1."""
     values: Mapping[str, Float[np.ndarray, " S"]]
-    """f on these."""
+    """f at these θ."""
 
     def travelled(self, method: str) -> float:
         """Return the total variation along the steep axis: Σ |θ_{t+1} − θ_t| there."""
@@ -64,8 +64,8 @@ def figure2(
 ) -> Figure2:
     """Run the project's SGD, CM and NAG, as one fleet in float64, with the same ε and μ.
 
-    The paper prints no numbers; these make the steep direction ε·λ = 0.8 and the flat one 0.04,
-    so that by Theorem 2.1 NAG is CM with μ = 0.18 and μ = 0.864 there.
+    The paper prints no numbers. With these, ε·λ is 0.8 in the steep and 0.04 in the flat direction,
+    so by Theorem 2.1 NAG equals CM with μ = 0.18 and μ = 0.864 there.
     """
     momentum = f"lr={epsilon!r},mu_max={mu!r},schedule=constant,period=1,batch=1"
     fleet = [
@@ -94,7 +94,7 @@ def draw(data: Figure2, path: Path) -> None:
     for name, trajectory in data.paths.items():
         style: dict[str, Any] = {"color": color(_COLOR_OF[name]), "label": _NAMES[name]}
         style |= {"marker": ".", "markersize": 5, "linewidth": 1.4}
-        # NAG soon runs along the flat axis as well, and would hide it.
+        # On top, because NAG soon runs along the flat axis too and would hide it.
         above = 3 if name == "gd" else 2
         plane.plot(*trajectory.T, zorder=above, **style)
         steep.plot(trajectory[: _NEAR + 1, 1], zorder=above, **style)

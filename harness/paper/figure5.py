@@ -22,17 +22,17 @@ from bench.optim.hessian_free.cg import Vectors, conjugate_gradients
 from bench.optim.registry import resolve
 
 STEPS = 120
-"""As in the figure."""
+"""Steps in the paper's figure."""
 MOMENTA = (0.9, 0.95, 0.98, 0.99, 0.995)
-"""The constant μ that NAG is tried with."""
-CONVERGED = 5
-"""CG goes on to so many times the steps, for the minimum of φ that the others are held against."""
+"""Values of a constant μ for NAG."""
+MINIMUM_FACTOR = 5
+"""CG runs for this multiple of the steps to find the minimum φ*."""
 SCHEDULE = "1983"
-"""What NAG with the schedule of appendix A.1 is called, beside those with a constant μ."""
+"""The name of NAG with the schedule of appendix A.1, beside those with a constant μ."""
 
 
 @dataclass(frozen=True)
-class Race:
+class Convergence:
     """φ after each step from x = 0, step 0 included: S = steps + 1."""
 
     cg: Float[np.ndarray, " S"]
@@ -42,7 +42,7 @@ class Race:
     largest: float
     """L, the largest eigenvalue of A."""
     minimum: float
-    """The least φ that CG reaches in CONVERGED times the steps."""
+    """The least φ that CG reaches in MINIMUM_FACTOR times the steps."""
 
     @property
     def best(self) -> str:
@@ -51,18 +51,18 @@ class Race:
 
     @property
     def cg_is_never_above(self) -> bool:
-        """Whether CG is as low as every NAG at every step, but for rounding."""
+        """Whether φ of CG is at most that of every NAG at every step, up to rounding."""
         slack = 1e-6 * abs(self.minimum)
         return all((self.cg <= nag + slack).all() for nag in self.nag.values())
 
     def share(self, values: Float[np.ndarray, " S"]) -> Float[np.ndarray, " S"]:
-        """Return what is left of the decrease from φ(0) = 0 to the minimum: 1 at first."""
+        """Return the remaining share of the decrease from φ(0) = 0 to the minimum: 1 at first."""
         return 1 - values / self.minimum
 
 
 @dataclass(frozen=True)
 class Figure5:
-    """A race, and the run that the quadratic was taken from."""
+    """The convergence of CG and NAG, and the run from which the quadratic comes."""
 
     problem: str
     preset: str
@@ -72,20 +72,20 @@ class Figure5:
     l2: float
     cases: int
     error: float
-    """The training metric where the quadratic was taken."""
-    race: Race
+    """The training metric at which the quadratic was taken."""
+    convergence: Convergence
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         named = ("problem", "preset", "seed", "iterations", "lam", "l2", "cases", "error")
-        race = self.race
+        convergence = self.convergence
         return {name: getattr(self, name) for name in named} | {
-            "largest_eigenvalue": race.largest,
-            "learning_rate": 1 / race.largest,
-            "minimum": race.minimum,
-            "cg": race.cg.tolist(),
-            "nag": {mu: values.tolist() for mu, values in race.nag.items()},
-            "best_constant_mu": race.best,
+            "largest_eigenvalue": convergence.largest,
+            "learning_rate": 1 / convergence.largest,
+            "minimum": convergence.minimum,
+            "cg": convergence.cg.tolist(),
+            "nag": {mu: values.tolist() for mu, values in convergence.nag.items()},
+            "best_constant_mu": convergence.best,
         }
 
 
@@ -97,7 +97,7 @@ def figure5(
     steps: int = STEPS,
     dtype: torch.dtype = torch.float64,
 ) -> Figure5:
-    """Take the quadratic after so many iterations of hf, and minimise it by CG and by NAG."""
+    """Take the quadratic after some iterations of hf, and minimise it by CG and by NAG."""
     damped = damped_quadratic(problem, preset, iterations, seed, dtype=dtype)
     return Figure5(
         problem=problem,
@@ -108,15 +108,17 @@ def figure5(
         l2=damped.l2,
         cases=damped.cases,
         error=damped.error,
-        race=race(damped.quadratic, steps),
+        convergence=compare_convergence(damped.quadratic, steps),
     )
 
 
 @torch.no_grad()
-def race(quadratic: Quadratic, steps: int, momenta: Sequence[float] = MOMENTA) -> Race:
-    """Minimise φ from 0 by the project's CG and by its NAG, a row a momentum."""
+def compare_convergence(
+    quadratic: Quadratic, steps: int, momenta: Sequence[float] = MOMENTA
+) -> Convergence:
+    """Minimise φ from 0 by the project's CG and by its NAG, with one row for each momentum."""
     largest = largest_eigenvalue(quadratic)
-    cg = _by_cg(quadratic, steps * CONVERGED)
+    cg = _by_cg(quadratic, steps * MINIMUM_FACTOR)
     start = f"nag[lr={1 / largest!r},batch=1"
     rows = [
         resolve(f"{start},schedule=nesterov,mu_max=1.0]"),
@@ -126,7 +128,7 @@ def race(quadratic: Quadratic, steps: int, momenta: Sequence[float] = MOMENTA) -
     path = follow(rows[0].join(rows[1:]), quadratic, zero, steps)
     nag = torch.stack([quadratic.at(x) for x in path]).numpy()
     names = [SCHEDULE, *(f"{mu:g}" for mu in momenta)]
-    return Race(
+    return Convergence(
         cg=cg[: steps + 1],
         nag={name: nag[:, row] for row, name in enumerate(names)},
         largest=largest,
@@ -135,59 +137,63 @@ def race(quadratic: Quadratic, steps: int, momenta: Sequence[float] = MOMENTA) -
 
 
 def _by_cg(quadratic: Quadratic, steps: int) -> Float[np.ndarray, " S"]:
-    """Return φ after each step of CG from 0; where it ends early, it stays where it is."""
+    """Return φ after each step of CG from 0; after an early end, φ stays constant."""
     vectors, values = Vectors(quadratic.linear, check_every=1), list[float]()
 
-    def watched(v: Tensor) -> Tensor:
-        # The product of step i is asked for while `vectors.x` holds x_{i−1}.
+    def recording_product(v: Tensor) -> Tensor:
+        # When CG needs the product of step i, `vectors.x` holds x_{i−1}.
         values.append(quadratic.at(vectors.x).item())
         return quadratic.product(v)
 
-    conjugate_gradients(watched, quadratic.linear, None, vectors, steps, tolerance=0.0)
+    conjugate_gradients(recording_product, quadratic.linear, None, vectors, steps, tolerance=0.0)
     last = quadratic.at(vectors.x).item()
     return np.array([*values, *[last] * (steps + 1 - len(values))])
 
 
 def draw(data: Figure5, path: Path) -> None:
-    """Draw φ by step, and beside it how much of the whole decrease is left, logarithmically."""
+    """Draw φ by step, and beside it the remaining share of the decrease on a log scale."""
     figure = Figure(figsize=(12, 4.8), dpi=DPI, layout="constrained")
     plain, left = figure.subplots(1, 2)
-    race = data.race
-    _curves(plain, race, lambda values: values)
-    _curves(left, race, race.share)
+    convergence = data.convergence
+    _curves(plain, convergence, lambda values: values)
+    _curves(left, convergence, convergence.share)
     left.set_yscale("log", nonpositive="mask")
-    lowest = min(race.share(values)[-1] for values in (race.cg, *race.nag.values()))
+    lowest = min(
+        convergence.share(values)[-1] for values in (convergence.cg, *convergence.nag.values())
+    )
     # Hessian-free stops CG long before 1e-6.
     left.set_ylim(max(lowest / 2, 1e-6), 2)
     plain.set_ylabel("φ")
-    plain.axhline(race.minimum, color="#555555", linestyle=":", linewidth=1.2)
+    plain.axhline(convergence.minimum, color="#555555", linestyle=":", linewidth=1.2)
     left.set_ylabel("(φ − φ*) / (φ(0) − φ*)")
     figure.suptitle(
         f"{data.problem} / {data.preset}, seed {data.seed}: the quadratic after {data.iterations} "
-        f"iterations of hf, λ = {data.lam:.3g}, largest eigenvalue {race.largest:.3g}",
+        f"iterations of hf, λ = {data.lam:.3g}, largest eigenvalue {convergence.largest:.3g}",
         fontsize="medium",
     )
-    gone_on = CONVERGED * (len(race.cg) - 1)
+    cg_steps = MINIMUM_FACTOR * (len(convergence.cg) - 1)
     handles = [
         Line2D([], [], color=color("hf"), linewidth=2.2, label="CG"),
         Line2D([], [], color=color("nag"), linewidth=2.2, label="NAG, schedule of 1983"),
-        Line2D([], [], color=color("nag"), linestyle="--", label=f"NAG, best μ: {race.best}"),
+        Line2D(
+            [], [], color=color("nag"), linestyle="--", label=f"NAG, best μ: {convergence.best}"
+        ),
         Line2D([], [], color=color("nag"), linewidth=0.7, alpha=0.5, label="NAG, other constant μ"),
-        Line2D([], [], color="#555555", linestyle=":", label=f"φ*: CG after {gone_on} steps"),
+        Line2D([], [], color="#555555", linestyle=":", label=f"φ*: CG after {cg_steps} steps"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
     save(figure, path)
 
 
-def _curves(axes: Axes, race: Race, shown: Any) -> None:
-    for mu, values in race.nag.items():
+def _curves(axes: Axes, convergence: Convergence, shown: Any) -> None:
+    for mu, values in convergence.nag.items():
         style: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.5}
         if mu == SCHEDULE:
             style = {"linewidth": 2.2}
-        elif mu == race.best:
+        elif mu == convergence.best:
             style = {"linewidth": 1.6, "linestyle": "--"}
         axes.plot(shown(values), color=color("nag"), **style)
-    axes.plot(shown(race.cg), color=color("hf"), linewidth=2.2)
+    axes.plot(shown(convergence.cg), color=color("hf"), linewidth=2.2)
     axes.set_xlabel("step")
-    axes.set_xlim(0, len(race.cg) - 1)
+    axes.set_xlim(0, len(convergence.cg) - 1)
     faint_grid(axes)

@@ -1,4 +1,4 @@
-"""A quadratic as a training objective, on which methods can be looked at by themselves."""
+"""A quadratic as a training objective, for experiments with methods alone."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 from bench.optim.objective import Batch, Curvature, Full, Method, Stream, dots
 
 Product = Callable[[Float[Tensor, "1 P"]], Float[Tensor, "1 P"]]
-"""v ↦ A v; its memory may be written over by the next product."""
+"""v ↦ A v; the next product may overwrite the memory of the result."""
 
 
 @dataclass(frozen=True)
-class Nothing:
+class QuadraticBatch:
     """A batch of a quadratic, which has no cases to draw."""
 
     cases: int = 1
@@ -48,9 +48,9 @@ class Quadratic:
     def _value(self, x: Tensor, ax: Tensor) -> Tensor:
         return (x.double() * (0.5 * ax + self.linear).double()).sum(1)
 
-    def next_batch(self, size: int | Full, stream: Stream = "gradient") -> Nothing:
+    def next_batch(self, size: int | Full, stream: Stream = "gradient") -> QuadraticBatch:
         """Return the batch of all streams."""
-        return Nothing()
+        return QuadraticBatch()
 
     def loss(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, " K"]:
         """Return φ(θ) of every row."""
@@ -70,7 +70,7 @@ class Quadratic:
     def curvature(
         self, theta: Float[Tensor, "K P"], on: Batch, structural: float | None = None
     ) -> Curvature:
-        """Return v ↦ A v; ValueError where structural damping is asked for."""
+        """Return v ↦ A v; raise ValueError if structural damping is requested."""
         if structural is not None:
             raise ValueError("A quadratic has no hidden state over time; write structural=0.")
         return self.products
@@ -80,7 +80,7 @@ class Quadratic:
 def follow(
     method: Method, quadratic: Quadratic, start: Float[Tensor, "K P"], steps: int
 ) -> Iterator[Float[Tensor, "K P"]]:
-    """Yield the start and the iterate after each of `steps` updates, in memory that is reused."""
+    """Yield the start and the iterate after each of `steps` updates; the memory is reused."""
     theta = start.clone()
     state = method.init(theta, seed=0, budget=None)
     yield theta

@@ -1,7 +1,7 @@
-"""A table of the paper, made again: its columns run, and each learning rate chosen in two ways.
+"""Reproduce a table of the paper: run its columns, and choose each learning rate in two ways.
 
-The paper tries every ε on the seeds that it reports and prints the lowest error, so luck with those
-seeds is part of its figure. Here ε is also chosen on tuning seeds, and the figure is of fresh ones.
+The paper tries every ε on the reported seeds and prints the lowest error, so luck with those seeds
+is part of its results. Here, ε is also chosen on tuning seeds, and measured on other seeds.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from bench.harness.core.spec import Budget, MethodSpec
 from bench.harness.paper.tables import HESSIAN_FREE, NOT_RUN, PaperTable
 from bench.harness.planning.preparation import prepare
 from bench.harness.planning.request import Request
-from bench.harness.training.fleet import updates_of
+from bench.harness.training.fleet import budgeted_updates
 from bench.optim.objective import Method
 
 
 @dataclass(frozen=True)
-class Part:
-    """Columns that are one comparison: those of a task, in Table 3 those of a start."""
+class ColumnGroup:
+    """Columns that form one comparison: those of a task, or in Table 3 of an initialisation."""
 
     task: str
     problem: str
@@ -36,15 +36,15 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Reached:
-    """What a method reached on the reported seeds."""
+class MethodResult:
+    """The result of a method on the reported seeds."""
 
     spec: MethodSpec
     values: Sequence[Value]
     """The training metric by seed; None: the trial diverged."""
 
     @classmethod
-    def of(cls, row: Mapping[str, Any]) -> Reached:
+    def of(cls, row: Mapping[str, Any]) -> MethodResult:
         """Read a method of a comparison's summary."""
         spec = MethodSpec(row["name"], row["backend"], row["hyperparameters"])
         return cls(spec, row["final"]["values"])
@@ -56,36 +56,36 @@ class Reached:
 
     @property
     def mean(self) -> float | None:
-        """The mean over seeds; None where a trial diverged."""
+        """The mean over seeds; None if a trial diverged."""
         finite = [value for value in self.values if value is not None]
         return fmean(finite) if finite and len(finite) == len(self.values) else None
 
 
 @dataclass(frozen=True)
 class Selection:
-    """A learning rate, and what it reached on the reported seeds."""
+    """A learning rate and its result on the reported seeds."""
 
     lr: float
     edge: Side | None
-    """Where it is the smallest or the largest that was tried."""
+    """Whether it is the smallest or the largest value tried; None: neither."""
     mean: float | None
     """None: a trial diverged."""
     values: Sequence[Value]
     before: float | None = None
-    """The mean before the final phase, in Table 2."""
+    """In Table 2, the mean before the final phase."""
 
 
-def parts(table: PaperTable, tasks: Sequence[str]) -> list[Part]:
-    """Return the comparisons of the columns in which ε is chosen."""
+def parts(table: PaperTable, tasks: Sequence[str]) -> list[ColumnGroup]:
+    """Return the comparisons of the columns that have a learning rate ε."""
     columns: dict[tuple[str, str], list[str]] = {}
     for task in tasks:
         for column in table.columns_of(task):
             columns.setdefault((task, table.problem(task, column)), []).append(column)
-    return [Part(task, problem, names) for (task, problem), names in columns.items()]
+    return [ColumnGroup(task, problem, names) for (task, problem), names in columns.items()]
 
 
 def effort(table: PaperTable, tasks: Sequence[str], seeds: int, tune_seeds: int) -> int:
-    """Return how many trials a table takes at most, those on record included."""
+    """Return the largest number of trials that a table needs, including recorded ones."""
     trials = 0
     for task in tasks:
         trials += len(table.columns_of(task)) * len(table.lrs) * (tune_seeds + seeds)
@@ -96,7 +96,7 @@ def effort(table: PaperTable, tasks: Sequence[str], seeds: int, tune_seeds: int)
 
 
 def check(table: PaperTable, tasks: Sequence[str], request: Request) -> None:
-    """Raise what any of the runs would, before the first one begins."""
+    """Check all runs before the first one begins; raise the error of any that cannot run."""
     for part in parts(table, tasks):
         prepared = prepare(_on_grids(table, part, request))
         if table.number == 2:
@@ -104,28 +104,28 @@ def check(table: PaperTable, tasks: Sequence[str], request: Request) -> None:
 
 
 def reproduce_table(table: PaperTable, tasks: Sequence[str], request: Request) -> dict[str, Any]:
-    """Run what is not on record; return each column with both selections, in plain values.
+    """Run what is not recorded; return each column with both selections as plain values.
 
-    `request` has what all runs share: preset, seeds, budget, store, device and the like.
+    `request` has the settings that all runs share: preset, seeds, budget, store, device and so on.
     """
     check(table, tasks, request)
     protocols: dict[str, Any] = {}
     columns: dict[tuple[str, str], dict[str, Any]] = {}
     with mirrored(request):
-        # One process keeps MLflow up to date beside all runs.
+        # One process copies the results of all runs to MLflow.
         alone = replace(request, no_mlflow=True)
         for part in parts(table, tasks):
             say(f"Table {table.number}, {part.problem}: {', '.join(part.columns)}.")
             summary = _compared(_on_grids(table, part, alone))
             protocols.setdefault(part.task, summary["protocol"])
             for column, row in zip(part.columns, summary["methods"], strict=True):
-                found = _both(table, row, replace(alone, problem=part.problem))
+                found = _both_selections(table, row, replace(alone, problem=part.problem))
                 found["comparisons"].insert(0, summary["comparison"])
                 columns[part.task, column] = found
         for task in tasks:
             for column in _hessian_free(table, task):
                 say(f"Table {table.number}, {task}: {column}.")
-                columns[task, column] = _as_it_is(column, replace(alone, problem=task))
+                columns[task, column] = _default_result(column, replace(alone, problem=task))
     return {
         "table": table.number,
         "preset": request.preset,
@@ -154,7 +154,7 @@ def _hessian_free(table: PaperTable, task: str) -> list[str]:
     return [column for column in table.published[task] if column in HESSIAN_FREE]
 
 
-def _on_grids(table: PaperTable, part: Part, request: Request) -> Request:
+def _on_grids(table: PaperTable, part: ColumnGroup, request: Request) -> Request:
     optimizers = ",".join(table.grid(column) for column in part.columns)
     return replace(request, optimizers=optimizers, problem=part.problem)
 
@@ -165,10 +165,10 @@ def _compared(request: Request) -> dict[str, Any]:
     return summary
 
 
-def _both(table: PaperTable, row: Mapping[str, Any], request: Request) -> dict[str, Any]:
-    """Return both selections of a column, of which `row` is the one that tuning seeds chose.
+def _both_selections(table: PaperTable, row: Mapping[str, Any], request: Request) -> dict[str, Any]:
+    """Return both selections of a column; `row` is the result of the tuning seeds' choice.
 
-    The other learning rates are run on the reported seeds as well.
+    The other learning rates also run on the reported seeds.
     """
     others = [
         MethodSpec(row["name"], row["backend"], point["hyperparameters"]).text
@@ -176,19 +176,19 @@ def _both(table: PaperTable, row: Mapping[str, Any], request: Request) -> dict[s
         if point["hyperparameters"] != row["hyperparameters"]
     ]
     rest = _compared(replace(request, optimizers=",".join(others)))
-    tuned, *_ = rates = [Reached.of(each) for each in (row, *rest["methods"])]
-    lucky = min(rates, key=lambda each: (each.mean is None, each.mean or 0.0))
+    tuned, *_ = rates = [MethodResult.of(each) for each in (row, *rest["methods"])]
+    best_reported = min(rates, key=lambda each: (each.mean is None, each.mean or 0.0))
     axis = Axis("lr", tuple(sorted(each.lr for each in rates)), "log")
     comparisons = [rest["comparison"]]
     before: dict[float, float | None] = {}
     if table.number == 2:
-        for each in {one.lr: one for one in (tuned, lucky)}.values():
-            summary = _before(each.spec, request)
+        for each in {one.lr: one for one in (tuned, best_reported)}.values():
+            summary = _before_final_phase(each.spec, request)
             comparisons.append(summary["comparison"])
-            before[each.lr] = Reached.of(summary["methods"][0]).mean
+            before[each.lr] = MethodResult.of(summary["methods"][0]).mean
     by_tuning, by_reported = (
         Selection(each.lr, axis.side(each.lr), each.mean, each.values, before.get(each.lr))
-        for each in (tuned, lucky)
+        for each in (tuned, best_reported)
     )
     return {
         "by_tuning_seeds": asdict(by_tuning),
@@ -197,21 +197,21 @@ def _both(table: PaperTable, row: Mapping[str, Any], request: Request) -> dict[s
     }
 
 
-def _as_it_is(column: str, request: Request) -> dict[str, Any]:
-    """Return what a method without a learning rate reached by its defaults."""
+def _default_result(column: str, request: Request) -> dict[str, Any]:
+    """Return the result of a method without a learning rate, with its defaults."""
     summary = _compared(replace(request, optimizers=HESSIAN_FREE[column]))
-    reached = Reached.of(summary["methods"][0])
+    reached = MethodResult.of(summary["methods"][0])
     return {
         "untuned": {"mean": reached.mean, "values": reached.values},
         "comparisons": [summary["comparison"]],
     }
 
 
-def _before(spec: MethodSpec, request: Request) -> dict[str, Any]:
-    """Run the trials of a method to where their final phase begins.
+def _before_final_phase(spec: MethodSpec, request: Request) -> dict[str, Any]:
+    """Run the trials of a method up to the beginning of their final phase.
 
     They make the same updates until then: seeds, schedule and ε are the same, and the budget ends
-    where the phase would begin.
+    at the beginning of the phase.
     """
     prepared = prepare(replace(request, optimizers=spec.text))
     updates = _updates_before(prepared.methods[0], prepared.protocol.budget)
@@ -221,16 +221,16 @@ def _before(spec: MethodSpec, request: Request) -> dict[str, Any]:
 
 
 def _updates_before(method: Method, budget: Budget) -> int:
-    """Return how many updates a trial makes before its final phase; Usage where there are none."""
-    updates, final = updates_of(method, budget), method.hyperparameters["final"]
+    """Return the number of updates before a trial's final phase; raise Usage if there are none."""
+    updates, final = budgeted_updates(method, budget), method.hyperparameters["final"]
     if updates is None:
         raise Usage(
-            f"--budget {budget.text}: where the final phase begins is known only of a budget in "
-            "gradients, updates or examples."
+            f"--budget {budget.text}: table 2 needs a budget in gradients, updates or examples, "
+            "because a budget in seconds does not tell when the final phase begins."
         )
     if updates <= final:
         raise Usage(
-            f"--budget {budget.text}: the final phase has {final:,} updates, and the trial "
-            f"{updates:,}, so there is nothing before it. Give more."
+            f"--budget {budget.text}: the trial has {updates:,} updates and its final phase "
+            f"{final:,}, so no update is left before it. Give a larger budget."
         )
     return updates - final

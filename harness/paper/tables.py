@@ -1,4 +1,4 @@
-"""Tables 1, 2, 3 and 5 of Sutskever et al. 2013 as recipes: what each column trains."""
+"""Tables 1, 2, 3 and 5 of Sutskever et al. 2013: the methods and settings of each column."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from bench.optim.momentum.methods import LR
 
 METHODS: Mapping[str, str] = {"N": "nag", "M": "cm"}
 COLUMN = re.compile(r"0|(0\.\d+)([NM])")
-"""Of a method that is in the grid: "0" is SGD, "0.99N" is NAG and "0.99M" CM with μ_max = 0.99."""
-LARGEST = "0.999N"
-"""The column that Table 3 varies the start of."""
+"""Columns with a learning rate: "0" is SGD, "0.99N" is NAG and "0.99M" CM with μ_max = 0.99."""
+TABLE_3_COLUMN = "0.999N"
+"""The method whose initialisation Table 3 varies."""
 HESSIAN_FREE: Mapping[str, str] = {"HF+": "hfm", "HF*": "hf"}
-"""Columns of methods without a learning rate; they train by their defaults."""
+"""Columns of methods without a learning rate; they train with their defaults."""
 NOT_RUN: Mapping[str, str] = {
     "SGD_C": "it is a result of Chapelle & Erhan 2011",
     "biases": "no method here trains biases alone",
 }
-"""Columns that are printed and not made again, each with the reason."""
+"""Columns that are published but not reproduced, each with the reason."""
 
 
 @dataclass(frozen=True)
 class PaperTable:
-    """What is published of a table, and the grid that it was chosen from."""
+    """The published values of a table, and the grid of learning rates."""
 
     number: int
     published: Mapping[str, Mapping[str, float | None]]
@@ -36,33 +36,33 @@ class PaperTable:
     lrs: Sequence[float]
     batch: int
     are_scales: bool = False
-    """Whether its columns are factors on the scale of the start, and not methods."""
+    """Whether the columns are factors on the initialisation's scale, and not methods."""
 
     @property
     def columns(self) -> list[str]:
-        """The columns over which the grid of learning rates is tried, as of the first task."""
+        """The columns with a grid of learning rates, for the first task."""
         return self.columns_of(next(iter(self.published)))
 
     def columns_of(self, task: str) -> list[str]:
-        """Return those of a task, which in Table 2 are not the same for all."""
+        """Return these columns for a task; in Table 2 they differ between tasks."""
         names = list(self.published[task])
         return names if self.are_scales else [name for name in names if COLUMN.fullmatch(name)]
 
     def updates(self, problem: Problem) -> int:
-        """Return how many updates a trial makes."""
+        """Return the number of updates of a trial."""
         return problem.budget // self.batch
 
     def problem(self, task: str, column: str) -> str:
-        """Return the problem of a column, as it is written on the command line."""
+        """Return the problem of a column as a value of --problem."""
         return f"{task}[scale={column}]" if self.are_scales else task
 
     def method(self, column: str) -> tuple[str, dict[str, Any]]:
-        """Return a column's method and hyperparameters, all but the learning rate.
+        """Return a column's method and its hyperparameters without the learning rate.
 
-        Period and final phase are left open where they are the usual ones: 250 and 1,000 updates,
-        and below the preset `paper` less.
+        Period and final phase are left out where they have their usual values: 250 and 1,000
+        updates, and fewer below the preset `paper`.
         """
-        found = COLUMN.fullmatch(LARGEST if self.are_scales else column)
+        found = COLUMN.fullmatch(TABLE_3_COLUMN if self.are_scales else column)
         assert found is not None
         if found[1] is None:
             return "sgd", {"batch": self.batch}
@@ -71,14 +71,14 @@ class PaperTable:
         return METHODS[found[2]], {"mu_max": float(found[1]), "batch": self.batch, **schedule}
 
     def grid(self, column: str) -> str:
-        """Return the column's method with all learning rates, as on the command line."""
+        """Return the column's method with all learning rates as an entry of --optimizers."""
         name, given = self.method(column)
         rates = "|".join(f"{lr:g}" for lr in self.lrs)
         return f"{name}[lr={rates},{','.join(f'{k}={v}' for k, v in given.items())}]"
 
 
 def _column_of(task: str) -> str:
-    """Return the column of Table 1 that has the error which Table 2 gives after the final phase."""
+    """Return the column of Table 1 with the error that Table 2 has after the final phase."""
     _, after = TABLE_2[task]
     columns = TABLE_1[task].items()
     return next(name for name, value in columns if name.endswith("N") and value == after)

@@ -1,4 +1,4 @@
-"""A table of the paper beside what was run, from the plain values of `reproduce_table`."""
+"""A reproduced table with the published values, from the plain values of `reproduce_table`."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ Plain = Mapping[str, Any]
 _ABSENT = "–"
 SELECTIONS = {"by_tuning_seeds": "by tuning seeds", "by_reported_seeds": "by reported seeds"}
 NOTES = (
-    "by tuning seeds: ε has the best worst result on seeds that are not reported, and the error is "
-    "of fresh ones; by reported seeds: ε has the lowest error on the seeds of that error, as the "
-    "paper chooses, which is too low by the luck of the choice. Errors are means over seeds. "
-    "*: ε is the smallest or largest that was tried.",
-    f"published: {SOURCE}, at its own sizes, data and budget, which preset paper has.",
+    "by tuning seeds: ε is chosen by its worst error on the tuning seeds, and the error is "
+    "measured on other seeds. by reported seeds: ε has the lowest error on the same seeds, as the "
+    "paper chooses it; luck makes this error too low. Errors are means over seeds. *: ε is the "
+    "smallest or largest value tried.",
+    f"published: {SOURCE}, at its own sizes, data and budget, which are those of preset paper.",
 )
-OF_TABLE_2 = (
-    "before: the same trials with a budget that ends where the final phase begins. Table 2 does "
-    "not print μ_max: the column is that of Table 1 with the same error after the phase."
+TABLE_2_NOTE = (
+    "before: the same trials with a budget that ends when the final phase begins. Table 2 does not "
+    "give μ_max; the column is that of Table 1 with the same error after the phase."
 )
 
 
 def render_table(result: Plain) -> RenderableType:
-    """Return each task with its columns, both selections and what is published."""
+    """Return each task with its columns, both selections and the published values."""
     result = all_visible(result)
     parts: list[RenderableType] = []
     for task in result["tasks"]:
-        parts += [_head(result, task), _columns(result, task), *_beside(task), Text()]
-    notes = [*NOTES, *([OF_TABLE_2] if result["table"] == 2 else [])]
+        parts += [_head(result, task), _columns(result, task), *_footnotes(task), Text()]
+    notes = [*NOTES, *([TABLE_2_NOTE] if result["table"] == 2 else [])]
     parts += [Text(note, style="dim") for note in notes]
     return Group(*parts)
 
@@ -48,8 +48,8 @@ def _head(result: Plain, task: Plain) -> Text:
     head = Text(f"Table {result['table']}: {task['task']} / {result['preset']}", style="bold")
     facts = [
         protocol["metric"].replace("_", " "),
-        f"{number(budget['amount'])} {budget['currency']} a trial",
-        f"seeds: {result['seeds']} reported, {result['tuning_seeds']} of tuning",
+        f"{number(budget['amount'])} {budget['currency']} per trial",
+        f"seeds: {result['seeds']} reported, {result['tuning_seeds']} for tuning",
     ]
     return head.append(f"  data: {protocol['data']}\n{' · '.join(facts)}", style="not bold")
 
@@ -75,7 +75,7 @@ def _columns(result: Plain, task: Plain) -> Table:
 
 
 def _selection(column: Plain, name: str, has_before: bool) -> list[str]:
-    """Write ε and what it reached."""
+    """Write ε and its result."""
     before = [_ABSENT] if has_before else []
     if "not_run" in column:
         return ["not run", *before, _ABSENT]
@@ -91,15 +91,15 @@ def _error(found: Plain) -> str:
     return "diverged" if found["mean"] is None else number(found["mean"])
 
 
-def _beside(task: Plain) -> list[Text]:
-    """Say why columns were not run, what has no ε, and where the rest is."""
+def _footnotes(task: Plain) -> list[Text]:
+    """Return lines on columns that were not run or have no ε, and the ids of comparisons."""
     lines = [
         f"{column['column']} is not run: {column['not_run']}."
         for column in task["columns"]
         if "not_run" in column
     ]
     if untuned := [column["column"] for column in task["columns"] if "untuned" in column]:
-        lines.append(f"{', '.join(untuned)}: no ε is chosen; by the defaults of `bench compare`.")
+        lines.append(f"{', '.join(untuned)}: run with the defaults of bench compare, without an ε.")
     ids = dict.fromkeys(id for column in task["columns"] for id in column.get("comparisons", ()))
     lines.append(f"Comparisons (bench show ID): {', '.join(ids)}")
     return [Text(line, style="dim") for line in lines]

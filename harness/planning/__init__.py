@@ -1,6 +1,7 @@
-"""A request made concrete: methods, trials, fleets; what cannot be run is refused here.
+"""Planning turns a request into methods, trials and fleets, and refuses what cannot run.
 
-Here: `request` (what a person asks for), `preparation` (the problem, data and methods that it
-means), `validation` (what is refused), `plan` (how it is written down), `fleets` and `placement`
-(which trials train together, and where), `tuning`, `selection` and `grid_extension`, `problems`.
+`request` holds the user's request. `preparation` finds its problem, data and methods, and
+`validation` checks them. `plan` is the stored form of a comparison. `fleets` and `placement`
+choose which trials train together, and in how many processes. `tuning`, `selection` and
+`grid_extension` choose hyperparameters. `problems` finds problems by name.
 """

@@ -1,34 +1,34 @@
-"""What a person reads before a comparison begins."""
+"""The lines that describe a comparison before it begins."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from bench.harness.core.defaults import origin, tuned
+from bench.harness.core.defaults import tuned_origin, tuned_values
 from bench.harness.core.notices import say
-from bench.harness.core.spec import with_parameters
+from bench.harness.core.spec import problem_text
 from bench.harness.core.text import shortened, visible
 from bench.harness.planning.fleets import Candidate
-from bench.harness.planning.preparation import Prepared
+from bench.harness.planning.preparation import PreparedRequest
 from bench.models.problem import Problem
 
 
-def announce(prepared: Prepared, seed: int | None = None) -> None:
-    """Say what will run: problem, preset, budget, and hyperparameters that follow from it."""
+def announce(prepared: PreparedRequest, seed: int | None = None) -> None:
+    """Print what will run: problem, preset, budget, and the hyperparameters of every method."""
     protocol, problem, machine = prepared.protocol, prepared.problem, prepared.machine
     parts = [
-        f"{protocol.budget.amount:,.12g} {protocol.budget.currency} a trial",
+        f"{protocol.budget.amount:,.12g} {protocol.budget.currency} per trial",
         _count(prepared.seeds, "seed") if seed is None else f"seed {seed}",
         machine.device.type,
         _count(machine.threads, "thread"),
     ]
     notes = f": {problem.notes}" if problem.notes else ""
-    name = with_parameters(problem.name, problem.parameters)
+    name = problem_text(problem.name, problem.parameters)
     say(f"{name} / {problem.preset} on {protocol.data}{notes}; {', '.join(parts)}.")
     for points, written in zip(prepared.points, prepared.written, strict=True):
         if len(points) > 1:
-            say(f"  {written.name}: {len(points)} points to tune over.")
+            say(f"  {written.name}: tuning tries {len(points)} points.")
             continue
         source = _origin(problem, written.name, points[0].hyperparameters)
         text = shortened(visible(Candidate(points[0], "").spec.text), 400)
@@ -36,11 +36,11 @@ def announce(prepared: Prepared, seed: int | None = None) -> None:
 
 
 def _origin(problem: Problem, method: str, used: Mapping[str, Any]) -> str | None:
-    """Say where the defaults come from, unless others were written in their place."""
-    values = tuned(problem.name, problem.preset, method)
+    """Return the source of the tuned defaults; None if the user gave other values."""
+    values = tuned_values(problem.name, problem.preset, method)
     if any(used.get(key) != value for key, value in values.items()):
         return None
-    return origin(problem.name, problem.preset, method)
+    return tuned_origin(problem.name, problem.preset, method)
 
 
 def _count(number: int, what: str) -> str:

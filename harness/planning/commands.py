@@ -1,4 +1,4 @@
-"""The commands that make a comparison, a run or a trial again."""
+"""The command lines that repeat a comparison, a run or a trial."""
 
 from __future__ import annotations
 
@@ -8,20 +8,26 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bench.harness.planning.fleets import Candidate, Trial
-from bench.harness.planning.preparation import Prepared
+from bench.harness.planning.preparation import PreparedRequest
+from bench.harness.planning.program import names_in, names_of, no_command
 from bench.harness.planning.request import Mode, Request
-from bench.optim.text import Written
+from bench.optim.text import ParsedEntry
 
 
 def reproduce(
-    request: Request, prepared: Prepared, candidates: Sequence[Candidate], seed: int | None = None
+    request: Request,
+    prepared: PreparedRequest,
+    candidates: Sequence[Candidate],
+    seed: int | None = None,
 ) -> str:
     """Return the command that makes this result again, every hyperparameter spelled out.
 
-    With a `seed` it is that of a single run.
+    With a `seed` it is that of a single run. Where no command can, a sentence says so.
     """
+    if names := names_of(request):
+        return no_command(names)
     texts = ",".join(
-        text_of(candidate, written)
+        candidate_text(candidate, written)
         for candidate, written in zip(candidates, prepared.written, strict=True)
     )
     if seed is not None:
@@ -30,29 +36,42 @@ def reproduce(
     return _command(request, prepared, what)
 
 
-def reproduce_trial(prepared: Prepared, trial: Trial) -> str:
-    """Return the command that makes one trial again, alone."""
+def trial_command(prepared: PreparedRequest, trial: Trial) -> str:
+    """Return the command that makes one trial again, alone, or say that there is none."""
     method, request = trial.candidate.method, prepared.request
     written = next(
         entry
         for entry, points in zip(prepared.written, prepared.points, strict=True)
         if any(point is method for point in points)
     )
-    # Who trained it does not matter, but how many ranks took part in each of its updates does.
+    if names := names_in([written.name, request.problem]):
+        return no_command(names)
+    # The process that trained it does not change the result; the number of ranks in an update does.
     nproc = request.nproc_per_node if request.mode == "data" else None
     mode: Mode = "trials" if nproc is None else "data"
     alone = replace(request, nproc_per_node=nproc, mode=mode, plan=None)
-    text, seed = text_of(trial.candidate, written), str(trial.spec.seed)
+    text, seed = candidate_text(trial.candidate, written), str(trial.spec.seed)
     return _command(alone, prepared, ["run", "--optimizer", text, "--seed", seed])
 
 
-def text_of(candidate: Candidate, written: Written) -> str:
-    """Return the text that makes a candidate again, every hyperparameter spelled out."""
-    # A class of one's own is found by where it is, not by what it is called in tables.
+def candidate_text(candidate: Candidate, written: ParsedEntry) -> str:
+    """Return a candidate as an entry of --optimizers, with every hyperparameter in full."""
+    # A user's class is found by its module or file, not by its name in tables.
     return replace(candidate.spec, name=written.name).text
 
 
-def _command(request: Request, prepared: Prepared, what: Sequence[str]) -> str:
+def written(request: Request, prepared: PreparedRequest) -> str:
+    """Return the command that asks for what a program has asked for, as it was written there."""
+    if names := names_of(request):
+        return no_command(names)
+    what = ["compare", "--optimizers", request.optimizers, "--seeds", str(prepared.seeds)]
+    if request.tune != "none":
+        what += ["--tune", request.tune]
+    what += ["--tune-seeds", str(request.tune_seeds), *(["--extend"] if request.extend else [])]
+    return _command(request, prepared, what)
+
+
+def _command(request: Request, prepared: PreparedRequest, what: Sequence[str]) -> str:
     budget, nproc = prepared.protocol.budget, request.nproc_per_node
     in_variable = request.data_dir == os.environ.get("BENCH_DATA_DIR")
     words = [

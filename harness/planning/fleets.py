@@ -1,4 +1,4 @@
-"""A comparison → its trials → the fleets they run in."""
+"""From methods to trials, and from trials to the fleets that train them together."""
 
 from __future__ import annotations
 
@@ -9,54 +9,55 @@ from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from typing import Literal, TypeVar
 
-from bench.harness.core.defaults import scaled_schedule, tuned
+from bench.harness.core.defaults import scaled_schedule, tuned_values
 from bench.harness.core.errors import Usage
 from bench.harness.core.spec import Budget, MethodSpec, Protocol, TrialSpec
-from bench.harness.training.fleet import updates_of
-from bench.harness.training.memory import Memory
+from bench.harness.training.fleet import budgeted_updates
+from bench.harness.training.memory import MemoryModel
 from bench.models.problem import Data, Problem
 from bench.optim.objective import Method
 from bench.optim.registry import find, make
-from bench.optim.text import Written
+from bench.optim.text import ParsedEntry
 
 Purpose = Literal["reported", "tuning"]
 T = TypeVar("T")
 
-LABEL_LENGTH = 200
-"""Of what a method is called in tables and pictures; its name is recorded whole beside it."""
-CPU_ROWS = 16
-CPU_OPERATIONS = 1.2e8
-"""On a CPU rows go together, at most so many, where a gradient takes at most so many floating-point
-operations a row: about 6 to each weight, case and time step. An update is partly overhead then,
-which they share. On one thread 16 rows cost 0.35 to 0.7 of one by one, each, below 3e7 of them (add
-at 4 and 20 cases), 0.86 to 0.95 up to 1.1e8 (curves/quick, mnist/quick), and above 0.95 to 1.05."""
+MAX_LABEL_LENGTH = 200
+"""Characters of a method's label in tables and pictures; the full name is recorded beside it."""
+MAX_CPU_ROWS = 16
+MAX_CPU_OPERATIONS = 1.2e8
+"""On a CPU, at most MAX_CPU_ROWS rows train together, and only if one row's gradient takes at most
+MAX_CPU_OPERATIONS floating-point operations (about 6 for each weight, case and time step). Rows
+share the overhead of an update, which matters only for small gradients. On one thread, each of 16
+rows takes 0.35 to 0.7 of its time alone below 3e7 operations (add with 4 and 20 cases), 0.86 to
+0.95 up to 1.1e8 (curves/quick, mnist/quick), and 0.95 to 1.05 above."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A method as it will be run, with the label it has in tables."""
+    """A method to run, with its label in tables."""
 
     method: Method
     label: str
 
     @property
     def spec(self) -> MethodSpec:
-        """Its name, backend and hyperparameters."""
+        """The method's name, backend and hyperparameters."""
         method = self.method
         return MethodSpec(method.name, method.backend, dict(method.hyperparameters))
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate under a seed."""
+    """One candidate with one seed."""
 
     candidate: Candidate
     spec: TrialSpec
     purpose: Purpose
 
 
-def protocol_of(problem: Problem, data: Data, budget: Budget, precision: str) -> Protocol:
-    """Return what every trial of a comparison has in common."""
+def make_protocol(problem: Problem, data: Data, budget: Budget, precision: str) -> Protocol:
+    """Return the protocol that all trials of a comparison share."""
     return Protocol(
         problem=problem.name,
         parameters=dict(problem.parameters),
@@ -73,22 +74,25 @@ def protocol_of(problem: Problem, data: Data, budget: Budget, precision: str) ->
     )
 
 
-def methods(written: Written, problem: Problem, budget: Budget, device: str) -> list[Method]:
-    """Return the methods that a text means on this problem: one, or one a point of its grid.
+def make_methods(
+    written: ParsedEntry, problem: Problem, budget: Budget, device: str
+) -> list[Method]:
+    """Return the methods of an entry on this problem: one method, or one for each grid point.
 
-    What the text leaves open comes from the tuned defaults, then from the declaration;
-    below `paper` the schedule's period and final phase follow the budget in updates.
+    Values that the entry does not give come from the tuned defaults, then from the method's
+    declaration. Below the preset `paper`, the schedule's period and final phase are scaled with the
+    budget in updates.
     """
     space = {h.name for h in find(written.name).space}
     defaults = {
         name: value
-        for name, value in tuned(problem.name, problem.preset, written.name).items()
+        for name, value in tuned_values(problem.name, problem.preset, written.name).items()
         if name in space
     }
     made = []
     for method in make(written, defaults, device):
         open_ = space - set(written.values) - set(defaults)
-        scaled = scaled_schedule(problem.preset, space, updates_of(method, budget))
+        scaled = scaled_schedule(problem.preset, space, budgeted_updates(method, budget))
         scaled = {name: value for name, value in scaled.items() if name in open_}
         if scaled:
             method = type(method)(method.backend, **{**method.hyperparameters, **scaled})
@@ -96,11 +100,11 @@ def methods(written: Written, problem: Problem, budget: Budget, device: str) -> 
     return made
 
 
-def labelled(chosen: Sequence[Method]) -> list[Candidate]:
-    """Label methods by name, and where a name occurs twice by what tells them apart.
+def label_methods(chosen: Sequence[Method]) -> list[Candidate]:
+    """Label methods by name; methods with the same name also get the values in which they differ.
 
-    A label has LABEL_LENGTH characters at most; a longer one is cut and ends in digits of the
-    method's key. Usage for a name or value that not every database can store.
+    A label has at most MAX_LABEL_LENGTH characters; a longer one is cut and ends in digits of the
+    method's key. Raises Usage for a name or value that not every database can store.
     """
     labels = [method.name for method in chosen]
     for name in [name for name, count in Counter(labels).items() if count > 1]:
@@ -114,17 +118,17 @@ def labelled(chosen: Sequence[Method]) -> list[Candidate]:
     if len(set(labels)) < len(labels):
         twice = next(label for label, count in Counter(labels).items() if count > 1)
         raise Usage(
-            f"--optimizers: {twice} is there twice, with the same hyperparameters. (A class of "
-            "your own needs a `name` of its own.)"
+            f"--optimizers: {twice} is listed twice with the same hyperparameters. Remove one. "
+            "(Every optimizer class of your own needs its own `name`.)"
         )
     return [_short(Candidate(m, label)) for m, label in zip(chosen, labels, strict=True)]
 
 
 def _short(candidate: Candidate) -> Candidate:
     key = candidate.spec.key
-    if len(candidate.label) <= LABEL_LENGTH:
+    if len(candidate.label) <= MAX_LABEL_LENGTH:
         return candidate
-    return replace(candidate, label=f"{candidate.label[: LABEL_LENGTH - 10]}…~{key[:8]}")
+    return replace(candidate, label=f"{candidate.label[: MAX_LABEL_LENGTH - 10]}…~{key[:8]}")
 
 
 def _differing(same: Sequence[Method]) -> list[str]:
@@ -132,10 +136,10 @@ def _differing(same: Sequence[Method]) -> list[str]:
     return [k for k in first if any(other.hyperparameters[k] != first[k] for other in same)]
 
 
-def trials(
+def make_trials(
     candidates: Iterable[Candidate], protocol: Protocol, seeds: Sequence[int], purpose: Purpose
 ) -> list[Trial]:
-    """Return every candidate under every seed, seed by seed, so that methods take turns."""
+    """Return every candidate with every seed, ordered by seed, so that methods alternate."""
     every = list(candidates)
     return [
         Trial(candidate, TrialSpec(protocol, candidate.spec, seed), purpose)
@@ -144,14 +148,14 @@ def trials(
     ]
 
 
-def into_fleets(
-    planned: Sequence[Trial], memory: Memory, timed: bool, at_once: int = 1
+def group_into_fleets(
+    planned: Sequence[Trial], memory: MemoryModel, timed: bool, min_fleets: int = 1
 ) -> list[list[Trial]]:
-    """Group trials into fleets, each to run as one tensor program; methods take turns.
+    """Group trials into fleets that run as one tensor program each; methods alternate.
 
-    Rows that can be joined are, as far as memory reaches, and on a CPU where it pays; but rows
-    that could keep `at_once` fleets busy are not joined to fewer. A timed trial is always alone.
-    Infrastructure where the memory does not do for a single trial.
+    Trials with the same `fleet_key` are grouped as far as the memory allows, and on a CPU only
+    where that saves time. The result has at least `min_fleets` fleets if there are enough trials. A
+    timed trial is always alone. Raises Infrastructure if the memory is too small for one trial.
     """
     groups: dict[object, list[Trial]] = {}
     for number, trial in enumerate(planned):
@@ -160,26 +164,27 @@ def into_fleets(
     cut = []
     for group in groups.values():
         every = [trial.candidate.method for trial in group]
-        wanted = min(len(group), worth_joining(memory, every[0]))
-        cut += by_seed(group, memory.rows(every, wanted), at_once)
+        wanted = min(len(group), max_useful_rows(memory, every[0]))
+        cut += split_by_seed(group, memory.rows_that_fit(every, wanted), min_fleets)
     turn = {id(trial): number for number, trial in enumerate(planned)}
     return sorted(cut, key=lambda fleet: turn[id(fleet[0])])
 
 
-def worth_joining(memory: Memory, method: Method) -> int:
-    """Return how many rows of a method it is worth to join, whatever memory they need."""
+def max_useful_rows(memory: MemoryModel, method: Method) -> int:
+    """Return the largest number of rows of a method that saves time, without regard to memory."""
     if memory.device.type != "cpu":
         return sys.maxsize
-    return CPU_ROWS if memory.operations(method) <= CPU_OPERATIONS else 1
+    return MAX_CPU_ROWS if memory.operations(method) <= MAX_CPU_OPERATIONS else 1
 
 
-def by_seed(group: Sequence[Trial], most: int, least: int = 1) -> list[list[Trial]]:
-    """Cut trials that can be joined into fleets of at most so many, and as equal as can be.
+def split_by_seed(group: Sequence[Trial], most: int, least: int = 1) -> list[list[Trial]]:
+    """Split trials into fleets of at most `most` trials and of nearly equal size.
 
-    A fleet has whole seeds, equally many trials of each, one seed after another, so that those of
-    a seed share its batches; or it has a part of one seed, where that has more trials than fit, or
-    there are too few seeds for `least` fleets. Seeds with different numbers of trials are not
-    joined. There are at least `least` fleets, if there are as many trials.
+    A fleet contains whole seeds with equally many trials of each, seed by seed, so that the trials
+    of a seed share its batches. A fleet contains a part of one seed if the seed has more trials
+    than fit, or if there are too few seeds for `least` fleets. Seeds with different numbers of
+    trials are never in the same fleet. There are at least `least` fleets if there are that many
+    trials.
     """
     of_seed: dict[int, list[Trial]] = {}
     for trial in group:
@@ -189,7 +194,7 @@ def by_seed(group: Sequence[Trial], most: int, least: int = 1) -> list[list[Tria
         alike.setdefault(len(rows), []).append(rows)
     cut: list[list[Trial]] = []
     for each, seeds in alike.items():
-        # Of the fleets that there are to be, as large a share as of the trials.
+        # These seeds get the same share of the fleets as they have of the trials.
         wanted = _ceil(min(least, len(group)) * each * len(seeds), len(group))
         if each > most or len(seeds) < wanted:
             parts = max(_ceil(each, most), _ceil(wanted, len(seeds)))
@@ -201,7 +206,7 @@ def by_seed(group: Sequence[Trial], most: int, least: int = 1) -> list[list[Tria
 
 
 def _evenly(items: Sequence[T], parts: int) -> list[list[T]]:
-    """Cut into so many parts; their sizes differ by 1 at most."""
+    """Split items into parts whose sizes differ by at most 1."""
     ends = [len(items) * i // parts for i in range(parts + 1)]
     return [list(items[start:end]) for start, end in pairwise(ends)]
 

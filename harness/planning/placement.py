@@ -1,8 +1,8 @@
-"""Over how many processes the fleets of a plan are spread on a CPU: what they cost decides.
+"""The number of processes that train the fleets of a plan on a CPU, from the fleets' cost.
 
-Fleets of a thread each, side by side, take less time than one after the other on all threads:
-an update is too short to be shared well, and a thread that waits for one that another program
-has pushed aside waits for long. But a process has to start first.
+Several fleets at the same time, with one thread each, are faster than one fleet after the other on
+all threads. An update is too short to be divided well among threads, and if another program
+interrupts one thread, all the others wait for it. But a process takes time to start.
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ from collections.abc import Sequence
 from bench.harness.planning.fleets import Trial
 from bench.models.problem import Data, Problem
 
-OPERATIONS_A_SECOND = 1e11
-"""Of one thread in the matrix products of these networks, float32."""
-PAYS_FROM = 35.0
-"""Seconds of work, on one thread, from which it pays to start processes. They take 5 to begin, and
-save of two threads' time a twentieth where the machine does nothing else, a fifth beside MLflow's
-mirror, and more than half beside another program; `bench compare --optimizers nag,hf` is 38."""
+OPERATIONS_PER_SECOND = 1e11
+"""Operations per second of one thread in the float32 matrix products of these networks."""
+MIN_SECONDS_FOR_PROCESSES = 35.0
+"""Seconds of work on one thread from which processes save time. Starting them takes 5 seconds.
+They save a twentieth of two threads' time on an idle machine, a fifth while results are copied to
+MLflow, and more than half beside another program. `bench compare --optimizers nag,hf` takes 38
+seconds."""
 
 
-def seconds_of(fleet: Sequence[Trial], problem: Problem, data: Data) -> float:
-    """Return about how long a fleet takes on one thread, from counted operations.
+def estimated_seconds(fleet: Sequence[Trial], problem: Problem, data: Data) -> float:
+    """Estimate the seconds of a fleet on one thread from its number of operations.
 
-    A gradient-equivalent is 6 operations a parameter, at every step of a sequence (N, S, F).
-    Where a step has no fixed cost, it is taken for one gradient on the whole training set.
+    A gradient-equivalent is 6 operations per parameter and, for sequences (N, S, F), per time
+    step. A method without a fixed cost of a step counts as one gradient on the whole training set.
     """
     budget = fleet[0].spec.protocol.budget
     if budget.currency == "seconds":
         return budget.amount
     inputs = data.train_inputs
     steps = inputs.shape[1] if inputs.ndim == 3 else 1
-    a_second = OPERATIONS_A_SECOND / (6 * problem.layout.size * steps)
+    a_second = OPERATIONS_PER_SECOND / (6 * problem.layout.size * steps)
     gradients = 0.0
     for trial in fleet:
         update = trial.candidate.method.cost_of_a_step or len(inputs)
@@ -40,12 +41,13 @@ def seconds_of(fleet: Sequence[Trial], problem: Problem, data: Data) -> float:
     return gradients / a_second
 
 
-def processes(seconds: Sequence[float], threads: int) -> int:
-    """Return over how many processes fleets that take so long are spread; 1: they stay here.
+def process_count(seconds: Sequence[float], threads: int) -> int:
+    """Return the number of processes for fleets with these times; 1 means this process only.
 
-    No more than keep busy while the longest fleet runs, which is better off with their threads.
+    There are no more processes than stay busy while the longest fleet runs: beyond that, more
+    threads for each fleet are faster.
     """
     whole = sum(seconds)
-    if whole < PAYS_FROM:
+    if whole < MIN_SECONDS_FOR_PROCESSES:
         return 1
     return min(threads, math.floor(whole / max(seconds) * (1 + 1e-9)))

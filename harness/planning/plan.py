@@ -1,7 +1,7 @@
-"""What is written down of a comparison so that it can be gone on with: its plan, and its fleets.
+"""The stored plan of a comparison and of its fleets.
 
-Whoever has the store and the files of the user's own methods and problems can run it from there:
-the same command later, other processes, other machines.
+With the store and the files of the user's own methods and problems, the plan can be run by the
+same command later, by other processes, or on other machines.
 """
 
 from __future__ import annotations
@@ -17,85 +17,85 @@ from typing import Any, Literal, get_args
 import torch
 
 from bench.harness.core.errors import Infrastructure, Usage
-from bench.harness.core.secrets import hidden, hide_passwords
+from bench.harness.core.secrets import redacted_urls, redacted_words
 from bench.harness.core.sources import source_digest
 from bench.harness.core.spec import Protocol, TrialSpec, key_of
 from bench.harness.planning.fleets import Candidate, Purpose, Trial
-from bench.harness.planning.preparation import Prepared
+from bench.harness.planning.preparation import PreparedRequest
 from bench.harness.planning.request import Mode, Request
 from bench.models.problem import Problem
 
-HERE = ("store", "dry_run", "plan", "tracking_uri")
-"""What a request says of the command that was given, and not of what is to be run."""
+NOT_STORED = ("store", "dry_run", "plan", "tracking_uri")
+"""Fields of a request that belong to the command and not to the comparison."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A comparison as it was asked for, and what was found out before it began."""
+    """A requested comparison, and what was determined before it began."""
 
     request: Request
     kind: Literal["comparison", "run", "tuning"]
     command: str
-    """The one that repeats it."""
+    """The command that repeats it."""
     argv: list[str]
-    """The command line that trials are recorded under."""
+    """The command line that is recorded with the trials."""
     data: str
     """Digest of the data."""
     versions: dict[str, str]
     seed: int | None = None
-    """Of a single run."""
+    """The seed of a single run."""
     chosen: list[int] | None = None
-    """The method of each optimizer that tuning chose, by its number among all of the request."""
+    """For each optimizer, the number of the method that tuning chose, among all of the request."""
     efforts: tuple[Mapping[str, Any], ...] = ()
-    """What tuning took, for each optimizer."""
+    """For each optimizer, the effort and the result of its tuning."""
     rounds: list[str] = field(default_factory=list)
-    """The tunings before this one, which tries only what was added to them."""
+    """Ids of the earlier rounds of tuning; this one tries only the points that they did not."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; where the store is, and its password, is not among them."""
+        """Return plain values for JSON, without the URL of the store and without passwords."""
         plain = asdict(self)
-        for name in HERE:
+        for name in NOT_STORED:
             del plain["request"][name]
-        plain["command"] = hide_passwords(self.command)
-        plain["argv"] = hidden(self.argv)
+        plain["command"] = redacted_urls(self.command)
+        plain["argv"] = redacted_words(self.argv)
         return plain
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], store: str) -> Plan:
-        """Read back what `as_dict` wrote, for the store where it was found."""
+        """Read the values that `as_dict` returned, for the store in which they were found."""
         request = Request(**plain["request"], store=store, dry_run=False, plan=None)
         return cls(**{**plain, "request": request, "efforts": tuple(plain["efforts"])})
 
 
 def versions() -> dict[str, str]:
-    """Return what must be the same wherever a plan is carried out."""
+    """Return the versions that must be the same wherever a plan runs."""
     return {"bench": importlib.metadata.version("bench-harness"), "torch": torch.__version__}
 
 
 @dataclass(frozen=True)
-class Task:
-    """The trials of one fleet, and what of the machine decides their bits and their seconds."""
+class FleetPlan:
+    """The trials of one fleet, and the settings that decide their last bits and their seconds."""
 
     trials: list[tuple[int, str, int, Purpose]]
-    """Each by its method's number among all of the request, its label, seed and purpose."""
+    """For each trial: the number of its method among all of the request, label, seed, purpose."""
     digest: str
-    """SHA-256 of what the trials are found by on record: keys and sources."""
+    """SHA-256 of the keys and sources by which recorded trials are found."""
     threads: int
     beside: int
-    """How many other fleets are meant to run at the same time."""
+    """The number of other fleets that are planned to run at the same time."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Task:
-        """Read back what `as_dict` wrote."""
+    def from_dict(cls, plain: Mapping[str, Any]) -> FleetPlan:
+        """Read the values that `as_dict` returned."""
         trials = [(number, label, seed, why) for number, label, seed, why in plain["trials"]]
         return cls(**{**plain, "trials": trials})
 
     def of(self, methods: Sequence[Any], protocol: Protocol) -> list[Trial]:
-        """Return the trials, whose methods are among all of the request."""
+        """Return the trials; `methods` are all methods of the request, in order."""
         chosen = [
             (Candidate(methods[number], label), seed, purpose)
             for number, label, seed, purpose in self.trials
@@ -106,18 +106,18 @@ class Task:
         ]
 
 
-def source_of(problem: Problem, trial: Trial) -> str:
-    """Return the digest of the source that a trial runs: its method's and the problem's."""
+def trial_source(problem: Problem, trial: Trial) -> str:
+    """Return the digest of a trial's sources: its method's and the problem's."""
     return source_digest(type(trial.candidate.method), *_parts(problem))
 
 
-def source_of_method(trial: Trial) -> str:
-    """Return the digest of the source of a trial's method alone."""
+def method_source(trial: Trial) -> str:
+    """Return the digest of the source of a trial's method."""
     return source_digest(type(trial.candidate.method))
 
 
-def source_of_problem(problem: Problem) -> str:
-    """Return the digest of the source of a problem alone."""
+def problem_source(problem: Problem) -> str:
+    """Return the digest of the source of a problem."""
     return source_digest(*_parts(problem))
 
 
@@ -126,50 +126,50 @@ def _parts(problem: Problem) -> list[object]:
     return [type(problem)] if made_by is None else [type(problem), made_by]
 
 
-def digest_of(problem: Problem, trials: Iterable[Trial]) -> str:
-    """Return the SHA-256 of each trial's key and source."""
-    return key_of([[trial.spec.key, source_of(problem, trial)] for trial in trials])
+def trials_digest(problem: Problem, trials: Iterable[Trial]) -> str:
+    """Return the SHA-256 over the key and the source digest of each trial."""
+    return key_of([[trial.spec.key, trial_source(problem, trial)] for trial in trials])
 
 
-def sources_of(tasks: Iterable[Task], prepared: Prepared) -> list[str]:
-    """Return what the digest of each task is here; Infrastructure where it has no such methods."""
+def task_digests(tasks: Iterable[FleetPlan], prepared: PreparedRequest) -> list[str]:
+    """Return the digest that each fleet has here; raise Infrastructure if a method is missing."""
     try:
         groups = [task.of(prepared.methods, prepared.protocol) for task in tasks]
     except IndexError:
-        raise changed() from None
-    return [digest_of(prepared.problem, group) for group in groups]
+        raise changed_error() from None
+    return [trials_digest(prepared.problem, group) for group in groups]
 
 
-def changed() -> Infrastructure:
-    """Return what is to be said where other trials were prepared than were planned."""
+def changed_error() -> Infrastructure:
+    """Return the error for trials that differ from the planned ones."""
     return Infrastructure(
-        "Other trials were prepared here than were planned: a file of the problem or of a method "
-        "was changed since, or its data are different every time, which `bench check` shows. Give "
-        "the command again that began this; what is recorded stays."
+        "The trials here differ from the planned ones. Either a file of the problem or of a method "
+        "has changed since, or the data differ at every load; `bench check` shows that. Repeat the "
+        "command that began this comparison; recorded trials are kept."
     )
 
 
 @dataclass(frozen=True)
 class PlanFile:
-    """What ranks are given: a comparison in a store, with its plan and its fleets by number."""
+    """The plan file for ranks: a comparison in a store, with its plan and its fleets."""
 
     comparison_id: str
     mode: Mode
     plan: Plan
-    tasks: list[Task]
+    tasks: list[FleetPlan]
     digest: str
     """SHA-256 of the file."""
 
     @property
     def request(self) -> Request:
-        """What is to be prepared; how many threads a rank has is said by each task."""
+        """The request to prepare; the threads of a rank are part of each fleet's plan."""
         return replace(self.plan.request, threads=None)
 
     @classmethod
     def read(cls, path: Path, store: str | None) -> PlanFile:
-        """Read a file that `write_plan` wrote; `store` is the store of one that does not say which.
+        """Read a file that `write_plan` wrote; `store` is used if the file names no store.
 
-        Usage where it is no plan, or where nothing says in which store its comparison is.
+        Raises Usage if the file is no plan, or if neither it nor `store` gives the store.
         """
         try:
             content = path.read_bytes()
@@ -179,29 +179,29 @@ class PlanFile:
             url = plain["store"] or store
             if url is None:
                 raise Usage(
-                    f"{path} does not say in which store its comparison is, since that has a "
-                    "password: set BENCH_STORE to its URL."
+                    f"{path} does not name the store of its comparison, because the URL has a "
+                    "password. Set BENCH_STORE to the URL."
                 )
             return cls(
                 plain["comparison"],
                 plain["mode"],
                 Plan.from_dict(plain["plan"], url),
-                [Task.from_dict(task) for task in plain["tasks"]],
+                [FleetPlan.from_dict(task) for task in plain["tasks"]],
                 hashlib.sha256(content).hexdigest(),
             )
         except OSError as error:
             raise Usage(f"The plan {path} cannot be read: {error.strerror}.") from error
         except (ValueError, KeyError, TypeError) as error:
             raise Usage(
-                f"{path} is no plan of this version of bench; `bench compare --plan {path}` writes "
-                "one."
+                f"{path} is not a plan of this version of bench. `bench compare --plan {path}` "
+                "writes one."
             ) from error
 
 
 def write_plan(
     path: Path, comparison_id: str, mode: Mode, plan: Plan, store: str | None, tasks: Sequence[Any]
 ) -> None:
-    """Write what ranks are given; `store` is None where its URL is not for everybody to read."""
+    """Write the plan file for ranks; `store` is None if its URL holds a password."""
     plain = {
         "comparison": comparison_id,
         "mode": mode,
@@ -215,18 +215,18 @@ def write_plan(
     except OSError as error:
         raise Infrastructure(
             f"The plan {path} cannot be written: {error.strerror}. Comparison {comparison_id} is "
-            f"entered; `bench resume {comparison_id}` runs it."
+            f"in the store; `bench resume {comparison_id}` runs it."
         ) from error
 
 
-def see_unchanged(plan: Plan, prepared: Prepared) -> None:
-    """Raise Infrastructure where versions or data here are not those that a plan was made with."""
+def check_unchanged(plan: Plan, prepared: PreparedRequest) -> None:
+    """Raise Infrastructure if the versions or the data here differ from those of the plan."""
     here = {**versions(), "data": prepared.protocol.data_digest}
     for name, planned in {**plan.versions, "data": plan.data}.items():
         if here[name] != planned:
             what = "data with digest" if name == "data" else f"{name} version"
             raise Infrastructure(
-                f"This was planned with {what} {planned}, and here is {what} {here[name]}: results "
-                "would not be those of one comparison. Use the same, or give the command again "
-                "that began it."
+                f"The plan was made with {what} {planned}, but this machine has {what} "
+                f"{here[name]}. The results would not be comparable. Use the same {name}, or "
+                "repeat the command that began this comparison."
             )

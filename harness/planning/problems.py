@@ -1,4 +1,7 @@
-"""Problem texts → problems: built in, entry points `bench.problems`, anybody's class."""
+"""Problem texts → problems: built in, entry points `bench.problems`, anybody's class.
+
+An object of a Python program is found here too, by the name that it has there (`optim.plugins`).
+"""
 
 from __future__ import annotations
 
@@ -57,7 +60,8 @@ def resolve(text: str, preset: str) -> Problem:
         raise Usage(f"--problem {text}, preset {preset}: {kind}{reason}.") from error
     if not isinstance(problem, Problem):
         raise Usage(f"--problem {text} gave a {type(problem).__name__}, not a Problem.")
-    problem.made_by = make
+    if problem.made_by is None:
+        problem.made_by = make
     return problem
 
 

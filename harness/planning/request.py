@@ -1,4 +1,4 @@
-"""What a person asks for, as the command line or a program writes it."""
+"""The request for a comparison, from the command line or from a program."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Mode = Literal["trials", "data"]
-"""Whether ranks train a fleet each, or all of them one fleet after another, together."""
+"""trials: each rank trains its own fleet. data: all ranks train each fleet together."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for on the command line, as written there."""
+    """The options of a command, as texts and numbers."""
 
     optimizers: str
     problem: str
@@ -34,10 +34,10 @@ class Request:
     plan: str | None = None
     tune_seeds: int = 2
     extend: bool = False
-    """Whether grids grow while the best value is at their edge."""
+    """Whether grids are extended while the best value lies at their edge."""
     added: list[list[str]] = field(default_factory=list)
-    """What they have grown by: a point of every optimizer a round."""
+    """The points that extended them: for each round, one point of every optimizer."""
     claim: Mapping[str, Any] | None = None
-    """The rule that a comparison is part of: claim, version and digest, kept with its result."""
+    """The rule to which the comparison belongs (claim, version, digest), stored with its result."""
     tracking_uri: str | None = None
-    """The MLflow that results are copied to; None: the one in the store's own database."""
+    """The MLflow to which results are copied; None: the one in the store's own database."""

@@ -1,4 +1,4 @@
-"""What tuning tried of a method, the point that it chooses, and whether that is at an edge."""
+"""The result of tuning a method: its points, the chosen point, and whether that is at an edge."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from bench.harness.analysis.selection import Value, best, expected_best, worst
 from bench.harness.analysis.verdict import Direction
 from bench.harness.planning import tuning
 from bench.optim.objective import Method
-from bench.optim.text import Written
+from bench.optim.text import ParsedEntry
 
 
 @dataclass(frozen=True)
-class Tried:
-    """The points of a method, and what each reached on every tuning seed."""
+class TuningResult:
+    """The points of a method, and the final metric of each on every tuning seed."""
 
-    written: Written
+    written: ParsedEntry
     points: Sequence[Method]
     values: Sequence[Sequence[Value]]
-    """By point, the final metric under each seed; None: the trial diverged."""
+    """For each point, the final metric on each seed; None: the trial diverged."""
     tune: str
     direction: Direction
 
     @cached_property
     def winner(self) -> int:
-        """The number of the point whose worst seed is best."""
+        """The index of the point whose worst seed is best."""
         return best(dict(enumerate(self.values)), self.direction)
 
     @cached_property
     def all_diverged(self) -> bool:
-        """Whether every point has diverged on a tuning seed, so that none is better."""
+        """Whether every point diverged on some tuning seed, so that none is better."""
         return all(worst(values, self.direction) is None for values in self.values)
 
     @property
     def chosen(self) -> Mapping[str, Any]:
-        """The hyperparameters of that point."""
+        """The hyperparameters of the chosen point."""
         return self.points[self.winner].hyperparameters
 
     @cached_property
     def axes(self) -> list[Axis]:
-        """The numeric hyperparameters of which several values were tried."""
+        """The numeric hyperparameters with several values."""
         return tuning.axes(self.written, self.points, self.tune)
 
     @property
     def edges(self) -> list[Edge]:
-        """Where the chosen point lies at the edge of what was tried; nowhere if all diverged."""
+        """The hyperparameters whose chosen value is the least or greatest; none if all diverged."""
         if self.all_diverged:
             return []
         return [
@@ -58,7 +58,7 @@ class Tried:
         ]
 
     def effort(self, seeds: Sequence[int], comparison_id: str, extended: int) -> dict[str, Any]:
-        """Return what choosing took and found, in plain values for a summary."""
+        """Return the effort and the result of the tuning as plain values for a summary."""
         scores = [worst(values, self.direction) for values in self.values]
         return {
             "trials": len(self.points) * len(seeds),

@@ -11,28 +11,28 @@ from scipy.stats import qmc
 
 from bench.harness.analysis.grids import Axis, Scale
 from bench.harness.core.errors import Usage
-from bench.harness.core.seeds import TUNING_SEEDS_FROM
+from bench.harness.core.seeds import FIRST_TUNING_SEED
 from bench.optim.hyperparameters import Hyperparameter
 from bench.optim.objective import Method
 from bench.optim.registry import find
-from bench.optim.text import Written
+from bench.optim.text import ParsedEntry
 
-MOST_POINTS = 1024
-MOST_SEEDS = 1000
+MAX_POINTS = 1024
+MAX_SEEDS = 1000
 
 
 def tuning_seeds(count: int) -> range:
-    """Return the seeds on which every point is tried."""
-    return range(TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + count)
+    """Return the seeds on which every point is trained."""
+    return range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + count)
 
 
-def spread(written: Written, tune: str) -> list[Written]:
-    """Return the points at which a method is tried, each with single values.
+def tuning_points(written: ParsedEntry, tune: str) -> list[ParsedEntry]:
+    """Return the entries that tuning tries for one entry of --optimizers.
 
-    `tune` is "none" (what is written, its grid where it has one), "grid" (the declared
-    grid of the method's first hyperparameter that has one) or a number N of points of a
-    scrambled Sobol sequence over the declared ranges. The sequence depends on the
-    method's name alone and N points are the first of N + M. What is written stays fixed.
+    `tune` is "none" (the entry itself, with its grid if it has one), "grid" (the declared grid of
+    the method's first hyperparameter that has one) or the number N of points of a scrambled Sobol
+    sequence over the declared ranges. The sequence depends only on the method's name, and N points
+    are the first of N + M. Values that the entry gives stay fixed.
     """
     if tune == "none":
         return [written]
@@ -40,14 +40,17 @@ def spread(written: Written, tune: str) -> list[Written]:
     if tune == "grid":
         first = _first_grid(space)
         if first is None:
-            raise Usage(f"--tune grid: {written.name} declares no grid; write one, key=a|b|c.")
+            raise Usage(
+                f"--tune grid: {written.name} declares no grid. Write one: "
+                f"{written.name}[key=a|b|c]."
+            )
         values = {**written.values, first.name: tuple(str(value) for value in first.grid)}
-        return [Written(written.name, written.backend, values)]
+        return [ParsedEntry(written.name, written.backend, values)]
     ranges = [h for h in space if h.tune is not None]
     if not ranges:
         raise Usage(
-            f"--tune {tune}: {written.name} declares no range to tune in; give every method a "
-            "grid of the same size instead, key=a|b|c, and leave --tune out."
+            f"--tune {tune}: {written.name} declares no range to tune in. Leave out --tune and "
+            "write a grid of the same size for every method, key=a|b|c."
         )
     seed = int.from_bytes(hashlib.sha256(written.name.encode()).digest()[:8], "big")
     sobol = qmc.Sobol(len(ranges), scramble=True, rng=seed)
@@ -59,11 +62,11 @@ def spread(written: Written, tune: str) -> list[Written]:
     ]
     if len({str(values) for values in texts}) < len(texts):
         raise Usage(
-            f"--tune {tune}: the ranges of {written.name} are too narrow for so many points that "
-            "all differ; use fewer, or write a grid."
+            f"--tune {tune}: the ranges of {written.name} are too narrow for so many different "
+            "points. Use fewer points, or write a grid."
         )
     return [
-        Written(written.name, written.backend, {**written.values, **values}) for values in texts
+        ParsedEntry(written.name, written.backend, {**written.values, **values}) for values in texts
     ]
 
 
@@ -71,10 +74,10 @@ def _first_grid(space: Sequence[Hyperparameter]) -> Hyperparameter | None:
     return next((h for h in space if h.grid), None)
 
 
-def tuned_names(written: Written, tune: str) -> set[str]:
-    """Return the hyperparameters of which several values are tried, since that was asked for.
+def tuned_names(written: ParsedEntry, tune: str) -> set[str]:
+    """Return the hyperparameters whose values the user asked to tune.
 
-    Others may differ between points too, as a default that follows from the batch size.
+    Others may also differ between points, for example a default that follows from the batch size.
     """
     names = {name for name, texts in written.values.items() if len(texts) > 1}
     space = [h for h in find(written.name).space if h.name not in written.values]
@@ -85,10 +88,11 @@ def tuned_names(written: Written, tune: str) -> set[str]:
     return names
 
 
-def axes(written: Written, points: Sequence[Method], tune: str) -> list[Axis]:
-    """Return the numeric hyperparameters that a method is tuned over, with the values tried.
+def axes(written: ParsedEntry, points: Sequence[Method], tune: str) -> list[Axis]:
+    """Return the tuned numeric hyperparameters of a method, with the values of its points.
 
-    Draws from a range are those of a Sobol sequence, `tune` a number; all others are grids.
+    Values from a declared range come from a Sobol sequence (`tune` is a number); all other values
+    form grids.
     """
     found, names = [], tuned_names(written, tune)
     for h in find(written.name).space:
@@ -102,10 +106,10 @@ def axes(written: Written, points: Sequence[Method], tune: str) -> list[Axis]:
 
 
 def _scale(h: Hyperparameter, tried: Sequence[float]) -> Scale:
-    """Return the declared scale, where the values lie on it.
+    """Return the declared scale if the values fit it.
 
-    Where nothing is declared, as for what `torch.optim` has, positive values that at least
-    double from one to the next are logarithmic.
+    Without a declaration, as for optimizers of `torch.optim`, the scale is logarithmic if all
+    values are positive and each is at least twice the one before.
     """
     if h.scale == "log from one":
         return h.scale if tried[-1] < 1 else "linear"
@@ -116,7 +120,7 @@ def _scale(h: Hyperparameter, tried: Sequence[float]) -> Scale:
 
 
 def _at(hyperparameter: Hyperparameter, u: float) -> str:
-    """Return the value at u ∈ [0, 1) of the range, three digits of it, as text."""
+    """Return the value at u ∈ [0, 1) of the range as text, with three significant digits."""
     assert hyperparameter.tune is not None
     low, high = hyperparameter.tune
     if hyperparameter.scale == "log":

@@ -9,18 +9,29 @@ from rich.text import Text
 
 
 class Command:
-    """A shell command on as many lines as it takes, which still runs when it is copied."""
+    """A shell command on several lines that still runs when it is copied.
+
+    Text that does not begin with "bench " is a sentence: it says that no command exists.
+    """
 
     def __init__(self, command: str) -> None:
         self.command = command
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a command."""
+        return self.command.startswith("bench ")
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not self.exists:
+            yield Text(self.command)
+            return
         for line in _shell_lines(self.command, options.max_width):
             yield Text(line, style="cyan", no_wrap=True, overflow="ignore")
 
 
 def _shell_lines(command: str, width: int) -> list[str]:
-    """Break a command between its words, and long words in single quotes at their commas."""
+    """Break a command between its words, and long quoted words at their commas."""
     room = width - len("    ") - len(" \\")
     lines = [""]
     for word in re.findall(r"(?:'[^']*'|[^\s'])+", command):
@@ -31,7 +42,7 @@ def _shell_lines(command: str, width: int) -> list[str]:
         if len(word) <= room or not re.fullmatch(r"'[^']*'", word):
             lines.append(f"    {word}")
             continue
-        # Quoted pieces that touch, with no space between, are one word to the shell.
+        # The shell reads quoted pieces without a space between them as one word.
         pieces = [""]
         for part in re.findall(r"[^,]*,|[^,]+", word[1:-1]):
             if pieces[-1] and len(pieces[-1]) + len(part) > room - len("''"):

@@ -1,4 +1,4 @@
-"""What a method's learning curves have in common: their median, and how far they spread."""
+"""Learning curves of a method: their median and their spread."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ CURRENCIES = {
     "gradients": "gradient-equivalents",
     "seconds": "seconds",
 }
-"""Field of the ledger → what people call it."""
+"""Field of the ledger → its name in pictures and tables."""
 
 _POINTS = 200
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A trial's metric against what it had spent; values may be not finite."""
+    """A trial's metric against its spending; values may be infinite or NaN."""
 
     x: Floats
     y: Floats
@@ -38,9 +38,9 @@ class Curve:
     def of(
         cls, trial: TrialRecord, taken: Sequence[Measurement], currency: str, data: Data
     ) -> Curve:
-        """Return what was measured after the first update.
+        """Return the measurements after the first update.
 
-        A logarithmic axis has no place for the initial point, at which nothing is spent.
+        The initial point, at which nothing is spent, does not fit on a logarithmic axis.
         """
         used = [m for m in taken if spent(m.ledger, currency) > 0]
         return cls(
@@ -68,14 +68,14 @@ class Band:
 
 @dataclass(frozen=True)
 class Scale:
-    """How a metric is drawn, and which value is worse than any."""
+    """The scale of a metric's axis, and the value that is worse than all others."""
 
     log: bool
     worst: float
 
     @classmethod
     def of(cls, direction: str, scale: str, measurements: Sequence[Measurement]) -> Scale:
-        """Return logarithms where the problem compares them and nothing forbids to draw them."""
+        """Return a log scale if the problem compares logarithms and all values are positive."""
         shown = [y for m in measurements for y in (m.train_metric, m.test_metric)]
         log = scale == "log" and all(y > 0 for y in shown if math.isfinite(y))
         return cls(log, math.inf if direction == "lower" else -math.inf)
@@ -92,7 +92,7 @@ def metric(measurement: Measurement, data: Data) -> float:
 
 
 def metric_in_words(name: str) -> str:
-    """Return what a metric is called on either set of data.
+    """Return the name of a metric without its data set.
 
     >>> metric_in_words("train_squared_error")
     'squared error'
@@ -101,10 +101,10 @@ def metric_in_words(name: str) -> str:
 
 
 def band(curves: Sequence[Curve], scale: Scale) -> Band | None:
-    """Return what curves have in common, as straight lines on the axes join their points.
+    """Return minimum, median and maximum of curves, whose points straight lines on the axes join.
 
-    It reaches as far as every trial that did not diverge; one that did is worse than any
-    beyond its last finite value. None where a trial that did not diverge has no point.
+    The band ends where the shortest trial without divergence ends. A diverged trial counts as worst
+    after its last finite value. None if a trial that did not diverge has no point.
     """
     grid, values = _on_grid([curve.finite for curve in curves], scale)
     if not len(grid):
@@ -114,9 +114,9 @@ def band(curves: Sequence[Curve], scale: Scale) -> Band | None:
 
 
 def profiled(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the profile of every method, in their order; none where nothing was reached.
+    """Return the profile of every method in order; an empty dict if no target was reached.
 
-    Comparisons that an earlier version of bench recorded have none either.
+    Comparisons recorded by earlier versions of bench have no profiles.
     """
     of = summary.get("profiles", {}).get("methods", {})
     if all(steps["updates"][-1][1] <= 0 for steps in of.values()):
@@ -127,17 +127,17 @@ def profiled(summary: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def profile_steps(
     summary: Mapping[str, Any], currency: str
 ) -> dict[str, tuple[list[float], list[float]]]:
-    """Return by method what was spent where the share of targets reached rises, and the share.
+    """Return by method the amounts spent at which the share of reached targets rises.
 
-    All begin at the least amount after which anything was reached: a logarithmic axis has no place
-    for the beginning.
+    All profiles begin at the least amount at which any target was reached, because 0 does not fit
+    on a logarithmic axis.
     """
     of = {method: steps[currency] for method, steps in profiled(summary).items()}
     first = min((x for steps in of.values() for x, _ in steps if x > 0), default=1.0)
     found = {}
     for method, steps in of.items():
-        begun = max((share for x, share in steps if x <= 0), default=0.0)
-        shown = [(first, begun), *((x, share) for x, share in steps if x > 0)]
+        reached_before = max((share for x, share in steps if x <= 0), default=0.0)
+        shown = [(first, reached_before), *((x, share) for x, share in steps if x > 0)]
         found[method] = ([x for x, _ in shown], [share for _, share in shown])
     return found
 

@@ -1,4 +1,4 @@
-"""What the files of a comparison are called, and what is in those that are text."""
+"""The names of a comparison's files, and the contents of the text files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDTH = 110
 RECONSTRUCTIONS = "reconstructions.npy"
 """A trial's reconstructions of some training and test cases, in its folder."""
 BEFORE_TRAINING = "reconstructions_before.npy"
-"""The same by the initial parameters, which are those of every method under the seed."""
+"""The same with the initial parameters, which all methods share for a seed."""
 RECONSTRUCTIONS_PICTURE = "reconstructions"
 """The name, without ending, of their picture in a comparison's folder."""
 REPORT = "report.html"
@@ -38,13 +38,14 @@ def both_errors(of: TrialRecord | Measurement) -> str:
 
 
 def to_json(summary: Mapping[str, Any]) -> str:
-    """Return the summary as JSON; a value that JSON does not have is an error, not a NaN."""
+    """Return the summary as JSON; raise ValueError for NaN and infinity."""
     return json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
 
 
 def to_text(summary: Mapping[str, Any]) -> str:
     """Return the table as plain text."""
-    console = Console(file=io.StringIO(), width=WIDTH, color_system=None)
+    # Without force_jupyter=False, rich would display the text in a notebook and return nothing.
+    console = Console(file=io.StringIO(), width=WIDTH, color_system=None, force_jupyter=False)
     console.print(render(summary))
     file = console.file
     assert isinstance(file, io.StringIO)

@@ -17,14 +17,14 @@ from bench.harness.report.style import DPI, legible, save
 from bench.harness.report.table import number
 
 _MAP = "viridis"
-"""Perceptually uniform, and read by colour-blind people; the better a value, the lighter."""
-_NOTHING = ("#8a8a8a", "#000000")
-"""Of a point at which a trial diverged."""
+"""Perceptually uniform and legible for colour-blind people; lighter is better."""
+_DIVERGED = ("#8a8a8a", "#000000")
+"""Colours of a point at which a trial diverged."""
 
 
 @dataclass(frozen=True)
 class Colors:
-    """Turns values into a background and the ink that is legible on it."""
+    """Maps values to a background colour and a legible text colour."""
 
     best: float
     worst: float
@@ -39,9 +39,9 @@ class Colors:
         return cls(best, worst, log and low > 0)
 
     def __call__(self, value: float | None) -> tuple[str, str]:
-        """Return #rrggbb of background and ink, whose contrast is at least 4.5."""
+        """Return #rrggbb of background and text, with a contrast of at least 4.5."""
         if value is None:
-            return _NOTHING
+            return _DIVERGED
         scaled = math.log if self.log else float
         worst, best = scaled(self.worst), scaled(self.best)
         share = 1.0 if worst == best else (scaled(value) - worst) / (best - worst)
@@ -61,7 +61,7 @@ def ink(background: tuple[float, float, float]) -> str:
 
 
 def heat_maps(grids: Sequence[tuple[str, Grid]], direction: str, log: bool, path: Path) -> None:
-    """Draw every grid under its name: a row a μ_max, a column an ε, and the value in the cell."""
+    """Draw every grid under its name: a row for each μ_max, a column for each ε."""
     widest = max(len(grid.step_sizes) for _, grid in grids)
     rows = sum(len(grid.momenta) + 1.6 for _, grid in grids)
     figure = Figure(figsize=(2 + 1.05 * widest, 0.5 * rows), dpi=DPI, layout="constrained")
@@ -93,5 +93,5 @@ def heat_maps(grids: Sequence[tuple[str, Grid]], direction: str, log: bool, path
 
 
 def value_in_words(point: Point) -> str:
-    """Write a point's value, or that a trial diverged."""
+    """Write a point's value, or "diverged"."""
     return "diverged" if point.value is None else number(point.value)

@@ -1,9 +1,9 @@
-"""What Hessian-free reports of itself, pictured over the run.
+"""Diagnostics of Hessian-free, drawn over the run.
 
 A step reports λ, ρ = (change of h) / (change of the model), the CG steps and the iterate
 that backtracking chose, the step's rate (0: rejected), both decreases, and how
-often h was evaluated (`bench.optim.hessian_free.HessianFree.step`). With every measurement
-stand those of the last update before it.
+often h was evaluated (`bench.optim.hessian_free.HessianFree.step`). Every measurement has the
+report of the last update before it.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from bench.harness.core.records import Measurement, TrialRecord
 from bench.harness.report.style import DPI, color, faint_grid, legible, markers, save
 
 RHO_SHOWN = (-0.25, 1.75)
-"""ρ is shown within these; what lies outside is marked at the edge."""
+"""The axis of ρ; values outside are marked at the edge."""
 LOW_RHO, HIGH_RHO = 1 / 4, 3 / 4
-"""Between these ρ leaves λ as it is (Martens 2010, sec. 4.1)."""
+"""For ρ between these, λ does not change (Martens 2010, sec. 4.1)."""
 
 _PALEST = 0.55
-"""How far the last seed's colour is mixed with white, so that seeds are told apart."""
+"""Share of white in the last seed's colour, so that seeds can be distinguished."""
 _BESIDE = 5
-"""At most so many measurements a line get the method's marker."""
+"""The number of measurements with a marker in each line, at most."""
 
 
 def reports_damping(measurements: Sequence[Measurement]) -> bool:
-    """Say whether a trial reports λ, and with it all that is pictured here."""
+    """Return whether a trial reports λ, and so all quantities of this picture."""
     return any("lambda" in m.diagnostics for m in measurements)
 
 
@@ -43,8 +43,8 @@ def diagnostics(
 ) -> None:
     """Draw λ, ρ, CG steps, rate, decreases and evaluations against gradient-equivalents.
 
-    A line a trial, in its method's colour, paler from seed to seed. A rejected step is
-    marked x; a value that its axis has no place for, such as ρ = −∞, is marked at the edge.
+    Each trial is a line in its method's colour, paler from seed to seed. A rejected step is marked
+    x; a value outside its axis, such as ρ = −∞, is marked at the edge.
     """
     runs = list(_runs(trials, measurements))
     figure = Figure(figsize=(14, 7.6), dpi=DPI, layout="constrained")
@@ -72,14 +72,14 @@ def diagnostics(
 
 @dataclass(frozen=True)
 class _Run:
-    """One trial's measurements after the first update, and how it is drawn."""
+    """One trial's measurements after the first update, with its colour and marker."""
 
     taken: Sequence[Measurement]
     shade: str
     marker: str
 
     def points(self, name: str) -> tuple[list[float], list[float]]:
-        """Return x and y of a quantity, where it is reported."""
+        """Return x and y of the points at which a quantity is reported."""
         found = [m for m in self.taken if name in m.diagnostics]
         return [m.ledger.gradients for m in found], [m.diagnostics[name] for m in found]
 
@@ -90,7 +90,7 @@ class _Run:
 
     @property
     def hopeless(self) -> list[float]:
-        """Where ρ was below its panel; −∞ is no number that is recorded."""
+        """Where ρ was below its axis; ρ = −∞ is not recorded."""
         return [
             m.ledger.gradients
             for m in self.taken
@@ -99,7 +99,7 @@ class _Run:
 
     @property
     def risen(self) -> list[float]:
-        """Where a step was taken although h did not fall."""
+        """Where a step was accepted although h did not decrease."""
         return [
             m.ledger.gradients
             for m in self.taken
@@ -109,7 +109,7 @@ class _Run:
     def plot(self, axes: Axes, name: str, linestyle: str = "-") -> None:
         """Draw a quantity as a thin line."""
         x, y = self.points(name)
-        # A single measurement makes no line.
+        # A single measurement would give no visible line.
         marker = self.marker or ("o" if len(x) == 1 else "")
         axes.plot(
             x, y, color=self.shade, linestyle=linestyle, linewidth=1.1,
@@ -117,7 +117,7 @@ class _Run:
         )  # fmt: skip
 
     def at_edge(self, axes: Axes, x: Sequence[float], marker: str, *, top: bool = False) -> None:
-        """Mark where a value lies beyond the lower edge of the axes, or beyond the upper one."""
+        """Mark values beyond the lower edge of the axes, or beyond the upper edge."""
         axes.plot(
             x, [0.97 if top else 0.03] * len(x), linestyle="", marker=marker, markersize=6,
             color=self.shade, transform=axes.get_xaxis_transform(), zorder=4,
@@ -134,7 +134,7 @@ def _runs(
         red, green, blue = (c + paleness * (1 - c) for c in to_rgb(color(trial.method_name)))
         shade = to_hex((red, green, blue))
         taken = [m for m in measurements.get(trial.id, ()) if "lambda" in m.diagnostics]
-        # A logarithmic axis has no place for work that cost nothing.
+        # A cost of 0 does not fit on a logarithmic axis.
         taken = [m for m in taken if m.ledger.gradients > 0]
         yield _Run(taken, shade, marker_of[trial.method])
 
@@ -148,7 +148,7 @@ def _damping(axes: Axes, runs: Sequence[_Run]) -> None:
             [m.diagnostics["lambda"] for m in run.taken if m.diagnostics.get("rate") == 0],
             linestyle="", marker="x", markersize=6, color=run.shade, zorder=4,
         )  # fmt: skip
-    # λ may be 0 throughout, which is no damping.
+    # λ may always be 0, which means no damping.
     _logarithmic(axes, [y for run in runs for y in run.points("lambda")[1]])
 
 
@@ -217,7 +217,7 @@ _PANELS: tuple[Callable[[Axes, Sequence[_Run]], None], ...] = (
 
 
 def _logarithmic(axes: Axes, values: Sequence[float]) -> None:
-    """Make the vertical axis logarithmic where it has anything to show."""
+    """Make the vertical axis logarithmic if there is a positive value."""
     if any(value > 0 and math.isfinite(value) for value in values):
         axes.set_yscale("log", nonpositive="mask")
 

@@ -25,7 +25,7 @@ from bench.harness.report.style import DPI, color, faint_grid, legible, markers,
 from bench.harness.report.table import title
 
 _SHOWN = ("updates", "gradients", "seconds")
-"""Examples are as many for every update of a method; the report shows them as well."""
+"""Not examples, which are proportional to updates for each method; the page shows them too."""
 
 
 def learning_curves(
@@ -34,14 +34,24 @@ def learning_curves(
     measurements: Mapping[int, Sequence[Measurement]],
     path: Path,
 ) -> None:
+    """Write the picture of the learning curves (`learning_curves_figure`)."""
+    save(learning_curves_figure(summary, trials, measurements), path)
+
+
+def learning_curves_figure(
+    summary: Mapping[str, Any],
+    trials: Sequence[TrialRecord],
+    measurements: Mapping[int, Sequence[Measurement]],
+    kind: type[Figure] = Figure,
+) -> Figure:
     """Draw the metric against updates, gradient-equivalents and seconds.
 
-    A thin line a trial, on training data; per method the median over seeds (thick: training,
-    dashed: test data) and the band from least to greatest. A diverged trial is drawn to
-    where it ended, marked x, and counts as infinitely bad in median and band from there on.
+    Each trial is a thin line on training data. Each method has the median over seeds (thick:
+    training, dashed: test data) and the band from least to greatest. A diverged trial is drawn up
+    to its end, marked x, and counts as infinitely bad in median and band after it.
     """
     protocol = summary["protocol"]
-    figure = Figure(figsize=(15, 5.4), dpi=DPI, layout="constrained")
+    figure = kind(figsize=(15, 5.4), dpi=DPI, layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     marker_of = markers(trials)
     taken = [m for t in trials for m in measurements.get(t.id, ())]
@@ -58,7 +68,7 @@ def learning_curves(
             axes.axhline(target, color="#555555", linestyle=":", linewidth=1.2)
     panels[0].set_ylabel(legible(metric_in_words(protocol["metric"])))
     shared = any(row["ledger"]["seconds_are"] == "shared" for row in summary["methods"])
-    panels[2].set_xlabel("seconds (some shared: not to be ranked)" if shared else "seconds")
+    panels[2].set_xlabel("seconds (some shared: not ranked)" if shared else "seconds")
     figure.suptitle(f"{legible(title(protocol))}: {legible(protocol['data'])}")
     colors = {t.method: color(t.method_name) for t in trials}
     handles = [
@@ -76,7 +86,7 @@ def learning_curves(
     figure.legend(
         handles=handles, loc="outside lower center", ncols=min(len(handles), 9), frameon=False
     )
-    save(figure, path)
+    return figure
 
 
 def reconstructions(
@@ -87,7 +97,7 @@ def reconstructions(
 ) -> None:
     """Draw images (n, h, w) and beneath them every row's reconstructions, (n, h, w) each.
 
-    `heads` are what groups of images are called, from the left, and of how many each is.
+    `heads` are the names of groups of images, from the left, and the size of each group.
     """
     n, h, w = originals.shape
     low, high = float(originals.min()), float(originals.max())

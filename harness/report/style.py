@@ -1,4 +1,4 @@
-"""What all pictures share: a colour a method, markers that tell its variants apart, the file."""
+"""Style of all pictures: a colour for each method, a marker for each variant, and the file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.harness.core.records import TrialRecord
 from bench.harness.core.text import shortened, visible
 
 DPI = 110
-LONGEST = 60
+MAX_LABEL_LENGTH = 60
 """Characters of a label."""
 
 # Okabe & Ito's palette, which colour-blind people can tell apart.
@@ -36,16 +36,17 @@ def color(method_name: str) -> str:
 
 
 def legible(text: str) -> str:
-    """Return a text that a picture shows as it is: no formula, on a line, and not too long.
+    """Return a text that matplotlib shows literally, on one line, and not too long.
 
-    A backslash before a $ leaves it a $; a label that begins with _ is left out of a legend.
+    A backslash keeps $ from starting a formula. An invisible first character keeps a label that
+    begins with _ in the legend.
     """
-    shown = shortened(visible(text), LONGEST).replace("$", r"\$")
+    shown = shortened(visible(text), MAX_LABEL_LENGTH).replace("$", r"\$")
     return f"\u200b{shown}" if shown.startswith("_") else shown
 
 
 def markers(trials: Iterable[TrialRecord]) -> dict[str, str]:
-    """Return a marker a method, which tells apart those that share a name and so a colour."""
+    """Return a marker for each method, to distinguish methods with the same name and colour."""
     names = {trial.method: trial.method_name for trial in trials}
     count: Counter[str] = Counter()
     chosen = {}
@@ -62,9 +63,9 @@ def faint_grid(axes: Axes) -> None:
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write an SVG where the path ends so, and else a PNG; the same figure is the same file."""
+    """Write an SVG if the path ends in .svg, else a PNG; equal figures give equal files."""
     with warnings.catch_warnings(), rc_context({"svg.hashsalt": "bench"}):
-        # A name may have letters, or pictures, that the font lacks: boxes stand for them.
+        # A name may have characters that the font lacks; boxes replace them.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         if path.suffix == ".svg":
             FigureCanvasSVG(figure).print_svg(str(path), metadata={"Date": None})

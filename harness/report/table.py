@@ -1,4 +1,4 @@
-"""The comparison as a table with verdicts in words, from the plain values of a summary."""
+"""The result of a comparison as a table with verdicts, from the plain values of its summary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.harness.analysis.grids import Edge
-from bench.harness.core.spec import with_parameters
+from bench.harness.core.spec import problem_text
 from bench.harness.core.text import all_visible
 from bench.harness.report.commands import Command
 
@@ -33,9 +33,9 @@ _STYLE = {"a better": "green", "b better": "green", "equivalent": "cyan"}
 def render(summary: Plain, width: int | None = None) -> RenderableType:
     """Return header, table, hyperparameters, verdicts, notes and the command that repeats it.
 
-    `summary` is version 1 of the comparison's JSON; `width` in columns, None: the console's.
+    `summary` is version 1 of the comparison's JSON. `width` is in columns; None: the console's.
     """
-    # Names are anybody's, and reports are read in terminals.
+    # Names may contain anything, and reports are read in terminals.
     summary = all_visible(summary)
     parts: list[RenderableType] = [_header(summary), Text(), _Results(summary), _legend(summary)]
     parts += _restricted_means(summary)
@@ -44,10 +44,12 @@ def render(summary: Plain, width: int | None = None) -> RenderableType:
         parts += [Text(), _bullets("•", [_verdict(pair, summary) for pair in summary["pairs"]])]
     if noted := notes(summary):
         parts += [Text(), _bullets("note:", [Text(note, style="dim") for note in noted])]
-    parts += [Text(), Text("Repeat with:", style="dim"), Command(summary["reproduce"])]
+    command = Command(summary["reproduce"])
+    if command.exists:
+        parts += [Text(), Text("Repeat with:", style="dim"), command]
     for part in summary.get("joined", ()):
-        made = Text(f"{part['comparison']} was made by:", style="dim")
-        parts += [Text(), made, Command(part["reproduce"])]
+        repeat = Text(f"Repeat {part['comparison']} with:", style="dim")
+        parts += [Text(), repeat, Command(part["reproduce"])]
     body = Group(*parts)
     return body if width is None else Constrain(body, width)
 
@@ -60,26 +62,26 @@ def _header(summary: Plain) -> Text:
 
 
 def title(protocol: Plain) -> str:
-    """Name the problem with its parameters, and the preset."""
-    problem = with_parameters(protocol["problem"], protocol["parameters"])
+    """Return the name of the problem with its parameters and preset."""
+    problem = problem_text(protocol["problem"], protocol["parameters"])
     return f"{problem} / {protocol['preset']}"
 
 
 def facts(summary: Plain) -> list[str]:
-    """Say what was measured, within which budget, under which seeds and in which precision."""
+    """Return metric, budget, seeds and precision of a comparison."""
     protocol = summary["protocol"]
     budget = protocol["budget"]
     seeds = sorted({trial["seed"] for row in summary["methods"] for trial in row["trials"]})
     return [
         f"{_words(protocol['metric'])}, {protocol['direction']} is better",
-        f"{number(budget['amount'])} {_CURRENCY[budget['currency']]} a trial",
+        f"{number(budget['amount'])} {_CURRENCY[budget['currency']]} per trial",
         f"seeds {_ranges(seeds)}",
         protocol["precision"],
     ]
 
 
 class _Results:
-    """The table, with wider gaps where the console has room for them."""
+    """The table, with wider gaps if the console is wide enough."""
 
     def __init__(self, summary: Plain) -> None:
         self.tight, self.airy = _table(summary, gap=0), _table(summary, gap=1)
@@ -108,7 +110,7 @@ def _table(summary: Plain, gap: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), pad_edge=False, show_edge=False)
     lines = max(head.count("\n") for head in heads)
     for i, head in enumerate(heads):
-        # The heads stand on their last line, the cells on their first.
+        # Heads are aligned at the bottom, cells at the top.
         head = "\n" * (lines - head.count("\n")) + head
         if i == 0:
             table.add_column(head, overflow="fold", min_width=6)
@@ -136,15 +138,16 @@ def _legend(summary: Plain) -> Text:
     mean = "geometric mean" if summary["scale"] == "log" else "mean"
     return Text(
         f"error: {mean} over n seeds, below it the 95 % t interval; updates, gradient-equivalents "
-        "and seconds: mean a trial; time to target: median trial, below it how many reached it",
+        "and seconds: mean per trial; time to: median over trials of the time to reach the target, "
+        "below it the number of trials that reached it",
         style="dim",
     )
 
 
 def _restricted_means(summary: Plain) -> list[Text]:
-    """Say what trials spent until the first target, those that never got there as well."""
+    """Return each method's mean spending until the first target, limited to a horizon."""
     times = [(row["method"], row["time_to_target"]) for row in summary["methods"]]
-    # Comparisons that an earlier version of bench recorded have no restricted mean.
+    # Comparisons recorded by earlier versions of bench have no restricted mean.
     known = [(method, time) for method, time in times if time.get("horizon", {}).get("gradients")]
     if not any(time["reached"] for _, time in known):
         return []
@@ -185,7 +188,7 @@ def _hyperparameters(summary: Plain) -> list[Text]:
     for row in summary["methods"]:
         values = ", ".join(f"{k}={_value(v)}" for k, v in row["hyperparameters"].items())
         tuning = row["tuning"]
-        tail = f"; chosen by {tuning['trials']} tuning trials" if tuning["trials"] else ""
+        tail = f"; chosen with {tuning['trials']} tuning trials" if tuning["trials"] else ""
         name = Text(row["method"], style="bold")
         lines.append(name.append(f" ({row['backend']}) {values}{tail}", style="not bold dim"))
         lines += [Text(f"    {line}", style="dim") for line in _tuned(tuning)]
@@ -193,13 +196,13 @@ def _hyperparameters(summary: Plain) -> list[Text]:
 
 
 def _tuned(tuning: Plain) -> Iterator[str]:
-    """Say what fewer tuning tries would have found, and which value is at an edge."""
+    """Yield the expected result of fewer tuning points, and the chosen values at an edge."""
     if curve := tuning.get("expected_best"):
         counts = [*(1 << i for i in range((len(curve) - 1).bit_length())), len(curve)]
         values = ", ".join(number(curve[k - 1]) for k in counts)
-        yield f"expected best of {', '.join(map(str, counts))} tries: {values}"
+        yield f"expected best of {', '.join(map(str, counts))} points: {values}"
     for edge in tuning.get("edges", ()):
-        yield f"{Edge(**edge).sentence}; more may be gained beyond it"
+        yield f"{Edge(**edge).sentence}; values beyond it may be better"
 
 
 def _verdict(pair: Plain, summary: Plain) -> Text:
@@ -208,7 +211,7 @@ def _verdict(pair: Plain, summary: Plain) -> Text:
 
 
 def claim(pair: Plain, summary: Plain) -> str:
-    """Say a pair's verdict in words."""
+    """Return a pair's verdict in words."""
     a, b = pair["a"], pair["b"]
     return {
         "a better": f"{a} is better than {b}",
@@ -220,7 +223,7 @@ def claim(pair: Plain, summary: Plain) -> str:
 
 
 def evidence(pair: Plain, summary: Plain) -> str:
-    """Say what a pair's verdict rests on: difference, interval, p, n, and what limits it."""
+    """Return the evidence for a pair's verdict: difference, interval, p, n and limitations."""
     figures = [f"p={pair['p']:.2g} (Holm)", f"n={pair['n']}"]
     if pair["difference"] is not None:
         figures.insert(0, _figure(pair))
@@ -228,16 +231,16 @@ def evidence(pair: Plain, summary: Plain) -> str:
     if pair["reason"]:
         sentences.append(pair["reason"])
     if allowed := pair.get("allowed"):
-        sentences.append(f"Under protocols that differ, as allowed, in {', '.join(allowed)}.")
+        sentences.append(f"The protocols differ, as allowed, in {', '.join(allowed)}.")
     if pair["verdict"] == "cannot tell" and pair["smallest_detectable"] is not None:
         sentences.append(
-            f"The smallest difference that {pair['n']} such seeds show with power 0.8 is "
+            f"The smallest difference that {pair['n']} seeds detect with power 0.8 is "
             f"{_amount(pair['smallest_detectable'], pair['unit'])} (paired t approximation)."
         )
-    # Comparisons that an earlier version of bench recorded do not have it.
+    # Comparisons recorded by earlier versions of bench do not have it.
     if seeds := pair.get("seeds_to_decide"):
         sentences.append(
-            f"If mean and spread are as seen, {number(seeds)} seeds decide with power 0.8."
+            f"With the observed mean and spread, {number(seeds)} seeds would decide with power 0.8."
         )
     return " ".join(sentences)
 
@@ -261,25 +264,25 @@ def _margin(pair: Plain, summary: Plain) -> str:
 
 
 def _amount(value: float, unit: str) -> str:
-    """Say a difference in words; one of logarithms is a factor."""
+    """Write a difference in words; a difference of logarithms is a factor."""
     if unit == "difference":
         return f"±{number(value)}"
     return f"a factor of {number(math.exp(value))}" if value < 700 else "more than any factor"
 
 
 def notes(summary: Plain) -> list[str]:
-    """Return what is to be known beside the figures, a sentence each."""
+    """Return notes on the figures, one sentence each."""
     noted = list(summary["notes"])
     if any(row["ledger"]["seconds_are"] == "shared" for row in summary["methods"]):
         noted.append(
-            "Seconds marked shared were measured beside other trials; they are not ranked."
+            "Seconds marked as shared were measured while other trials ran, so they are not ranked."
         )
     if summary["published_note"]:
         noted.append(summary["published_note"])
     if rule := summary.get("claim"):
         noted.append(
-            f"Run for claim {rule['claim']} of the paper, rule version {rule['version']}, SHA-256 "
-            f"{rule['rule_digest']}."
+            f"This comparison belongs to claim {rule['claim']} of the paper, rule version "
+            f"{rule['version']}, SHA-256 {rule['rule_digest']}."
         )
     return noted
 
@@ -292,7 +295,7 @@ def _bullets(bullet: str, lines: Iterable[Text]) -> Table:
 
 
 def number(value: float | None) -> str:
-    """Write a figure for people: 3 significant digits, whole numbers with separators.
+    """Write a number with 3 significant digits; whole numbers with separators.
 
     >>> number(0.09613), number(750000), number(1234.5), number(0.0000213), number(None)
     ('0.0961', '750,000', '1,234', '2.13e-05', '–')

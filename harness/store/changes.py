@@ -1,21 +1,22 @@
-"""What changes the store: comparisons, trials and their measurements."""
+"""The changes of the store: comparisons, trials and their measurements."""
 
 from __future__ import annotations
 
 import secrets
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Table, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, Table, and_, bindparam, delete, func, or_, select, update
 
 from bench.harness.core.errors import Usage
 from bench.harness.core.records import Certificate, Ledger, Measurement, Status
-from bench.harness.core.secrets import hide_passwords
-from bench.harness.core.spec import Protocol, TrialSpec, canonical, key_of
+from bench.harness.core.secrets import redacted_urls
+from bench.harness.core.spec import Protocol, TrialSpec, canonical_json, key_of
 from bench.harness.store import tables as t
-from bench.harness.store.queries import Reading
+from bench.harness.store.measurements import add_measurements, measurement_query
+from bench.harness.store.queries import StoreReader
 from bench.harness.store.rows import (
     LEDGER,
     VALUES,
@@ -28,8 +29,8 @@ from bench.harness.store.rows import (
 from bench.harness.store.statements import ensure, insert_new, now
 
 IMPORT_LOCK = 0x6D65726765  # "merge"
-# Where a trial stands, unless it stands further or has ended.
-_STANDING = (
+# The newest values of a trial, unless it has newer ones or has ended.
+_NEWEST_VALUES = (
     update(t.trial)
     .where(
         t.trial.c.id == bindparam("trial"),
@@ -41,7 +42,7 @@ _STANDING = (
 )
 
 
-class Writing(Reading):
+class StoreWriter(StoreReader):
     """The changes, each in one transaction."""
 
     @abstractmethod
@@ -61,10 +62,10 @@ class Writing(Reading):
         owner: str | None = None,
         status: Literal["planned", "running"] = "running",
     ) -> str:
-        """Enter a comparison, run by `owner`, and return its id, 8 hexadecimal digits.
+        """Record a comparison that `owner` runs; return its id, 8 hexadecimal digits.
 
-        `plan` is what is needed to run it again; where it is `shared`, any worker may lease
-        fleets of it.
+        `plan` has everything that is needed to resume it. If it is `shared`, any worker may lease
+        its fleets.
         """
         with self._write() as connection:
             time = now(connection)
@@ -74,7 +75,7 @@ class Writing(Reading):
                 key=protocol.key,
                 problem=protocol.problem,
                 preset=protocol.preset,
-                body=canonical(protocol.as_dict()),
+                body=canonical_json(protocol.as_dict()),
                 created=time,
             )
             while True:
@@ -85,7 +86,7 @@ class Writing(Reading):
                     id=id,
                     protocol_key=protocol.key,
                     kind=kind,
-                    command=hide_passwords(command),
+                    command=redacted_urls(command),
                     status=status,
                     created=time,
                     heartbeat=time,
@@ -98,7 +99,7 @@ class Writing(Reading):
                     t.plan.insert().values(
                         comparison_id=id,
                         digest=key_of(plan),
-                        body=canonical(plan),
+                        body=canonical_json(plan),
                         shared=shared,
                         created=time,
                     )
@@ -111,7 +112,7 @@ class Writing(Reading):
         status: Literal["done", "failed", "interrupted"],
         summary: Mapping[str, Any] | None,
     ) -> None:
-        """End a comparison, with what was reported."""
+        """End a comparison, and record its summary."""
         with self._write() as connection:
             connection.execute(
                 update(t.comparison)
@@ -120,13 +121,13 @@ class Writing(Reading):
                     status=status,
                     ended=now(connection),
                     summary=None if summary is None else to_json(summary),
-                    # MLflow may have heard that it was interrupted.
+                    # MLflow may have recorded that it was interrupted.
                     mlflow_ended=False,
                 )
             )
 
     def save_verdicts(self, id: str, pairs: Sequence[Mapping[str, Any]]) -> None:
-        """Put down what a comparison says of each pair: "a", "b" and the rest of its JSON."""
+        """Record the verdict of each pair of methods: "a", "b" and the rest of its JSON."""
         rows = [
             {"comparison_id": id, "a": p["a"], "b": p["b"], "position": i, "body": to_json(p)}
             for i, p in enumerate(pairs)
@@ -146,7 +147,7 @@ class Writing(Reading):
         decision: str,
         body: Mapping[str, Any],
     ) -> str:
-        """Put down what was decided of a claim by a version of its rule; return the row's id."""
+        """Record the decision about a claim by a version of its rule; return the row's id."""
         id = secrets.token_hex(4)
         with self._write() as connection:
             connection.execute(
@@ -181,10 +182,10 @@ class Writing(Reading):
         fleet: tuple[int, int] | None = None,
         certificate: Certificate | None = None,
     ) -> int:
-        """Enter the next attempt at a trial as running, leased to `owner`; return its id.
+        """Record the next attempt at a trial as running, leased to `owner`; return its id.
 
-        `fleet` is the id of the fleet and the row of it that the trial is. A fleet's rows are
-        begun in order; those of an attempt before are forgotten from this row on.
+        `fleet` is the id of the trial's fleet and its row. The rows of a fleet start in order;
+        links to trials of an earlier attempt are removed from this row on.
         """
         # Canonical JSON has no larger whole numbers.
         if not 0 <= spec.seed < 2**53:
@@ -202,9 +203,9 @@ class Writing(Reading):
                 key=method.key,
                 name=method.name,
                 backend=method.backend,
-                hyperparameters=canonical(method.hyperparameters),
+                hyperparameters=canonical_json(method.hyperparameters),
             )
-            ensure(connection, t.context, digest=digest, body=canonical(context))
+            ensure(connection, t.context, digest=digest, body=canonical_json(context))
             last = connection.scalar(
                 select(func.max(t.trial.c.attempt)).where(t.trial.c.key == key)
             )
@@ -236,33 +237,32 @@ class Writing(Reading):
             ).one()
             _link(connection, comparison_id, id, reused=False)
             if fleet is not None:
-                _put(connection, *fleet, id)
+                _put_in_fleet(connection, *fleet, id)
         return id
 
     def adopt(self, comparison_id: str, trial_id: int) -> None:
-        """Make a trial that was recorded earlier part of a comparison."""
+        """Add a trial that was recorded earlier to a comparison."""
         with self._write() as connection:
             _link(connection, comparison_id, trial_id, reused=True)
 
     def record(self, rows: Sequence[tuple[int, Measurement]]) -> None:
-        """Enter measurements of trials; those already there are left as they are."""
+        """Record measurements of trials; measurements that exist already stay unchanged."""
         if not rows:
             return
-        newest = dict(sorted(rows, key=lambda row: row[1].index))
         with self._write() as connection:
             connection.execute(
                 insert_new(connection, t.measurement),
                 [measurement_row(i, m) for i, m in rows],
             )
             connection.execute(
-                _STANDING,
+                _NEWEST_VALUES,
                 [
                     {
                         "trial": id,
                         **ledger_columns(measurement.ledger),
                         **value_columns(measurement),
                     }
-                    for id, measurement in sorted(newest.items())
+                    for id, measurement in _newest(connection, {id for id, _ in rows}).items()
                 ],
             )
 
@@ -274,7 +274,7 @@ class Writing(Reading):
         ledger: Ledger,
         last: Measurement | None,
     ) -> None:
-        """End a trial. A second end changes nothing, but a trial taken for dead may still end."""
+        """End a trial. A second end changes nothing, unless the first one presumed a death."""
         with self._write() as connection:
             connection.execute(
                 update(t.trial)
@@ -284,9 +284,9 @@ class Writing(Reading):
                 )
                 .values(
                     status=status,
-                    reason=reason and hide_passwords(reason),
+                    reason=reason and redacted_urls(reason),
                     ended=now(connection),
-                    # MLflow may have heard that it was interrupted.
+                    # MLflow may have recorded that it was interrupted.
                     mlflow_ended=False,
                     **ledger_columns(ledger),
                     **value_columns(last),
@@ -296,11 +296,11 @@ class Writing(Reading):
     # What MLflow has
 
     def mark_synced(self, trial_id: int, run_id: str, index: int, ended: bool) -> None:
-        """Note a trial's run in MLflow, its last measurement there, and whether it has ended."""
+        """Record a trial's run in MLflow, its last measurement there, and whether it has ended."""
         self._mark(t.trial, trial_id, run_id, mlflow_synced=index, mlflow_ended=ended)
 
     def mark_comparison_synced(self, id: str, run_id: str, ended: bool = True) -> None:
-        """Note a comparison's run in MLflow, and whether it has ended."""
+        """Record a comparison's run in MLflow, and whether it has ended."""
         self._mark(t.comparison, id, run_id, mlflow_ended=ended)
 
     def _mark(self, table: Table, id: int | str, run_id: str, **state: Any) -> None:
@@ -320,7 +320,7 @@ def _link(connection: Connection, comparison_id: str, trial_id: int, reused: boo
     )
 
 
-def _put(connection: Connection, fleet_id: int, position: int, trial_id: int) -> None:
+def _put_in_fleet(connection: Connection, fleet_id: int, position: int, trial_id: int) -> None:
     table = t.fleet_trial
     connection.execute(
         delete(table).where(table.c.fleet_id == fleet_id, table.c.position >= position)
@@ -328,3 +328,19 @@ def _put(connection: Connection, fleet_id: int, position: int, trial_id: int) ->
     connection.execute(
         table.insert().values(fleet_id=fleet_id, position=position, trial_id=trial_id)
     )
+
+
+def _newest(connection: Connection, trials: Iterable[int]) -> dict[int, Measurement]:
+    """Return the last measurement of each trial, by index, as it stands in the store."""
+    table, found = t.measurement.c, {id: list[Measurement]() for id in sorted(trials)}
+    last = (
+        select(table.trial_id, func.max(table.idx).label("idx"))
+        .where(table.trial_id.in_(found))
+        .group_by(table.trial_id)
+        .subquery()
+    )
+    query = measurement_query().join(
+        last, and_(table.trial_id == last.c.trial_id, table.idx == last.c.idx)
+    )
+    add_measurements(connection.execute(query), found)
+    return {id: measurements[-1] for id, measurements in found.items()}

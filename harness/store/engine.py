@@ -25,15 +25,15 @@ from sqlalchemy import (
 )
 
 from bench.harness.core.errors import Infrastructure
-from bench.harness.core.store_url import ELSEWHERE, shown
-from bench.harness.store.failures import sentences
+from bench.harness.core.store_url import STORE_HINT, redacted_url
+from bench.harness.store.failures import database_errors
 from bench.harness.store.folder_names import NAMED_FROM, name_folders
 from bench.harness.store.tables import VERSION_TABLE, store
 
 BUSY_SECONDS = 30
 _UPGRADE_LOCK = 0x62656E6368  # "bench"
 # A server that is gone must be noticed soon: seconds to connect, milliseconds without an answer.
-_PATIENCE = {"connect_timeout": 10, "tcp_user_timeout": 30_000}
+_TIMEOUTS = {"connect_timeout": 10, "tcp_user_timeout": 30_000}
 
 
 def artifacts_of(url: URL) -> Path:
@@ -53,7 +53,7 @@ def open_engine(url: URL, create: bool) -> Engine:
         check_file(Path(url.database or ""), create)
     engine = _sqlite(url) if sqlite else postgresql_engine(url)
     try:
-        with sentences(url):
+        with database_errors(url):
             _upgrade(engine, url, create)
     except BaseException:
         engine.dispose()
@@ -64,7 +64,7 @@ def open_engine(url: URL, create: bool) -> Engine:
 def check_file(path: Path, create: bool) -> None:
     """Raise Infrastructure where there is no file of a store, or it cannot be made or written."""
     if path.is_dir():
-        raise Infrastructure(f"The store {path} is a folder, not a file; {ELSEWHERE}.")
+        raise Infrastructure(f"The store {path} is a folder, not a file; {STORE_HINT}.")
     if not create:
         if not path.exists():
             raise _no_store(str(path))
@@ -74,13 +74,13 @@ def check_file(path: Path, create: bool) -> None:
     except OSError as error:
         raise Infrastructure(
             f"The folder {path.parent} of the store cannot be made: {error.strerror}. "
-            f"Make it, or {ELSEWHERE}."
+            f"Make it, or {STORE_HINT}."
         ) from error
     for place in (path.parent, path):
         if place.exists() and not os.access(place, os.W_OK):
             raise Infrastructure(
                 f"The store {path} cannot be written to, since {place} is read-only; "
-                f"make it writable or {ELSEWHERE}."
+                f"make it writable or {STORE_HINT}."
             )
 
 
@@ -109,13 +109,13 @@ def postgresql_engine(url: URL) -> Engine:
     try:
         return create_engine(
             url,
-            connect_args={k: v for k, v in _PATIENCE.items() if k not in url.query},
+            connect_args={k: v for k, v in _TIMEOUTS.items() if k not in url.query},
             pool_pre_ping=True,
             hide_parameters=True,
         )
     except ModuleNotFoundError as error:
         raise Infrastructure(
-            f"The store {shown(url)} needs psycopg, which is not installed: "
+            f"The store {redacted_url(url)} needs psycopg, which is not installed: "
             "pip install 'bench-harness[postgres]'"
         ) from error
 
@@ -133,7 +133,7 @@ def _upgrade(engine: Engine, url: URL, create: bool) -> None:
         if revision is not None and revision not in known:
             raise _too_new(url, revision, _needed(connection), head)
     if revision is None and not create:
-        raise _no_store(shown(url))
+        raise _no_store(redacted_url(url))
     if url.get_backend_name() == "sqlite":
         _refuse_foreign(tables, url)
         _retry(lambda: _write_ahead(engine))
@@ -165,9 +165,9 @@ def _needed(connection: Connection) -> str | None:
 def _too_new(url: URL, revision: str, needed: str | None, head: str | None) -> Infrastructure:
     needs = f"They need bench {needed} or newer" if needed else "They need a newer bench"
     return Infrastructure(
-        f"The store {shown(url)} has bench's tables at revision {revision}, newer than {head}, the "
-        f"newest that is known here. {needs}, and this is {version('bench-harness')}: upgrade "
-        f"bench-harness, or {ELSEWHERE}."
+        f"The store {redacted_url(url)} has bench's tables at revision {revision}, newer than "
+        f"{head}, the newest that is known here. {needs}, and this is {version('bench-harness')}: "
+        f"upgrade bench-harness, or {STORE_HINT}."
     )
 
 
@@ -178,7 +178,7 @@ def _refuse_foreign(tables: set[str], url: URL) -> None:
         some = ", ".join(sorted(tables)[:3])
         raise Infrastructure(
             f"The store {url.database} belongs to another program: it has the tables {some}. "
-            f"Nothing was changed in it; {ELSEWHERE}."
+            f"Nothing was changed in it; {STORE_HINT}."
         )
 
 

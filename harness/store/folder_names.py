@@ -1,4 +1,4 @@
-"""Folders of pictures from before trials had names: they bore the numbers of one store."""
+"""Renaming of picture folders from earlier versions, which were named after a trial's number."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sqlalchemy import Engine, select
 from bench.harness.store.tables import trial
 
 NAMED_FROM = "0004"
-"""The revision that gave trials their names."""
+"""The revision that gave each trial a uuid."""
 
 
 def name_folders(engine: Engine, folder: Path) -> None:
-    """Rename `trial-<number>` in a folder to `trial-<uuid>`, where this store has such a trial."""
+    """Rename `trial-<number>` in a folder to `trial-<uuid>`, if this store has such a trial."""
     numbered = {
         int(number): path
         for path in folder.glob("trial-*")
@@ -25,6 +25,6 @@ def name_folders(engine: Engine, folder: Path) -> None:
         for row in connection.execute(query).all():
             named = folder / f"trial-{row.uuid}"
             if not named.exists():
-                # The store is there all the same; a trial is not worse for want of a picture.
+                # A missing picture must not prevent the use of the store.
                 with suppress(OSError):
                     numbered[row.id].rename(named)

@@ -1,7 +1,7 @@
-"""What nothing in the store refers to any more: found, said and removed in one transaction.
+"""Garbage collection: removes rows and files that nothing in the store refers to any more.
 
-Several stores may keep their files in one folder, so that a file goes only where a row of this
-store says what it belongs to.
+Several stores may keep their files in one folder, so a file is removed only if a row of this store
+says what it belongs to.
 """
 
 from __future__ import annotations
@@ -26,47 +26,47 @@ from bench.harness.store.results import Store
 
 _UUID = re.compile(r"[0-9a-f]{32}")
 _CHECKPOINT = re.compile(r"([0-9a-f]{8})-(\d{4,})\.(?:\d{6,}\.ckpt|new)")
-"""As `bench.harness.training.checkpoint` names what it keeps of a comparison's fleet."""
+"""The names that `bench.harness.training.checkpoint` gives to checkpoints of a fleet."""
 _SPOOLED = re.compile(r"([0-9a-f]{32})-\d+-[0-9a-f]{8}\.jsonl")
-"""As `bench.harness.store.spool` names what it keeps for a store."""
+"""The names that `bench.harness.store.spool` gives to its files."""
 
-# Whoever begins or takes over a trial writes to one of these first, and so waits.
+# A process that starts or adopts a trial writes to one of these tables first, and so waits.
 _LOCKED = ", ".join(table.name for table in (t.protocol, t.method, t.context, t.comparison_trial))
 
-_LOOSE: ColumnElement[bool] = (
+_UNLINKED: ColumnElement[bool] = (
     t.trial.c.status.not_in(("planned", "running"))
     & t.trial.c.id.not_in(select(t.comparison_trial.c.trial_id))
     & t.trial.c.id.not_in(select(t.fleet_trial.c.trial_id))
 )
-_KEPT = select(t.trial).where(~_LOOSE).subquery().c
+_LINKED = select(t.trial).where(~_UNLINKED).subquery().c
 _UNUSED: tuple[tuple[Table, ColumnElement[bool], str, str], ...] = (
     (
         t.measurement,
-        t.measurement.c.trial_id.in_(select(t.trial.c.id).where(_LOOSE)),
+        t.measurement.c.trial_id.in_(select(t.trial.c.id).where(_UNLINKED)),
         "measurements",
         "of these trials",
     ),
-    (t.trial, _LOOSE, "trials", "no comparison has them"),
-    (t.method, t.method.c.key.not_in(select(_KEPT.method_key)), "methods", "no trial has them"),
+    (t.trial, _UNLINKED, "trials", "no comparison has them"),
+    (t.method, t.method.c.key.not_in(select(_LINKED.method_key)), "methods", "no trial has them"),
     (
         t.protocol,
-        t.protocol.c.key.not_in(select(_KEPT.protocol_key))
+        t.protocol.c.key.not_in(select(_LINKED.protocol_key))
         & t.protocol.c.key.not_in(select(t.comparison.c.protocol_key)),
         "protocols",
         "neither trial nor comparison has them",
     ),
     (
         t.context,
-        t.context.c.digest.not_in(select(_KEPT.context_digest)),
+        t.context.c.digest.not_in(select(_LINKED.context_digest)),
         "contexts",
         "no trial has them",
     ),
 )
-"""Tables in the order in which rows can be removed, which rows, and what to say of them."""
+"""Tables in the order in which rows can be removed, with the condition, the kind and the reason."""
 
 
 @dataclass(frozen=True)
-class Heap:
+class GarbageGroup:
     """Rows or files of one kind that nothing refers to."""
 
     kind: str
@@ -77,24 +77,26 @@ class Heap:
 
 
 def collect(
-    store: Store, say: Callable[[Sequence[Heap]], None], *, dry_run: bool = False
-) -> Sequence[Heap]:
-    """Remove what nothing refers to, after `say` was told what it is; return that.
+    store: Store, say: Callable[[Sequence[GarbageGroup]], None], *, dry_run: bool = False
+) -> Sequence[GarbageGroup]:
+    """Remove all rows and files that nothing refers to; return them, grouped by kind.
 
-    Nothing is taken of a comparison that is not done, or from a process that lives.
-    Infrastructure where a file cannot be removed; all rows stay then.
+    `say` gets the groups before anything is removed. Nothing is removed of a comparison that is
+    not done, or of a process that lives. Raises Infrastructure if a file cannot be removed; all
+    rows stay then.
     """
     store.end_dead()
     with ExitStack() as held:
         connection = held.enter_context(store._read() if dry_run else store._write())
         if not dry_run and connection.dialect.name == "postgresql":
-            # On SQLite one transaction writes at a time; an import takes tables in another order.
+            # The lock is needed because an import locks tables in another order. SQLite allows
+            # only one writing transaction at a time.
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({IMPORT_LOCK})")
             connection.exec_driver_sql(f"LOCK TABLE {_LOCKED} IN SHARE ROW EXCLUSIVE MODE")
         files = (
             ("folders of pictures", _pictures(connection, store), "of these trials"),
             ("checkpoints", _checkpoints(connection, store), "their fleets have ended"),
-            ("spool files", _spooled(connection, store, held), "their trials are not here"),
+            ("spool files", _spool_files(connection, store, held), "their trials are not here"),
         )
         heaps = [*_rows(connection), *(_files(*each) for each in files)]
         heaps = [heap for heap in heaps if heap.count]
@@ -102,7 +104,7 @@ def collect(
             return heaps
         say(heaps)
         if not dry_run:
-            # Files first: should one resist, the rows still say what it belongs to.
+            # Files first: if one cannot be removed, the rows still say what it belongs to.
             for _, paths, _ in files:
                 for path in paths:
                     _remove(path)
@@ -111,26 +113,26 @@ def collect(
     return heaps
 
 
-def _rows(connection: Connection) -> Iterator[Heap]:
+def _rows(connection: Connection) -> Iterator[GarbageGroup]:
     for table, unused, kind, why in _UNUSED:
         count = connection.scalar(select(func.count()).select_from(table).where(unused))
-        yield Heap(kind, count or 0, None, why)
+        yield GarbageGroup(kind, count or 0, None, why)
 
 
-def _files(kind: str, paths: Sequence[Path], why: str) -> Heap:
-    return Heap(kind, len(paths), sum(map(_size, paths)), why)
+def _files(kind: str, paths: Sequence[Path], why: str) -> GarbageGroup:
+    return GarbageGroup(kind, len(paths), sum(map(_size, paths)), why)
 
 
 def _pictures(connection: Connection, store: Store) -> list[Path]:
     """Return the folders of trials that no comparison has."""
-    uuids = connection.scalars(select(t.trial.c.uuid).where(_LOOSE))
-    # Of a store that somebody else may have written to.
+    uuids = connection.scalars(select(t.trial.c.uuid).where(_UNLINKED))
+    # Another program may have written to the store, so the names are checked.
     folders = [store.artifacts / "bench" / f"trial-{u}" for u in uuids if _UUID.fullmatch(u)]
     return [folder for folder in folders if folder.is_dir() and not folder.is_symlink()]
 
 
 def _checkpoints(connection: Connection, store: Store) -> list[Path]:
-    """Return the states of fleets that have ended, of comparisons that are done."""
+    """Return the checkpoints of fleets that have ended in comparisons that are done."""
     fleet, comparison = t.fleet.c, t.comparison.c
     query = (
         select(fleet.comparison_id, fleet.number)
@@ -142,13 +144,13 @@ def _checkpoints(connection: Connection, store: Store) -> list[Path]:
     return [path for path, named in found if (named[1], int(named[2])) in ended]
 
 
-def _spooled(connection: Connection, store: Store, held: ExitStack) -> list[Path]:
-    """Return the files of dead processes with rows for this store, all of trials it has not.
+def _spool_files(connection: Connection, store: Store, held: ExitStack) -> list[Path]:
+    """Return the spool files of dead processes whose trials are all unknown to this store.
 
-    They are held until the end, so that nobody else brings them in meanwhile.
+    They stay locked until the end, so that no other process reads them meanwhile.
     """
     found = []
-    # A later one may be of the store that this is a copy of: both have one name.
+    # A larger number may belong to the store of which this is a copy: both have the same id.
     newest = connection.scalar(select(func.max(t.trial.c.id))) or 0
     for path, named in _matching(store.artifacts.parent / "spool", _SPOOLED):
         if named[1] != store.id:
@@ -156,23 +158,23 @@ def _spooled(connection: Connection, store: Store, held: ExitStack) -> list[Path
         try:
             file = held.enter_context(path.open("rb"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # Its process lives, or somebody else has just brought it in.
+        except OSError:  # Its process lives, or another process has just removed it.
             continue
         ids = _trials_in(file)
-        if ids and max(ids) <= newest and not _kept(connection, ids):
+        if ids and max(ids) <= newest and not _any_linked(connection, ids):
             found.append(path)
     return found
 
 
-def _kept(connection: Connection, ids: Collection[int]) -> bool:
-    query = select(_KEPT.id).where(_KEPT.id.in_(ids)).limit(1)
+def _any_linked(connection: Connection, ids: Collection[int]) -> bool:
+    query = select(_LINKED.id).where(_LINKED.id.in_(ids)).limit(1)
     return connection.scalar(query) is not None
 
 
 def _trials_in(file: BinaryIO) -> set[int] | None:
-    """Return the numbers of the trials that rows are of; None where they cannot be read."""
+    """Return the ids of the trials of a spool file; None if the file cannot be read."""
     try:
-        # The last line may be one that its process died in.
+        # The last line may be incomplete, because its process died.
         lines = [line for line in file if line.endswith(b"\n")]
         return {int(row["trial_id"]) for line in lines for row in json.loads(line).values()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -200,5 +202,5 @@ def _remove(path: Path) -> None:
     except OSError as error:
         raise Infrastructure(
             f"{path} cannot be removed: {error.strerror or error}. All rows of the store are "
-            "there still; make it removable and give the command again."
+            "unchanged; allow bench to remove it, and run the command again."
         ) from error

@@ -1,4 +1,4 @@
-"""Which process runs what: leases, heartbeats, and what becomes of the work of the dead."""
+"""Leases and heartbeats of processes, and the end of trials whose process has died."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from sqlalchemy import Select, delete, select, update
 
 from bench.harness.core.errors import Infrastructure, Usage
 from bench.harness.core.records import ComparisonRecord, FleetRecord, TrialRecord
-from bench.harness.core.spec import canonical
+from bench.harness.core.spec import canonical_json
 from bench.harness.store import tables as t
-from bench.harness.store.changes import Writing
+from bench.harness.store.changes import StoreWriter
 from bench.harness.store.liveness import (
     DEAD_SECONDS,
-    change,
-    dead,
     dead_comparisons,
+    dead_rows,
     is_dead,
     is_old,
+    update_unless_alive,
 )
 from bench.harness.store.queries import fleets_where
 from bench.harness.store.rows import to_json
 from bench.harness.store.statements import insert_new, now
 
 
-class Leasing(Writing):
-    """The changes that say who runs what, each in one transaction.
+class StoreLeases(StoreWriter):
+    """The changes that say which process runs what; each is one transaction.
 
-    A process is dead if it has sent no heartbeat for 60 s, or at once if it ran on this host
-    and is no longer there. An `owner` is the name of a process, "host:pid".
+    A process is dead if it has sent no heartbeat for 60 s, or if it ran on this host and does not
+    exist any more. An `owner` is the name of a process, "host:pid".
     """
 
     # Fleets
 
-    def enter_fleets(
+    def add_fleets(
         self, comparison_id: str, fleets: Sequence[tuple[float, Mapping[str, Any]]]
     ) -> list[FleetRecord]:
-        """Enter fleets 0, 1, … by cost and task as planned; return all of the comparison.
+        """Record fleets 0, 1, … with cost and task as planned; return all of the comparison.
 
-        Numbers that are there already are left as they are.
+        Fleets whose numbers exist already stay unchanged.
         """
         rows = [
             {
                 "comparison_id": comparison_id,
                 "number": number,
                 "cost": cost,
-                "task": canonical(task),
+                "task": canonical_json(task),
                 "status": "planned",
             }
             for number, (cost, task) in enumerate(fleets)
@@ -59,7 +59,7 @@ class Leasing(Writing):
         return self.fleets(comparison_id)
 
     def share(self, comparison_id: str, shared: bool) -> None:
-        """Open the fleets of a comparison to any worker, or close them."""
+        """Allow or forbid that any worker leases fleets of a comparison."""
         with self._write() as connection:
             connection.execute(
                 update(t.plan).where(t.plan.c.comparison_id == comparison_id).values(shared=shared)
@@ -70,15 +70,15 @@ class Leasing(Writing):
         owner: str,
         comparison_id: str | None = None,
         number: int | None = None,
-        but: Collection[str] = (),
+        excluded: Collection[str] = (),
     ) -> FleetRecord | None:
-        """Lease the most costly planned fleet to `owner`; None where there is none.
+        """Lease the most costly planned fleet to `owner`; None if there is none.
 
-        Without `comparison_id` it is one of any comparison that is open to workers and not done,
-        but for those in `but`; with `number`, that fleet of the comparison alone.
+        Without `comparison_id` the fleet is from any comparison that workers may run and that is
+        not done, except those in `excluded`. With `number` it is that fleet of the comparison.
         """
         with self._write() as connection:
-            # An alias: the fleet that is sought is not the one that is changed, until it is found.
+            # An alias, because the subquery and the update use the same table.
             fleet = t.fleet.alias("candidate")
             sought = select(fleet.c.id).where(fleet.c.status == "planned")
             if comparison_id is None:
@@ -86,14 +86,14 @@ class Leasing(Writing):
                     sought.join(t.comparison, t.comparison.c.id == fleet.c.comparison_id)
                     .join(t.plan, t.plan.c.comparison_id == fleet.c.comparison_id)
                     .where(t.plan.c.shared, t.comparison.c.status != "done")
-                    .where(fleet.c.comparison_id.not_in(but))
+                    .where(fleet.c.comparison_id.not_in(excluded))
                 )
             else:
                 sought = sought.where(fleet.c.comparison_id == comparison_id)
             if number is not None:
                 sought = sought.where(fleet.c.number == number)
-            # On PostgreSQL others pass over a fleet that is being leased, and its status is read
-            # again once it is locked; on SQLite one transaction writes at a time.
+            # On PostgreSQL other processes skip a fleet that is being leased, and its status is
+            # read again after the lock. On SQLite only one transaction writes at a time.
             sought = (
                 sought.order_by(fleet.c.cost.desc(), fleet.c.id)
                 .limit(1)
@@ -112,7 +112,7 @@ class Leasing(Writing):
     def end_fleet(
         self, fleet_id: int, owner: str, status: Literal["planned", "ended", "failed"]
     ) -> bool:
-        """End a lease, or give the fleet back as planned; say whether it was still `owner`'s."""
+        """End a lease, or give the fleet back as planned; return whether `owner` still held it."""
         given_back = {"lease_owner": None, "heartbeat": None} if status == "planned" else {}
         with self._write() as connection:
             changed = connection.execute(
@@ -129,10 +129,10 @@ class Leasing(Writing):
     # Trials and comparisons
 
     def reopen(self, trial_id: int, owner: str, note: Mapping[str, Any]) -> bool:
-        """Go on with an interrupted trial as `owner`; say whether that may be done.
+        """Resume an interrupted trial as `owner`; return whether that is allowed.
 
-        A running trial may be gone on with if it is `owner`'s own or its process is dead. What
-        was measured stays; `note` is added to the list "resumed" of the trial's info.
+        A running trial may be resumed if `owner` runs it or if its process is dead. Its
+        measurements stay. `note` is added to the list "resumed" of the trial's info.
         """
         table = t.trial
         with self._write() as connection:
@@ -157,7 +157,7 @@ class Leasing(Writing):
                     lease_owner=owner,
                     heartbeat=time,
                     info=to_json(info),
-                    # MLflow has heard that it was interrupted.
+                    # MLflow has recorded that it was interrupted.
                     mlflow_ended=False,
                 )
             )
@@ -166,8 +166,8 @@ class Leasing(Writing):
     def take_over(self, comparison_id: str, owner: str) -> ComparisonRecord:
         """Make `owner` the process that runs a comparison, and return the comparison.
 
-        Its fleets that have failed are planned again. Raises Usage where it is done,
-        Infrastructure where a living process runs it: of two that try at once, one gets it.
+        Its failed fleets are planned again. Raises Usage if the comparison is done, and
+        Infrastructure if a living process runs it. If two processes try at once, one succeeds.
         """
         id, table = self.comparison(comparison_id).id, t.comparison
         with self._write() as connection:
@@ -198,15 +198,15 @@ class Leasing(Writing):
             )
         return self.comparison(id)
 
-    def forget(self, trial_id: int, index: int) -> None:
-        """Remove a trial's measurements from this index on: they are taken again."""
+    def delete_measurements(self, trial_id: int, index: int) -> None:
+        """Remove a trial's measurements from this index on, because they will be repeated."""
         table = t.measurement
         with self._write() as connection:
             connection.execute(
                 delete(table).where(table.c.trial_id == trial_id, table.c.idx >= index)
             )
 
-    # The living and the dead
+    # Heartbeats and dead processes
 
     def heartbeat(
         self,
@@ -215,9 +215,9 @@ class Leasing(Writing):
         fleet_ids: Collection[int] = (),
         comparison_id: str | None = None,
     ) -> set[int]:
-        """Say that `owner` is alive, as far as it still runs these; return the fleets that it lost.
+        """Record a heartbeat of `owner` for everything here that it still runs.
 
-        What another process has taken over is that one's to speak for.
+        Returns the fleets that another process has taken over; they get no heartbeat.
         """
         with self._write() as connection:
             alive = {"heartbeat": now(connection)}
@@ -240,26 +240,28 @@ class Leasing(Writing):
         return set(fleet_ids) - kept if fleet_ids else set()
 
     def end_dead(self, older_than_s: float = DEAD_SECONDS) -> list[TrialRecord]:
-        """End as interrupted the running trials of dead processes, and return them.
+        """Mark the running trials of dead processes as interrupted, and return them.
 
-        Their fleets are planned again. The comparisons of dead processes are interrupted, too;
-        one that is only without heartbeat lives as long as a trial of it.
+        Their fleets are planned again. The comparisons of dead processes are interrupted too. A
+        comparison without heartbeat counts as alive while one of its trials is alive.
         """
         with self._write() as connection:
             time = now(connection)
             limit = time - timedelta(seconds=older_than_s)
             interrupted = {"status": "interrupted", "ended": time, "mlflow_ended": False}
             ended = []
-            for row in dead(connection, t.trial, limit):
+            for row in dead_rows(connection, t.trial, limit):
                 reason = "its process died"
                 if is_old(row, limit):
                     when = row.heartbeat
                     since = f"{when:%Y-%m-%d %H:%M:%S} UTC" if when else "its start"
                     reason += f" (no heartbeat since {since})"
-                if change(connection, t.trial, row, reason=reason, **interrupted):
+                if update_unless_alive(connection, t.trial, row, reason=reason, **interrupted):
                     ended.append(row.id)
-            for row in dead(connection, t.fleet, limit):
-                change(connection, t.fleet, row, status="planned", lease_owner=None, heartbeat=None)
+            for row in dead_rows(connection, t.fleet, limit):
+                update_unless_alive(
+                    connection, t.fleet, row, status="planned", lease_owner=None, heartbeat=None
+                )
             for row in dead_comparisons(connection, limit):
-                change(connection, t.comparison, row, **interrupted)
+                update_unless_alive(connection, t.comparison, row, **interrupted)
         return [self.trial(id) for id in ended]

@@ -1,4 +1,4 @@
-"""Which trials comparisons consist of: asked of many at once."""
+"""Queries for the trials of many comparisons at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _T = TypeVar("_T", int, str)
 
 
 def chunks(ids: Collection[_T]) -> Iterator[list[_T]]:
-    """Return ids in order, as many at once as a statement may hold."""
+    """Yield the ids in order, as many at once as a statement may contain."""
     ordered = sorted(ids)
     for start in range(0, len(ordered), CHUNK):
         yield ordered[start : start + CHUNK]

@@ -1,4 +1,4 @@
-"""Which of the processes that the store takes for running have died."""
+"""Detection of dead processes among those that the store records as running."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, Table, exists, select, update
 
 from bench.harness.store import tables as t
-from bench.harness.store.owner import is_gone
+from bench.harness.store.owner import has_ended
 
 DEAD_SECONDS = 60.0
-"""A process that was not heard for so long, six heartbeats, is dead wherever it ran."""
+"""A process without a heartbeat for this long, six periods, counts as dead on any host."""
 
 
 def is_dead(row: Row[Any], limit: datetime) -> bool:
-    """Say whether the owner of a row is gone, or was last heard at `limit` or before."""
-    return is_old(row, limit) or is_gone(row.lease_owner)
+    """Return whether the owner of a row has ended, or has sent no heartbeat since `limit`."""
+    return is_old(row, limit) or has_ended(row.lease_owner)
 
 
 def is_old(row: Row[Any], limit: datetime) -> bool:
-    """Say whether the owner of a row was last heard at `limit` or before."""
+    """Return whether the owner of a row has sent no heartbeat since `limit`."""
     return row.heartbeat is None or row.heartbeat <= limit
 
 
-def dead(connection: Connection, table: Table, limit: datetime) -> list[Row[Any]]:
+def dead_rows(connection: Connection, table: Table, limit: datetime) -> list[Row[Any]]:
     """Return id, lease_owner and heartbeat of the running trials, or fleets, of dead processes."""
     query: Select[Any] = select(table.c.id, table.c.lease_owner, table.c.heartbeat)
     rows = connection.execute(query.where(table.c.status == "running").order_by(table.c.id))
@@ -34,7 +34,7 @@ def dead(connection: Connection, table: Table, limit: datetime) -> list[Row[Any]
 def dead_comparisons(connection: Connection, limit: datetime) -> list[Row[Any]]:
     """Return id, lease_owner and heartbeat of the running comparisons whose process is dead.
 
-    One that is only without heartbeat lives as long as a trial that was begun in it.
+    A comparison without heartbeat counts as alive while a trial that it started is alive.
     """
     table, linked = t.comparison, t.comparison_trial
     living = exists().where(
@@ -47,11 +47,11 @@ def dead_comparisons(connection: Connection, limit: datetime) -> list[Row[Any]]:
     columns = (table.c.id, table.c.lease_owner, table.c.heartbeat, living.label("living"))
     query: Select[Any] = select(*columns).where(table.c.status == "running")
     rows = connection.execute(query.order_by(table.c.id))
-    return [r for r in rows if is_gone(r.lease_owner) or (is_old(r, limit) and not r.living)]
+    return [r for r in rows if has_ended(r.lease_owner) or (is_old(r, limit) and not r.living)]
 
 
-def change(connection: Connection, table: Table, row: Row[Any], **values: Any) -> bool:
-    """Change a running row of a dead process, unless it has been heard of since; say whether."""
+def update_unless_alive(connection: Connection, table: Table, row: Row[Any], **values: Any) -> bool:
+    """Change a running row of a dead process unless it has sent a heartbeat; return whether."""
     changed = connection.execute(
         update(table)
         .where(

@@ -60,7 +60,7 @@ def measurement_query() -> Select[Any]:
 
 def add_measurements(rows: Iterable[Sequence[Any]], found: Mapping[int, list[Measurement]]) -> None:
     """Add the measurements of rows of that query to the lists of their trials, NaN and all."""
-    with _without_collecting():
+    with _paused_garbage_collection():
         for trial_id, index, a, b, c, d, e, f, g, h, i, j, k, nonfinite, diagnostics in rows:
             ledger = _Ledger(a, b, c, d, e, f, g)
             ledger.__class__ = Ledger
@@ -80,7 +80,7 @@ def _completed(measurement: Measurement, nonfinite: Mapping[str, str]) -> Measur
     return replace(measurement, **values, diagnostics=diagnostics)
 
 
-def _open_twin(frozen: type) -> Any:
+def _mutable_twin(frozen: type) -> Any:
     """Return a class whose instances can become those of a frozen dataclass with slots.
 
     Its `__init__` takes half the time: it need not pass by what forbids to set an attribute.
@@ -89,11 +89,11 @@ def _open_twin(frozen: type) -> Any:
     return make_dataclass(frozen.__name__, named, slots=True)
 
 
-_Ledger, _Measurement = _open_twin(Ledger), _open_twin(Measurement)
+_Ledger, _Measurement = _mutable_twin(Ledger), _mutable_twin(Measurement)
 
 
 @contextmanager
-def _without_collecting() -> Iterator[None]:
+def _paused_garbage_collection() -> Iterator[None]:
     """Put off the search for garbage: it would look for it among all that is being read."""
     enabled = gc.isenabled()
     gc.disable()

@@ -1,4 +1,4 @@
-"""Baselines, nightly runs and noise: what is kept of them, and read back."""
+"""Baselines, nightly runs and noise measurements in the store."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any, Literal
 from sqlalchemy import select, update
 
 from bench.harness.core.records import BaselineRecord, NightMetric, NightRecord, NoiseRecord
-from bench.harness.core.secrets import hide_passwords
+from bench.harness.core.secrets import redacted_urls
 from bench.harness.store import tables as t
-from bench.harness.store.leases import Leasing
+from bench.harness.store.leases import StoreLeases
 from bench.harness.store.links import chunks
 from bench.harness.store.rows import to_json
 from bench.harness.store.statements import now
@@ -23,11 +23,11 @@ from bench.harness.store.statements import now
 _METRIC = tuple(field.name for field in fields(NightMetric))
 
 
-class Nights(Leasing):
-    """What nightly runs leave behind; each change is one transaction."""
+class StoreNights(StoreLeases):
+    """The records of nightly runs; each change is one transaction."""
 
     def accept(self, name: str, comparison_id: str, note: str | None) -> datetime:
-        """Make a comparison what later nights are held against, under its protocol."""
+        """Accept a comparison as the baseline of later nights with its protocol."""
         with self._write() as connection:
             newest = connection.scalar(
                 select(t.baseline.c.accepted)
@@ -37,7 +37,7 @@ class Nights(Leasing):
             )
             time = now(connection)
             if newest is not None:
-                # Two of one moment could not be told apart.
+                # Two baselines of the same time could not be distinguished.
                 time = max(time, newest + timedelta(microseconds=1))
             connection.execute(
                 t.baseline.insert().values(
@@ -47,7 +47,7 @@ class Nights(Leasing):
         return time
 
     def baselines(self, name: str | None = None) -> list[BaselineRecord]:
-        """Return all that was accepted, under this name or any, the newest first."""
+        """Return all baselines, or those with this name, the newest first."""
         query = select(t.baseline).order_by(t.baseline.c.accepted.desc(), t.baseline.c.name)
         if name is not None:
             query = query.where(t.baseline.c.name == name)
@@ -62,7 +62,7 @@ class Nights(Leasing):
         commit: str | None,
         info: Mapping[str, Any],
     ) -> str:
-        """Enter a night as running and return its uuid."""
+        """Record a night as running; return its uuid."""
         uuid = secrets.token_hex(16)
         with self._write() as connection:
             connection.execute(
@@ -87,7 +87,7 @@ class Nights(Leasing):
         metrics: Sequence[NightMetric],
         ended: datetime | None = None,
     ) -> None:
-        """End a night with all that it has found; `ended` is when, None: now."""
+        """End a night and record its metrics; `ended` is the time, by default now."""
         rows = [
             {"night": uuid, "position": position, **asdict(metric)}
             for position, metric in enumerate(metrics)
@@ -98,7 +98,7 @@ class Nights(Leasing):
                 .where(t.night.c.uuid == uuid)
                 .values(
                     status=status,
-                    reason=reason and hide_passwords(reason),
+                    reason=reason and redacted_urls(reason),
                     ended=ended or now(connection),
                 )
             )
@@ -111,7 +111,7 @@ class Nights(Leasing):
         baseline: str | None = None,
         limit: int | None = None,
     ) -> list[NightRecord]:
-        """Return nights with what they found, the newest first."""
+        """Return nights with their metrics, the newest first."""
         query = select(t.night).order_by(t.night.c.created.desc(), t.night.c.uuid).limit(limit)
         if suite is not None:
             query = query.where(t.night.c.suite == suite)
@@ -133,7 +133,7 @@ class Nights(Leasing):
         ]
 
     def save_noise(self, suite: str, body: Mapping[str, Any]) -> str:
-        """Put down how much a suite's metrics scatter; return the row's uuid."""
+        """Record how much a suite's metrics scatter; return the row's uuid."""
         uuid = secrets.token_hex(16)
         with self._write() as connection:
             connection.execute(
@@ -144,7 +144,7 @@ class Nights(Leasing):
         return uuid
 
     def noises(self, suite: str | None = None) -> list[NoiseRecord]:
-        """Return what was measured of noise, the newest first."""
+        """Return the noise measurements, the newest first."""
         query = select(t.noise).order_by(t.noise.c.created.desc(), t.noise.c.uuid)
         if suite is not None:
             query = query.where(t.noise.c.suite == suite)

@@ -16,19 +16,20 @@ def process_name(pid: int) -> str:
     return f"{socket.gethostname()}:{pid}"
 
 
-def is_gone(owner: str | None) -> bool:
-    """Say whether a process is known to have ended: it ran on this host, and its number is free.
+def has_ended(owner: str | None) -> bool:
+    """Return whether a process of this host has ended.
 
-    Of another host's process, and of a name that is not "host:pid", nothing is known: False.
+    False for a process of another host and for a name that is not "host:pid", because nothing is
+    known of them.
     """
     host, _, pid = (owner or "").rpartition(":")
     if host != socket.gethostname() or not pid.isdecimal():
         return False
     try:
-        # Signal 0 is not sent; it only asks.
+        # Signal 0 only checks whether the process exists.
         os.kill(int(pid), 0)
     except (ProcessLookupError, OverflowError):
         return True
-    except PermissionError:  # Somebody else's.
+    except PermissionError:  # Another user's process.
         return False
     return False

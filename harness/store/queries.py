@@ -34,10 +34,11 @@ from bench.harness.core.records import (
     TrialRecord,
 )
 from bench.harness.core.spec import Protocol
-from bench.harness.core.store_url import shown
+from bench.harness.core.store_url import redacted_url
+from bench.harness.core.text import is_storable
 from bench.harness.store import links
 from bench.harness.store import tables as t
-from bench.harness.store.failures import sentences
+from bench.harness.store.failures import database_errors
 from bench.harness.store.liveness import DEAD_SECONDS, dead_comparisons
 from bench.harness.store.measurements import add_measurements, measurement_query
 from bench.harness.store.rows import comparison_of, fleet_of, trial_of
@@ -45,7 +46,7 @@ from bench.harness.store.statements import now
 
 
 @dataclass(frozen=True)
-class Unsynced:
+class UnsyncedTrial:
     """A trial of which MLflow does not have everything yet."""
 
     trial: TrialRecord
@@ -55,7 +56,7 @@ class Unsynced:
     """Index of the last measurement that MLflow has; -1: none."""
 
 
-class Reading:
+class StoreReader:
     """The questions; `Store` adds what changes."""
 
     _engine: Engine
@@ -67,13 +68,13 @@ class Reading:
         return self._url.render_as_string(hide_password=False)
 
     @property
-    def shown_url(self) -> str:
+    def redacted_url(self) -> str:
         """The URL for people: without its password."""
-        return shown(self._url)
+        return redacted_url(self._url)
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with sentences(self._url), self._engine.connect() as connection:
+        with database_errors(self._url), self._engine.connect() as connection:
             yield connection
 
     def trial(self, id: int) -> TrialRecord:
@@ -86,7 +87,7 @@ class Reading:
                 distance = func.abs(t.trial.c.id - sought)
                 near = connection.scalars(select(t.trial.c.id).order_by(distance).limit(3))
                 hint = _nearest(sorted(str(i) for i in near))
-                raise Usage(f"There is no trial {id} in {self.shown_url}{hint}")
+                raise Usage(f"There is no trial {id} in {self.redacted_url}{hint}")
         return trial_of(row)
 
     def trials(
@@ -132,13 +133,15 @@ class Reading:
             newest, begun = t.comparison.c.created.desc(), id.lower()
             alike = t.comparison.c.id.startswith(begun, autoescape=True)
             query = select(t.comparison.c.id).order_by(newest)
-            found = connection.scalars(query.where(alike).limit(5)).all() if id else []
+            # Databases disagree about a text that none of them stores.
+            possible = bool(id) and is_storable(id)
+            found = connection.scalars(query.where(alike).limit(5)).all() if possible else []
             if len(found) > 1:
                 raise Usage(f"{id!r} is the beginning of {', '.join(found)}: write more of it.")
             if not found:
                 known = connection.scalars(query).all()
                 hint = _nearest(get_close_matches(begun, known, n=3, cutoff=0.3) or known[:3])
-                raise Usage(f"There is no comparison {id!r} in {self.shown_url}{hint}")
+                raise Usage(f"There is no comparison {id!r} in {self.redacted_url}{hint}")
             return _complete(connection, _comparisons().where(t.comparison.c.id == found[0]))[0]
 
     def comparisons(
@@ -228,7 +231,7 @@ class Reading:
             query = select(t.protocol.c.body).where(t.protocol.c.key == key)
             body = connection.scalar(query)
         if body is None:
-            raise Usage(f"There is no protocol {key!r} in {self.shown_url}.")
+            raise Usage(f"There is no protocol {key!r} in {self.redacted_url}.")
         return Protocol.from_dict(json.loads(body))
 
     def context_of(self, digest: str) -> dict[str, Any]:
@@ -236,7 +239,7 @@ class Reading:
         with self._read() as connection:
             body = connection.scalar(select(t.context.c.body).where(t.context.c.digest == digest))
         if body is None:
-            raise Usage(f"There is no context {digest!r} in {self.shown_url}.")
+            raise Usage(f"There is no context {digest!r} in {self.redacted_url}.")
         return json.loads(body)
 
     def contexts(self, digests: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -249,7 +252,7 @@ class Reading:
             body = connection.scalar(select(t.trial.c.info).where(t.trial.c.id == trial_id))
         return json.loads(body or "{}")
 
-    def unsynced(self) -> list[Unsynced]:
+    def unsynced(self) -> list[UnsyncedTrial]:
         """Return the trials with measurements, or an end, that MLflow does not have."""
         newer = exists().where(
             t.measurement.c.trial_id == t.trial.c.id,
@@ -261,7 +264,7 @@ class Reading:
             rows = connection.execute(query).all()
             parts = links.comparisons_of(connection, [row.id for row in rows])
         return [
-            Unsynced(trial_of(r), tuple(parts[r.id]), json.loads(r.info), r.mlflow_synced)
+            UnsyncedTrial(trial_of(r), tuple(parts[r.id]), json.loads(r.info), r.mlflow_synced)
             for r in rows
         ]
 

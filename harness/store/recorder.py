@@ -1,4 +1,4 @@
-"""Records in the background, so that training never waits for the store."""
+"""Recording in a background thread, so that training never waits for the store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.harness.core.records import Ledger, Measurement, Status
 from bench.harness.core.text import visible
 from bench.harness.store.owner import this_process
 from bench.harness.store.results import Store
-from bench.harness.store.spool import Ended, Entry, Measured, Spool, deliver, replay
+from bench.harness.store.spool import Entry, Spool, SpooledEnd, SpooledMeasurement, deliver, replay
 
 FLUSH_SECONDS = 2.0
 HEARTBEAT_SECONDS = 10.0
@@ -25,12 +25,11 @@ def _print(sentence: str) -> None:
 
 
 class Recorder:
-    """Takes measurements at once and enters them within seconds, from a thread of its own.
+    """Accepts measurements at once, and a thread writes them to the store within seconds.
 
-    While the store is away, rows go to a file in `spool`, and `warn` is told so
-    once; they are entered when the store is back, or by the next recorder of the
-    same store. Trials that are open, fleets that are held, and the comparison get
-    heartbeats, as far as they are `owner`'s.
+    While the store is away, rows go to a file in `spool`, and `warn` gets one sentence. The rows
+    are written to the store when it is back, or by the next recorder of the same store. Open
+    trials, held fleets and the comparison get heartbeats, if `owner` runs them.
     """
 
     def __init__(
@@ -54,9 +53,9 @@ class Recorder:
         self._closing = False
         self._away = False
         self._leftovers = True
-        self._wanted = self._settled = 0
+        self._flushes_requested = self._flushes_done = 0
         self._unsent: list[Entry] = []
-        self._beat = time.monotonic() + HEARTBEAT_SECONDS
+        self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
@@ -70,23 +69,23 @@ class Recorder:
         """Send heartbeats for a leased fleet from now until it is released."""
         with self._changed:
             self._held.add(fleet_id)
-            # It may have been lost before, and leased again.
+            # The fleet may have been lost before and leased again.
             self._lost.discard(fleet_id)
 
     def release(self, fleet_id: int) -> None:
-        """Send none any more."""
+        """Stop the heartbeats of a fleet."""
         with self._changed:
             self._held.discard(fleet_id)
 
     def lost(self, fleet_id: int) -> bool:
-        """Say whether a fleet that was held is known to be another's by now."""
+        """Return whether another process is known to have taken over a held fleet."""
         return fleet_id in self._lost
 
     def measure(self, trial_id: int, measurement: Measurement) -> None:
-        """Hand over a measurement; returns at once."""
+        """Accept a measurement; returns at once."""
         with self._changed:
             self._open.add(trial_id)
-            self._waiting.append(Measured(trial_id, measurement))
+            self._waiting.append(SpooledMeasurement(trial_id, measurement))
 
     def end(
         self,
@@ -96,21 +95,23 @@ class Recorder:
         ledger: Ledger,
         last: Measurement | None,
     ) -> None:
-        """Hand over a trial's end, which is entered after its measurements; returns at once."""
+        """Accept the end of a trial, which is written after its measurements; returns at once."""
         with self._changed:
             self._open.discard(trial_id)
-            self._waiting.append(Ended(trial_id, status, reason, ledger, last))
+            self._waiting.append(SpooledEnd(trial_id, status, reason, ledger, last))
 
-    def settle(self) -> None:
-        """Wait until what was handed over is in the store, or on disk where that is away."""
+    def flush(self) -> None:
+        """Wait until all accepted rows are in the store, or on disk if the store is away."""
         with self._changed:
-            self._wanted += 1
-            wanted = self._wanted
+            self._flushes_requested += 1
+            wanted = self._flushes_requested
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._settled >= wanted or not self._thread.is_alive())
+            self._changed.wait_for(
+                lambda: self._flushes_done >= wanted or not self._thread.is_alive()
+            )
 
     def close(self) -> bool:
-        """Enter or spool everything and stop; say whether the store has it all."""
+        """Write everything to the store or the spool and stop; return whether the store has all."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -133,40 +134,41 @@ class Recorder:
         while not closing:
             with self._changed:
                 self._changed.wait_for(
-                    lambda: self._closing or self._wanted > self._settled, timeout=FLUSH_SECONDS
+                    lambda: self._closing or self._flushes_requested > self._flushes_done,
+                    timeout=FLUSH_SECONDS,
                 )
-                closing, wanted = self._closing, self._wanted
+                closing, wanted = self._closing, self._flushes_requested
                 self._unsent += self._waiting
                 self._waiting = []
                 trials, fleets = set(self._open), set(self._held)
             try:
                 self._send(trials, fleets)
             except Infrastructure as error:
-                self._keep(error)
+                self._spool_rows(error)
             with self._changed:
-                self._settled = wanted
+                self._flushes_done = wanted
                 self._changed.notify_all()
         if self._away:
-            self._leave()
+            self._report_unsent()
 
     def _send(self, trials: set[int], fleets: set[int]) -> None:
         if self._leftovers:
             count = replay(self._store, self._folder, self._warn)
             self._leftovers = False
             if count:
-                self._warn(f"{count} rows that were kept in {self._folder} are in the store now.")
+                self._warn(f"{count} rows from {self._folder} have been written to the store.")
         self._spool.deliver()
         deliver(self._store, self._unsent)
         self._unsent = []
-        # The first heartbeat that succeeds tells that the store is back.
-        if self._away or time.monotonic() >= self._beat:
+        # The first successful heartbeat shows that the store is back.
+        if self._away or time.monotonic() >= self._next_heartbeat:
             self._lost |= self._store.heartbeat(self._owner, trials, fleets, self._comparison_id)
-            self._beat = time.monotonic() + HEARTBEAT_SECONDS
+            self._next_heartbeat = time.monotonic() + HEARTBEAT_SECONDS
         if self._away:
             self._away = False
-            self._warn(f"The store {self._store.shown_url} is back and has everything.")
+            self._warn(f"The store {self._store.redacted_url} is back and has everything.")
 
-    def _keep(self, error: Infrastructure) -> None:
+    def _spool_rows(self, error: Infrastructure) -> None:
         first, self._away = not self._away, True
         where = f"in {self._spool.path}"
         try:
@@ -180,11 +182,11 @@ class Recorder:
                 "until the store is back."
             )
 
-    def _leave(self) -> None:
+    def _report_unsent(self) -> None:
         if self._spool:
             self._warn(
-                f"The store is still away: what it lacks stays in {self._spool.path}, and the "
-                "next run that records in it enters that."
+                f"The store is still away: the missing rows stay in {self._spool.path}, and the "
+                "next run that uses this store writes them to it."
             )
         self._spool.close()
         if self._unsent:

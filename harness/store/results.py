@@ -1,4 +1,4 @@
-"""The store: what is run is entered here, and what was run is found here."""
+"""The store: the class that records results and returns them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from types import TracebackType
 from sqlalchemy import URL, Connection, Engine, select
 
 from bench.harness.core.errors import Infrastructure
-from bench.harness.core.store_url import ELSEWHERE, read_url
+from bench.harness.core.store_url import STORE_HINT, parse_store_url
 from bench.harness.core.text import visible
 from bench.harness.store import tables as t
 from bench.harness.store.engine import artifacts_of, open_engine
-from bench.harness.store.failures import sentences
-from bench.harness.store.nights import Nights
+from bench.harness.store.failures import database_errors
+from bench.harness.store.nights import StoreNights
 
 
-class Store(Nights):
+class Store(StoreNights):
     """The results database behind one URL; safe to use from several threads and processes.
 
-    Every method raises `bench.harness.core.errors.Infrastructure`, a sentence without
-    password, where the database fails; what was entered before stays.
+    If the database fails, every method raises `bench.harness.core.errors.Infrastructure` with a
+    sentence without password; what was recorded before stays.
     """
 
     def __init__(self, engine: Engine, url: URL) -> None:
@@ -33,27 +33,27 @@ class Store(Nights):
         self._file = _identity(self._path)
         with self._read() as connection:
             self.id: str = connection.scalar(select(t.store.c.id)) or ""
-            """The random name that tells this database from all others."""
+            """A random name that identifies this database."""
 
     @classmethod
     def open(cls, url: str, *, create: bool = True) -> Store:
-        """Open the store, its tables made or brought up to date; without `create`, it must exist.
+        """Open the store; create or upgrade its tables. Without `create` the store must exist.
 
-        `url` is `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`.
-        Raises Usage for any other, Infrastructure where the store cannot be used.
+        `url` is `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`. Raises Usage for
+        any other URL, and Infrastructure if the store cannot be used.
         """
-        read = read_url(url)
+        read = parse_store_url(url)
         return cls(open_engine(read, create), read)
 
     @property
     def artifacts(self) -> Path:
-        """The folder for pictures and reports: beside a SQLite file, else in ./mlruns."""
+        """The folder for pictures and reports: next to a SQLite file, else in ./mlruns."""
         return artifacts_of(self._url)
 
     def files_of_trial(self, trial_id: int) -> Path:
-        """Return the folder of a trial's pictures, which MLflow's run of it holds as well.
+        """Return the folder of a trial's pictures, which are copied to its run in MLflow.
 
-        It bears the trial's name in all stores, since several may keep their files in one place.
+        The folder has the trial's uuid as its name, because several stores may share a place.
         """
         return self._folder(f"trial-{self.trial(trial_id).uuid}")
 
@@ -62,9 +62,9 @@ class Store(Nights):
         return self._folder(comparison_id)
 
     def _folder(self, name: str) -> Path:
-        # The name comes from a row, which somebody else may have written.
+        # The name comes from a row, which another program may have written.
         if not re.fullmatch(r"[\w-]+", name):
-            raise Infrastructure(f"{visible(name)} is not a name that bench gives: no files of it.")
+            raise Infrastructure(f"{visible(name)} is not a name from bench, so it has no files.")
         return self.artifacts / "bench" / name
 
     @property
@@ -88,13 +88,13 @@ class Store(Nights):
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        # SQLite would go on writing, without a word, into a file that was moved or deleted.
+        # SQLite would silently continue to write into a file that was moved or deleted.
         if _identity(self._path) != self._file:
             raise Infrastructure(
-                f"The store {self._path} was moved or deleted; put it back or {ELSEWHERE}."
+                f"The store {self._path} was moved or deleted; put it back or {STORE_HINT}."
             )
         engine = self._engine.execution_options(bench_writing=True)
-        with sentences(self._url), engine.begin() as connection:
+        with database_errors(self._url), engine.begin() as connection:
             yield connection
 
 

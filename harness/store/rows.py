@@ -49,14 +49,14 @@ def value_columns(measurement: Measurement | None) -> dict[str, Any]:
     if measurement is None:
         return {**dict.fromkeys(VALUES), "nonfinite": None}
     values = _values(measurement)
-    return _split(values, _strange(values))
+    return _split(values, _nonfinite(values))
 
 
 def measurement_row(trial_id: int, measurement: Measurement) -> dict[str, Any]:
     """Return one row of bench_measurement."""
     diagnostics = {k: float(v) for k, v in measurement.diagnostics.items()}
     values = _values(measurement)
-    strange = _strange(values) | _strange(diagnostics, DIAGNOSTIC)
+    strange = _nonfinite(values) | _nonfinite(diagnostics, DIAGNOSTIC)
     return {
         "trial_id": trial_id,
         "idx": measurement.index,
@@ -159,7 +159,7 @@ def _values(measurement: Measurement) -> dict[str, float]:
     return {name: float(getattr(measurement, name)) for name in VALUES}
 
 
-def _strange(values: Mapping[str, float], prefix: str = "") -> dict[str, str]:
+def _nonfinite(values: Mapping[str, float], prefix: str = "") -> dict[str, str]:
     """Return which values are not finite, and what they are."""
     return {prefix + k: _name(v) for k, v in values.items() if not math.isfinite(v)}
 

@@ -1,4 +1,4 @@
-"""Rows on disk while the store is away, and their way into the store when it is back."""
+"""The spool: rows on disk while the store is away, which are written to it when it is back."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHUNK = 1000
 
 
 @dataclass(frozen=True)
-class Measured:
+class SpooledMeasurement:
     """A measurement on its way to the store."""
 
     trial_id: int
@@ -28,7 +28,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Ended:
+class SpooledEnd:
     """The end of a trial on its way to the store."""
 
     trial_id: int
@@ -38,23 +38,25 @@ class Ended:
     last: Measurement | None
 
 
-Entry = Measured | Ended
+Entry = SpooledMeasurement | SpooledEnd
+_KINDS: dict[type, str] = {SpooledMeasurement: "Measured", SpooledEnd: "Ended"}
+"""The names of the entries in a spool file."""
 
 
 def deliver(store: Store, entries: Sequence[Entry]) -> None:
-    """Enter all in the store, measurements first; harmless if some are there already."""
-    measured = [(e.trial_id, e.measurement) for e in entries if isinstance(e, Measured)]
+    """Write all entries to the store, measurements first; entries that it has do no harm."""
+    measured = [(e.trial_id, e.measurement) for e in entries if isinstance(e, SpooledMeasurement)]
     for start in range(0, len(measured), _CHUNK):
         store.record(measured[start : start + _CHUNK])
     for entry in entries:
-        if isinstance(entry, Ended):
+        if isinstance(entry, SpooledEnd):
             store.end(entry.trial_id, entry.status, entry.reason, entry.ledger, entry.last)
 
 
 def replay(store: Store, folder: Path, say: Callable[[str], None]) -> int:
-    """Enter in the store what dead processes left in `folder` for it; return how many rows.
+    """Write the rows that dead processes left in `folder` to the store; return how many.
 
-    `say` is told of a file with lines that bench did not write; it is kept under another name.
+    If a file has lines that bench did not write, it is renamed, and `say` gets a sentence.
     """
     count = 0
     for path in sorted(folder.glob(f"{store.id}-*.jsonl")):
@@ -72,7 +74,7 @@ def replay(store: Store, folder: Path, say: Callable[[str], None]) -> int:
 
 
 class Spool:
-    """One process's file in a folder, named after the store that its rows belong to."""
+    """The spool file of one process; its name contains the id of the store."""
 
     def __init__(self, store: Store, folder: Path, say: Callable[[str], None]) -> None:
         self.path = folder / f"{store.id}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
@@ -83,13 +85,13 @@ class Spool:
         return self._file is not None
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Put rows on disk; they survive this process. OSError where the disk fails too."""
+        """Write rows to disk, where they survive this process; raises OSError if that fails."""
         if not entries:
             return
         if self._file is None:
             self._file = self._make()
         size = self._file.seek(0, os.SEEK_END)
-        rest = b"".join(json.dumps({type(e).__name__: asdict(e)}).encode() + b"\n" for e in entries)
+        rest = b"".join(json.dumps({_KINDS[type(e)]: asdict(e)}).encode() + b"\n" for e in entries)
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]
@@ -99,7 +101,7 @@ class Spool:
             raise
 
     def deliver(self) -> None:
-        """Enter the rows in the store and remove the file; Infrastructure keeps it."""
+        """Write the rows to the store and remove the file; the file stays if the store fails."""
         if self._file is not None:
             _empty(self._store, self.path, self._file, self._say)
             self._file.close()
@@ -113,7 +115,7 @@ class Spool:
 
     def _make(self) -> FileIO:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # Locked before it has the name that `replay` looks for.
+        # Locked before it gets the name that `replay` looks for.
         hidden = self.path.with_suffix(".new")
         file = hidden.open("wb+", buffering=0)
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -123,11 +125,11 @@ class Spool:
 
 def _empty(store: Store, path: Path, file: FileIO, say: Callable[[str], None]) -> int:
     file.seek(0)
-    # The last line may be one that its process died in.
+    # The last line may be incomplete, because its process died.
     lines = [line for line in file if line.endswith(b"\n")]
     read = [_entry(line) for line in lines]
     entries = [entry for entry in read if entry is not None]
-    # A trial that was removed from the store needs its rows no more.
+    # Rows of trials that were removed from the store are dropped.
     known = store.known_trials({e.trial_id for e in entries})
     entries = [e for e in entries if e.trial_id in known]
     deliver(store, entries)
@@ -143,12 +145,12 @@ def _entry(line: bytes) -> Entry | None:
     """Read one line back; None for a line that bench did not write."""
     try:
         ((kind, plain),) = json.loads(line).items()
-        if kind == Measured.__name__:
-            measured = Measured(plain["trial_id"], _measurement(plain["measurement"]))
+        if kind == _KINDS[SpooledMeasurement]:
+            measured = SpooledMeasurement(plain["trial_id"], _measurement(plain["measurement"]))
             measurement_row(measured.trial_id, measured.measurement)
             return measured if _is_id(measured.trial_id) else None
         last = plain["last"] and _measurement(plain["last"])
-        ended = Ended(**{**plain, "ledger": Ledger(**plain["ledger"]), "last": last})
+        ended = SpooledEnd(**{**plain, "ledger": Ledger(**plain["ledger"]), "last": last})
         ledger_columns(ended.ledger)
         value_columns(ended.last)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

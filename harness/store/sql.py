@@ -16,12 +16,12 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
 from bench.harness.core.errors import Usage
-from bench.harness.core.store_url import read_url
+from bench.harness.core.store_url import parse_store_url
 from bench.harness.store.engine import BUSY_SECONDS, check_file, postgresql_engine
-from bench.harness.store.failures import sentences
+from bench.harness.store.failures import database_errors
 
-_AT_ONCE = 1000
-_SHOWING = (
+_FETCH_ROWS = 1000
+_READ_PRAGMAS = (
     "table_info",
     "table_xinfo",
     "table_list",
@@ -56,16 +56,16 @@ class Answer:
 def ask(store_url: str, statement: str) -> Iterator[Answer]:
     """Answer one statement that reads; nothing of the store is made, changed or upgraded.
 
-    Raises Usage with what the database said of a statement that is wrong or would write,
+    Raises Usage with the message of the database if the statement is wrong or would write,
     Infrastructure where there is no store or it fails.
     """
-    url = read_url(store_url)
+    url = parse_store_url(store_url)
     try:
         statement.encode()
     except UnicodeEncodeError:
-        raise _refused("the statement is not UTF-8") from None
+        raise _statement_error("the statement is not UTF-8") from None
     answering = _sqlite if url.get_backend_name() == "sqlite" else _postgresql
-    with sentences(url), answering(url, statement) as answer:
+    with database_errors(url), answering(url, statement) as answer:
         yield answer
 
 
@@ -100,7 +100,7 @@ def _sqlite(url: URL, statement: str) -> Iterator[Answer]:
         with closing(_read_only(path)) as connection:
             cursor = connection.execute(statement)
             if cursor.description is None:
-                raise _refused("the statement returns nothing")
+                raise _statement_error("the statement returns nothing")
             yield Answer(tuple(column[0] for column in cursor.description), cursor)
     # Python 3.11 has a warning where there are several statements.
     except (sqlite3.Error, sqlite3.Warning) as error:
@@ -109,7 +109,7 @@ def _sqlite(url: URL, statement: str) -> Iterator[Answer]:
             raise KeyboardInterrupt from None
         if code & 0xFF in _FAILURES:
             raise
-        raise _refused(str(error)) from error
+        raise _statement_error(str(error)) from error
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
@@ -129,7 +129,7 @@ def _read_only(path: Path) -> sqlite3.Connection:
 
 def _authorize(action: int, subject: str | None, *_: str | None) -> int:
     """Refuse what makes another file, or a connection that writes."""
-    setting = action == sqlite3.SQLITE_PRAGMA and (subject or "").lower() not in _SHOWING
+    setting = action == sqlite3.SQLITE_PRAGMA and (subject or "").lower() not in _READ_PRAGMAS
     refused = setting or action == sqlite3.SQLITE_ATTACH
     return sqlite3.SQLITE_DENY if refused else sqlite3.SQLITE_OK
 
@@ -161,19 +161,19 @@ def _postgresql(url: URL, statement: str) -> Iterator[Answer]:
             # A named cursor takes one statement alone, which must return rows; without parameters
             # no character of it stands for one.
             with connection.cursor("bench") as cursor:
-                cursor.itersize = _AT_ONCE
+                cursor.itersize = _FETCH_ROWS
                 cursor.execute(statement.encode())
                 names = tuple(column.name for column in cursor.description or ())
                 yield Answer(names, iter(cursor))
     except psycopg.OperationalError as error:
         raise DBAPIError(None, None, error) from error
     except psycopg.Error as error:
-        raise _refused(error.diag.message_primary or str(error)) from error
+        raise _statement_error(error.diag.message_primary or str(error)) from error
     finally:
         engine.dispose()
 
 
-def _refused(said: str) -> Usage:
+def _statement_error(said: str) -> Usage:
     return Usage(
         f"The database did not take the statement: {said.rstrip('.')}. `bench db sql` only reads: "
         'give it one statement that returns rows, such as "select id, command from '

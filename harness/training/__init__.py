@@ -1,6 +1,7 @@
-"""One fleet in this process, from its data to its checkpoints; nothing here knows a store.
+"""The training of one fleet in this process, from its data to its checkpoints.
 
-Here: `fleet` (the training loop), `bound_objective` and `ledger` (what methods see and what it
-costs), `batches`, `case_order` and `case_stream` (the cases), `checkpoint`, `graph_replay` and
-`cuda_graph` (updates on a GPU), `memory` (what fits), `machine` and `interrupt`.
+`fleet` (the training loop), `bound_objective` (the objective that a method sees), `ledger` (its
+costs), `cases`, `batches`, `case_order` and `case_stream` (the data), `checkpoint`, `graph_replay`
+and `cuda_graph` (updates on a GPU), `memory` (how many rows fit), `machine` and `interrupt`. This
+room knows no results database.
 """

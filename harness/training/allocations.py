@@ -1,4 +1,4 @@
-"""What a computation allocates, operation by operation, and how it grows with its cases."""
+"""Measures the memory that a computation allocates, and how it grows with the number of cases."""
 
 from __future__ import annotations
 
@@ -14,66 +14,66 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
-FEW = (3, 5)
-"""Cases on which a computation is tried; a single case may be spared copies that others need."""
-ROWS = 2
-"""Rows on which it is tried, for the same reason."""
+SAMPLE_CASES = (3, 5)
+"""Numbers of cases for the measurement. A single case may need fewer copies, so it is not used."""
+SAMPLE_ROWS = 2
+"""Number of rows for the measurement, more than one for the same reason."""
 
 T = TypeVar("T")
 aten = torch.ops.aten
-IN_PLACE = {aten.addmm_: aten.addmm, aten.baddbmm_: aten.baddbmm}
-"""Products that torch's own formulas do not name."""
+IN_PLACE_PRODUCTS = {aten.addmm_: aten.addmm, aten.baddbmm_: aten.baddbmm}
+"""In-place products, whose operations torch's formulas do not count, and their counterparts."""
 
 
-class Allocations(TorchDispatchMode):
-    """Notes after every operation how many bytes are alive of those allocated since it began.
+class AllocationRecorder(TorchDispatchMode):
+    """Records after every operation how many bytes of tensors are alive that it has seen allocated.
 
-    Tensors count from the operation that makes them to their end, on whatever device; what a
-    kernel takes and gives back while it runs does not.
+    A tensor counts from the operation that creates it until its memory is freed, on any device.
+    Memory that a kernel takes and frees while it runs does not count.
     """
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Say no: nothing here is compiled, and importing the compiler takes a second."""
+        """Return False: nothing here is compiled, and importing the compiler takes a second."""
         return False
 
     def __init__(self) -> None:
         super().__init__()
-        self.held = 0
+        self.live_bytes = 0
         self.history: list[int] = []
         self.operations = 0
-        """Floating-point operations of products and convolutions, two to a multiply-add."""
-        self._known: dict[int, weakref.ref[Any]] = {}
+        """Floating-point operations of products and convolutions; a multiply-add counts as two."""
+        self._storages: dict[int, weakref.ref[Any]] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Compute, and take note."""
+        """Run the operation and record its tensors."""
         kwargs = kwargs or {}
         for tensor in _tensors(args, kwargs):
-            self._note(tensor, made_here=False)
+            self._record(tensor, is_new=False)
         result = func(*args, **kwargs)
         for tensor in _tensors(result):
-            self._note(tensor, made_here=True)
-        self.history.append(self.held)
+            self._record(tensor, is_new=True)
+        self.history.append(self.live_bytes)
         packet = func._overloadpacket
-        if formula := flop_registry.get(IN_PLACE.get(packet, packet)):
+        if formula := flop_registry.get(IN_PLACE_PRODUCTS.get(packet, packet)):
             self.operations += formula(*args, **kwargs, out_val=result)
         return result
 
-    def _note(self, tensor: Tensor, made_here: bool) -> None:
+    def _record(self, tensor: Tensor, is_new: bool) -> None:
         storage = tensor.untyped_storage()
-        place = storage._cdata
-        if place in self._known:
+        address = storage._cdata
+        if address in self._storages:
             return
-        size = storage.nbytes() if made_here else 0
-        self.held += size
+        size = storage.nbytes() if is_new else 0
+        self.live_bytes += size
 
         def forget(_: object) -> None:
-            del self._known[place]
-            self.held -= size
+            del self._storages[address]
+            self.live_bytes -= size
 
-        self._known[place] = weakref.ref(storage, forget)
+        self._storages[address] = weakref.ref(storage, forget)
 
 
 def _tensors(*values: Any) -> Iterator[Tensor]:
@@ -81,42 +81,44 @@ def _tensors(*values: Any) -> Iterator[Tensor]:
 
 
 @dataclass(frozen=True)
-class Growth:
-    """Bytes of a row at every moment of a computation, a + b·cases each."""
+class MemoryGrowth:
+    """Bytes of one row after every operation of a computation: fixed + per_case · cases."""
 
     fixed: np.ndarray
     per_case: np.ndarray
     operations: float
-    """Floating-point operations of one case of a row."""
+    """Floating-point operations for one case of one row."""
 
     def peak(self, cases: int) -> int:
-        """Return the most that a row holds at once."""
+        """Return the largest number of bytes that a row needs at any time."""
         return int(max((self.fixed + self.per_case * cases).max(), 0))
 
-    def kept(self, cases: int) -> int:
-        """Return what a row still holds when the computation is done."""
+    def bytes_at_end(self, cases: int) -> int:
+        """Return the bytes that a row still needs after the computation."""
         return int(self.fixed[-1] + self.per_case[-1] * cases)
 
 
-def growth(compute: Callable[[T], object], some: Callable[[int], T]) -> Growth:
-    """Return how memory grows of what is computed for ROWS rows on so many cases.
+def measure_growth(compute: Callable[[T], object], inputs: Callable[[int], T]) -> MemoryGrowth:
+    """Measure how the memory of a computation grows with the number of cases.
 
-    It is tried on few: on many the operations are the same, and every tensor's size is affine in
-    the cases. What `some` returns is there already; what `compute` returns counts as held in the
-    end.
+    `inputs(cases)` returns the inputs of `compute` for SAMPLE_ROWS rows; their memory does not
+    count. The result of `compute` counts in `bytes_at_end`. A few cases are enough: with more cases
+    the operations are the same, and the size of every tensor is affine in the number of cases.
     """
-    (few, _), (more, operations) = (_history(compute, some(cases)) for cases in FEW)
+    (few, _), (more, operations) = (_history(compute, inputs(cases)) for cases in SAMPLE_CASES)
     if len(few) != len(more):
-        # What is done depends on the number of cases; then only most and end can be compared.
+        # The operations depend on the number of cases, so only peak and end can be compared.
         few, more = [max(few), few[-1]], [max(more), more[-1]]
-    slope = (np.array(more) - np.array(few)) / (FEW[1] - FEW[0])
-    fixed = np.array(few) - slope * FEW[0]
-    return Growth(fixed / ROWS, slope / ROWS, operations / FEW[1] / ROWS)
+    slope = (np.array(more) - np.array(few)) / (SAMPLE_CASES[1] - SAMPLE_CASES[0])
+    fixed = np.array(few) - slope * SAMPLE_CASES[0]
+    return MemoryGrowth(
+        fixed / SAMPLE_ROWS, slope / SAMPLE_ROWS, operations / SAMPLE_CASES[1] / SAMPLE_ROWS
+    )
 
 
-def _history(compute: Callable[[T], object], given: T) -> tuple[list[int], int]:
-    with Allocations() as seen:
-        result = compute(given)
-    history = [*seen.history, seen.held]
+def _history(compute: Callable[[T], object], inputs: T) -> tuple[list[int], int]:
+    with AllocationRecorder() as recorder:
+        result = compute(inputs)
+    history = [*recorder.history, recorder.live_bytes]
     del result
-    return history, seen.operations
+    return history, recorder.operations

@@ -1,4 +1,4 @@
-"""A problem and its data bound into the objective that a method sees, with the ledger."""
+"""The objective that a method sees: a problem with its data, whose costs go to the ledger."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bench.harness.core.seeds import generator
-from bench.harness.distributed.ranks import ALONE, Ranks
+from bench.harness.distributed.ranks import SINGLE_PROCESS, Ranks
 from bench.harness.training.batches import Batches
 from bench.harness.training.cases import Cases, DeviceData
-from bench.harness.training.chunks import SLICE, evaluated_at_once
-from bench.harness.training.cuda_graph import Replayed, captures
+from bench.harness.training.chunks import SLICE_CASES, evaluation_slice
+from bench.harness.training.cuda_graph import ReplayedFunction, can_capture
 from bench.harness.training.ledger import Account
 from bench.models.problem import Problem
 from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import FULL, Batch, Curvature, Full, Pair, Stream, dots
 
-OBSERVED = 100
-"""Test cases on which a network is asked what it shows of itself."""
+OBSERVED_CASES = 100
+"""Number of test cases for the diagnostics of a network (`Problem.observe`)."""
 
 
 class BoundObjective:
-    """`bench.optim.objective.Objective` for K trials of one problem, a seed a row.
+    """`bench.optim.objective.Objective` for K trials of one problem, with one seed for each row.
 
-    On several ranks each computes on its part of every batch, and what it returns is summed over
-    all of them. Methods and the ledger see whole batches.
+    With several ranks, each rank computes on its part of every batch, and all results are summed
+    over the ranks. Methods and the ledger see whole batches.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class BoundObjective:
         data: DeviceData,
         seeds: Sequence[int],
         account: Account,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         self._passes, self._ranks = problem.passes(), ranks
         self._problem, self._data, self._account = problem, data, account
@@ -46,24 +46,27 @@ class BoundObjective:
 
     @property
     def capturable(self) -> bool:
-        """Whether what this objective computes can be captured in a CUDA graph."""
-        # What waits for another rank cannot.
+        """Whether a CUDA graph can capture what this objective computes."""
+        # A graph cannot wait for another rank.
         alone = self._ranks.size == 1
-        return alone and captures(self._data.train.inputs.device) and self._passes.capturable
+        return alone and can_capture(self._data.train.inputs.device) and self._passes.capturable
 
-    def of(self, seeds: Sequence[int]) -> BoundObjective:
-        """Return the objective of other rows, whose batches go on from here."""
+    def for_seeds(self, seeds: Sequence[int]) -> BoundObjective:
+        """Return the objective of other rows, with batches from the present position on."""
         other = BoundObjective(self._problem, self._data, seeds, self._account, self._ranks)
-        other.batches = self.batches.of(seeds)
+        other.batches = self.batches.for_seeds(seeds)
         return other
 
     def next_batch(self, size: int | Full, stream: Stream = "gradient") -> Cases:
-        """Take the next `size` cases of a stream, or FULL, the whole training set."""
+        """Return the next `size` cases of a stream; FULL means the whole training set.
+
+        Raises UsageError for FULL if the problem has no fixed training set.
+        """
         if size is FULL:
             if self._data.draw is not None:
                 raise UsageError(
-                    f"{self._problem.name} draws its training cases anew, so there is no whole "
-                    "training set; give the method a batch size, as in batch=1000."
+                    f"{self._problem.name} draws new training cases all the time, so it has no "
+                    "whole training set; give the method a batch size, as in batch=1000."
                 )
             return self._data.train.part(self._ranks)
         assert isinstance(size, int)
@@ -74,21 +77,21 @@ class BoundObjective:
         assert isinstance(on, Cases)
         self._account.charge(self._passes.prices.loss * on.cases)
         value = theta.new_zeros(theta.shape[0], dtype=torch.float64)
-        for part, share in on.slices(SLICE):
+        for part, share in on.slices(SLICE_CASES):
             value.add_(self._passes.loss(theta, part.inputs, part.targets), alpha=share)
-        self._ranks.add_up(value)
+        self._ranks.all_reduce(value)
         return value
 
     def gradient(
         self, theta: Float[Tensor, "K P"], on: Batch
     ) -> tuple[Float[Tensor, " K"], Float[Tensor, "K P"]]:
-        """Return f(θ) and ∇f(θ); the gradient's memory is reused by the next call."""
+        """Return f(θ) and ∇f(θ); the next call overwrites the gradient's memory."""
         assert isinstance(on, Cases)
         self._account.charge(self._passes.prices.gradient * on.cases, examples=on.cases)
         if self._gradient is None:
             self._gradient = torch.zeros_like(theta)
-        value = self._sum_of_gradients(theta, list(on.slices(SLICE)), self._gradient)
-        self._ranks.add_up(value, self._gradient)
+        value = self._sum_of_gradients(theta, list(on.slices(SLICE_CASES)), self._gradient)
+        self._ranks.all_reduce(value, self._gradient)
         return value, self._gradient
 
     def _sum_of_gradients(
@@ -97,7 +100,7 @@ class BoundObjective:
         slices: Sequence[tuple[Cases, float]],
         out: Float[Tensor, "K P"],
     ) -> Float[Tensor, " K"]:
-        """Write the sum of share × gradient over slices, and return that of their losses."""
+        """Write Σ share · gradient over the slices to `out`; return the same sum of the losses."""
         if len(slices) == 1:
             ((part, share),) = slices
             loss = self._passes.gradient(theta, part.inputs, part.targets, out)
@@ -115,100 +118,103 @@ class BoundObjective:
         return value
 
     def squared_gradient(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, "K P"]:
-        """Return the mean over cases of the squared per-case gradient; a new tensor."""
+        """Return the mean over cases of the squared per-case gradient, as a new tensor."""
         assert isinstance(on, Cases)
         self._account.charge(self._passes.prices.squared_gradient * on.cases)
         value = torch.zeros_like(theta)
-        for part, share in on.slices(SLICE):
+        for part, share in on.slices(SLICE_CASES):
             some = self._passes.squared_gradient(theta, part.inputs, part.targets)
             value.add_(some, alpha=share)
-        self._ranks.add_up(value)
+        self._ranks.all_reduce(value)
         return value
 
     def curvature(
         self, theta: Float[Tensor, "K P"], on: Batch, structural: float | None = None
     ) -> Curvature:
-        """Return v ↦ G v, linearised here once; each product is charged when it is made."""
+        """Return v ↦ G v, linearised once at θ; each product is charged when it is computed.
+
+        Raises UsageError if the problem does not support `structural`.
+        """
         assert isinstance(on, Cases)
         prices, cases = self._passes.prices, on.cases
         self._account.charge(prices.linearization * cases)
         try:
             parts = [
                 (self._passes.curvature(theta, part.inputs, part.targets, structural), share)
-                for part, share in on.slices(SLICE)
+                for part, share in on.slices(SLICE_CASES)
             ]
         except ValueError as error:
             if structural is None:
                 raise
             raise UsageError(f"{error}.") from error
 
-        # A rank without cases has nothing to multiply.
-        nothing = None if parts else torch.zeros_like(theta)
+        # A rank without cases contributes zeros.
+        zeros = None if parts else torch.zeros_like(theta)
 
         def multiply(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
-            if nothing is not None:
-                value = nothing.zero_()
+            if zeros is not None:
+                value = zeros.zero_()
             else:
                 first, share = parts[0]
                 value = first(v) if share == 1 else first(v).mul_(share)
             for part, share in parts[1:]:
                 value.add_(part(v), alpha=share)
-            self._ranks.add_up(value)
+            self._ranks.all_reduce(value)
             return value
 
-        made: Curvature = Replayed(multiply, theta) if self.capturable else multiply
+        compute: Curvature = ReplayedFunction(multiply, theta) if self.capturable else multiply
 
         def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
             self._account.charge(prices.product * cases, products=1)
-            return made(v)
+            return compute(v)
 
         return product
 
     def dots(self, *pairs: Pair) -> tuple[Float[Tensor, ""], ...]:
-        """Return a·b of every pair; each of several ranks adds up its share of the numbers."""
+        """Return a·b of every pair; with several ranks, each sums its share of the numbers."""
         if self._ranks.size == 1:
             return dots(*pairs)
         mine = self._ranks.part(pairs[0][0].numel())
         together = torch.stack(dots(*((a.view(-1)[mine], b.view(-1)[mine]) for a, b in pairs)))
-        self._ranks.add_up(together)
+        self._ranks.all_reduce(together)
         return together.unbind()
 
 
 def initial_parameters(
     problem: Problem, seeds: list[int], device: torch.device, dtype: torch.dtype
 ) -> Float[Tensor, "K P"]:
-    """Return a row of initial parameters for each seed; methods under one seed start alike."""
-    made = {seed: problem.initialize(generator(seed, "initialization")) for seed in set(seeds)}
-    return torch.stack([made[seed] for seed in seeds]).to(dtype).to(device)
+    """Return a row of initial parameters for each seed; equal seeds have equal rows."""
+    rows = {seed: problem.initialize(generator(seed, "initialization")) for seed in set(seeds)}
+    return torch.stack([rows[seed] for seed in seeds]).to(dtype).to(device)
 
 
 @torch.no_grad()
 def evaluate(
-    problem: Problem, theta: Float[Tensor, "K P"], cases: Cases, ranks: Ranks = ALONE
+    problem: Problem, theta: Float[Tensor, "K P"], cases: Cases, ranks: Ranks = SINGLE_PROCESS
 ) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"]]:
-    """Return metric and loss of every row over a whole set, in float64; nobody is charged.
+    """Return metric and loss of every row over a whole set, in float64, without a charge.
 
-    Each of several ranks evaluates its part of the set.
+    With several ranks, each evaluates its part of the set.
     """
     passes = problem.passes()
     metric = theta.new_zeros(theta.shape[0], dtype=torch.float64)
     loss = torch.zeros_like(metric)
-    for part, share in cases.part(ranks).slices(evaluated_at_once(theta.shape[0])):
+    for part, share in cases.part(ranks).slices(evaluation_slice(theta.shape[0])):
         z = passes.logits(theta, part.inputs)
         metric.add_(
             problem.metric.per_case(z, part.targets).mean(1, dtype=torch.float64), alpha=share
         )
         loss.add_(problem.loss.per_case(z, part.targets).mean(1, dtype=torch.float64), alpha=share)
-    ranks.add_up(metric, loss)
+    ranks.all_reduce(metric, loss)
     return metric, loss
 
 
 @torch.no_grad()
 def observe(problem: Problem, theta: Float[Tensor, "K P"], cases: Cases) -> list[dict[str, float]]:
-    """Return for every row what the problem shows of itself besides the metric, if finite."""
+    """Return the finite diagnostics of every row, as `Problem.observe` computes them."""
     views = problem.layout.views(theta)
-    shown = problem.observe(views, cases.inputs[:, :OBSERVED])
-    values = {name: value.tolist() for name, value in shown.items()}
+    diagnostics = problem.observe(views, cases.inputs[:, :OBSERVED_CASES])
+    values = {name: value.tolist() for name, value in diagnostics.items()}
     return [
         {name: value[row] for name, value in values.items() if math.isfinite(value[row])}
         for row in range(len(theta))

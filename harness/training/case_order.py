@@ -1,4 +1,4 @@
-"""The order in which a trial sees its training cases: defined globally, by position."""
+"""The order of a trial's training cases, as a function of the position in the sequence."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from jaxtyping import Int
 from bench.harness.core.seeds import generator
 
 
-class Order:
-    """An endless sequence of case numbers; where it stands is one integer.
+class CaseOrder:
+    """An endless sequence of case numbers; `position` is its whole state.
 
-    The stream "gradient" is a new permutation every epoch. The stream "curvature" is
-    one permutation over and over, so that a size that divides the number of cases gives
-    the same chunks in turn. A batch that an epoch's end cuts goes on in the next epoch.
+    The stream "gradient" has a new permutation for every epoch. The stream "curvature" repeats one
+    permutation, so a size that divides the number of cases gives the same chunks in turn. A batch
+    may begin in one epoch and end in the next.
     """
 
     def __init__(self, cases: int, seed: int, stream: str) -> None:
@@ -28,13 +28,13 @@ class Order:
         parts = []
         while size > 0:
             epoch, start = divmod(self.position, self.cases)
-            part = self._of_epoch(epoch)[start : start + size]
+            part = self._permutation_of(epoch)[start : start + size]
             parts.append(part)
             self.position += len(part)
             size -= len(part)
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
-    def _of_epoch(self, epoch: int) -> Int[np.ndarray, " N"]:
+    def _permutation_of(self, epoch: int) -> Int[np.ndarray, " N"]:
         name = epoch if self._stream == "gradient" else 0
         if name != self._epoch:
             rng = generator(self._seed, "order", self._stream, name)

@@ -1,4 +1,4 @@
-"""Cases that a problem draws anew, without end: defined globally, by position."""
+"""Endless new cases of a problem, as a function of the position in the sequence."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from bench.harness.core.seeds import generator
 from bench.models.problem import Draw
 
 BLOCK = 1_000
-"""Cases are drawn in blocks of so many, each from a stream of its own: which cases a batch holds
-depends on its position alone, however many were taken at a time."""
+"""Number of cases in a block. Each block has a random stream of its own, so the cases of a batch
+depend only on its position and not on the sizes of earlier batches."""
 
 Block = tuple[np.ndarray, np.ndarray]
 
 
-class Fresh:
-    """An endless sequence of new cases; where it stands is one integer.
+class CaseStream:
+    """An endless sequence of new cases; `position` is its whole state.
 
-    While the cases of a block are used, the next blocks, as many as the last batch began, are
-    drawn in a thread. A block is a function of seed, stream and number, so who draws it when does
-    not matter.
+    A thread draws the next blocks while the present ones are used, as many as the last batch
+    needed. A block is a function of seed, stream and number, so it does not matter when it is
+    drawn.
     """
 
-    # One for all sequences of a process: what trains is not to wait, but not to be held up either.
+    # One thread for all sequences of a process: more would take time from the training.
     _background = ThreadPoolExecutor(1, "cases")
 
     def __init__(self, draw: Draw, seed: int, stream: str) -> None:
@@ -33,7 +33,7 @@ class Fresh:
         self._blocks: dict[int, Future[Block]] = {}
 
     def __del__(self) -> None:
-        """Leave undrawn what nobody will take: it would hold up others and the program's end."""
+        """Cancel blocks that are not drawn yet: they would delay other sequences and the exit."""
         for block in self._blocks.values():
             block.cancel()
 
@@ -41,7 +41,7 @@ class Fresh:
         """Return inputs and targets of the next `size` cases."""
         first, last = self.position // BLOCK, (self.position + size - 1) // BLOCK
         wanted = range(first, 2 * last - first + 2)
-        self._blocks = {number: self._of(number) for number in wanted}
+        self._blocks = {number: self._block(number) for number in wanted}
         parts = []
         for number in range(first, last + 1):
             start = max(self.position - number * BLOCK, 0)
@@ -51,7 +51,7 @@ class Fresh:
         inputs, targets = (np.concatenate(each) for each in zip(*parts, strict=True))
         return inputs, targets
 
-    def _of(self, number: int) -> Future[Block]:
+    def _block(self, number: int) -> Future[Block]:
         if number in self._blocks:
             return self._blocks[number]
         rng = generator(self._seed, "cases", self._stream, number)

@@ -1,4 +1,4 @@
-"""Training and test cases on a device."""
+"""Training and test cases on a device, and slices of a batch."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ from bench.models.problem import Data, Draw, to_tensor
 class Cases:
     """Inputs and targets on the device: (groups of rows that share them, cases, …).
 
-    On several ranks they are a rank's part of a batch, which may be empty.
+    With several ranks they are one rank's part of a batch, which may be empty.
     """
 
     inputs: Tensor
     targets: Tensor
-    of: int | None = None
-    """Cases of the batch that these are a part of; None where they are all of it."""
+    batch_size: int | None = None
+    """Cases of the whole batch, if these are a part of it."""
 
     @property
     def cases(self) -> int:
-        """Number of cases a row, on all ranks together."""
-        return self.inputs.shape[1] if self.of is None else self.of
+        """Number of cases for each row, on all ranks together."""
+        return self.inputs.shape[1] if self.batch_size is None else self.batch_size
 
     def part(self, ranks: Ranks) -> Cases:
-        """Return what of this batch is a rank's."""
+        """Return this rank's part of the batch."""
         if ranks.size == 1:
             return self
         mine = ranks.part(self.cases)
-        return Cases(self.inputs[:, mine], self.targets[:, mine], of=self.cases)
+        return Cases(self.inputs[:, mine], self.targets[:, mine], batch_size=self.cases)
 
-    def slices(self, most: int) -> Iterator[tuple[Cases, float]]:
-        """Yield slices of at most so many cases, each with its share of the whole batch."""
-        here = self.inputs.shape[1]
-        if here == self.cases <= most:
+    def slices(self, limit: int) -> Iterator[tuple[Cases, float]]:
+        """Yield slices of at most `limit` cases, each with its share of the whole batch."""
+        count = self.inputs.shape[1]
+        if count == self.cases <= limit:
             yield self, 1.0
             return
-        for start in range(0, here, most):
-            some = slice(start, start + most)
-            part = Cases(self.inputs[:, some], self.targets[:, some])
+        for start in range(0, count, limit):
+            window = slice(start, start + limit)
+            part = Cases(self.inputs[:, window], self.targets[:, window])
             yield part, part.cases / self.cases
 
 
@@ -56,11 +56,12 @@ class DeviceData:
     train: Cases
     test: Cases
     draw: Draw | None = None
-    """Where training cases are drawn anew, how; `train` is then what trials are evaluated on."""
+    """Draws new training cases, if the problem has no fixed training set; `train` then only serves
+    for evaluation."""
 
     @classmethod
-    def put(cls, data: Data, device: torch.device, dtype: torch.dtype) -> DeviceData:
-        """Copy the arrays to the device; targets that are the inputs share their memory."""
+    def from_data(cls, data: Data, device: torch.device, dtype: torch.dtype) -> DeviceData:
+        """Copy the arrays to the device; targets that are the inputs share the inputs' memory."""
 
         def pair(inputs: np.ndarray, targets: np.ndarray) -> Cases:
             x = to_tensor(inputs, dtype).to(device)[None]

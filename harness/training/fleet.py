@@ -1,4 +1,4 @@
-"""The training loop, once, for K ≥ 1 trials that run as one tensor program."""
+"""The training loop for a fleet: K ≥ 1 trials that run as one tensor program."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor
 
 from bench.harness.core.records import Ledger, Measurement, Status
 from bench.harness.core.spec import Budget
-from bench.harness.distributed.consensus import Talks, checksums
-from bench.harness.distributed.ranks import ALONE, Ranks
+from bench.harness.distributed.consensus import Consensus, checksums
+from bench.harness.distributed.ranks import SINGLE_PROCESS, Ranks
 from bench.harness.training.bound_objective import (
     BoundObjective,
     evaluate,
@@ -24,23 +24,23 @@ from bench.harness.training.bound_objective import (
     observe,
 )
 from bench.harness.training.cases import DeviceData
-from bench.harness.training.cuda_graph import Glimpse
+from bench.harness.training.cuda_graph import DelayedScalar
 from bench.harness.training.graph_replay import CapturedUpdates
 from bench.harness.training.ledger import Account, Clock
 from bench.models.problem import Problem
 from bench.optim.objective import FORESEEN, BudgetSpent, Method
 
 DECADES = 3.0
-"""The evaluation grid starts at so many decades below the budget."""
-TICK = 0.2
+"""The evaluation grid starts this many decades below the budget."""
+PROGRESS_INTERVAL = 0.2
 """Seconds between two reports of progress."""
-COUNTED = ("updates", "examples", "gradients", "products", "cg_steps")
-"""What of the account is a count."""
+COUNTERS = ("updates", "examples", "gradients", "products", "cg_steps")
+"""The counters of the account that a saved state contains."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a fleet stands, for a progress bar."""
+    """The progress of a fleet, for a progress bar."""
 
     fraction: float
     updates: int
@@ -51,7 +51,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one row ended."""
+    """The end of one trial: its status, with reason, ledger and parameters."""
 
     status: Status
     reason: str | None
@@ -60,30 +60,30 @@ class Outcome:
 
 
 class Observer(Protocol):
-    """Who is told while a fleet trains; nothing here may wait."""
+    """Receives the measurements of a fleet while it trains; its methods must not wait."""
 
-    def measured(self, row: int, measurement: Measurement) -> None:
-        """Take note that a row was evaluated."""
+    def on_measurement(self, row: int, measurement: Measurement) -> None:
+        """Receive the measurement of a row."""
 
-    def progressed(self, progress: Progress) -> None:
-        """Take note of where the fleet stands, every now and then."""
+    def on_progress(self, progress: Progress) -> None:
+        """Receive the progress of the fleet, about every PROGRESS_INTERVAL seconds."""
 
-    def stopping(self) -> bool:
-        """Say whether the run is to be interrupted."""
+    def should_stop(self) -> bool:
+        """Return whether the run must be interrupted."""
 
 
-class Keeper(Protocol):
-    """Who keeps a fleet's state, from which `Fleet.load_state_dict` goes on."""
+class StateWriter(Protocol):
+    """Saves the state of a fleet, from which `Fleet.load_state_dict` continues."""
 
     def due(self, elapsed: float) -> bool:
-        """Say whether to keep it now, when so many seconds have passed since the run began."""
+        """Return whether to save the state now, `elapsed` seconds after the start of the run."""
 
     def write(self, state: Mapping[str, Any]) -> object:
-        """Keep it; what fails here must not end the run."""
+        """Save the state; a failure must not end the run."""
 
 
 def evaluation_grid(budget: Budget, evaluations: int) -> list[float]:
-    """Return the points of the budget at which trials are evaluated: even on its logarithm.
+    """Return the amounts of the budget at which trials are evaluated, evenly on a log scale.
 
     >>> evaluation_grid(Budget("updates", 1000.0), 4)
     [1.0, 10.0, 100.0, 1000.0]
@@ -92,8 +92,8 @@ def evaluation_grid(budget: Budget, evaluations: int) -> list[float]:
     return [float(f"{point:.12g}") for point in points]
 
 
-def updates_of(method: Method, budget: Budget) -> int | None:
-    """Return how many updates the budget is, where the method's step has a fixed cost."""
+def budgeted_updates(method: Method, budget: Budget) -> int | None:
+    """Return how many updates the budget pays for; None if the cost of a step may vary."""
     if budget.currency == "updates":
         return int(budget.amount)
     cost = method.cost_of_a_step
@@ -105,8 +105,8 @@ def updates_of(method: Method, budget: Budget) -> int | None:
 class Fleet:
     """K trials of one problem under one budget.
 
-    `starts`, where it is given, has what each row starts as: the same problem but for its
-    initialisation. On several `ranks` each has the whole of θ and its part of every batch.
+    `starts` may have one problem for each row, which differ only in their initialisation. With
+    several `ranks`, each rank holds the whole of θ and its part of every batch.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Fleet:
         budget: Budget,
         evaluations: int,
         starts: Sequence[Problem] | None = None,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         device, dtype = data.train.inputs.device, data.train.inputs.dtype
         self.problem, self.data, self.method = problem, data, method
@@ -131,84 +131,101 @@ class Fleet:
             self.theta = torch.cat(
                 [initial_parameters(start, [seed], device, dtype) for start, seed in rows]
             )
-        self.updates = updates_of(method, budget)
+        self.updates = budgeted_updates(method, budget)
         self.state = method.init(self.theta, seeds[0], self.updates)
         self._grid = evaluation_grid(budget, evaluations)
-        self._measured = 0
-        self._measured_at: tuple[int, float] | None = None
+        self._evaluations = 0
+        self._evaluated_work: tuple[int, float] | None = None
         self._seeds = list(seeds)
-        self._going = list(range(len(seeds)))
-        """Which trial each row of the tensors is: rows may be left out once they have ended."""
-        self._ended: dict[int, Outcome] = {}
-        self._made = torch.zeros((), dtype=torch.int64, device=device)
-        self._bad_at = torch.full((len(seeds),), -1, dtype=torch.int64, device=device)
+        self._active = list(range(len(seeds)))
+        """The trial of each row of the tensors; rows of trials that have ended may be removed."""
+        self._outcomes: dict[int, Outcome] = {}
+        self._update_count = torch.zeros((), dtype=torch.int64, device=device)
+        self._diverged_at = torch.full((len(seeds),), -1, dtype=torch.int64, device=device)
         self._report: Mapping[str, Any] = {}
-        self._captured: CapturedUpdates | None = None
-        self._glimpse = Glimpse()
-        self._talks = Talks(ranks)
+        self._captured_updates: CapturedUpdates | None = None
+        self._displayed_loss = DelayedScalar()
+        self._consensus = Consensus(ranks)
 
     @torch.no_grad()
-    def run(self, observer: Observer, keeper: Keeper | None = None) -> list[Outcome]:
-        """Train to the end of the budget, and say how each row ended.
+    def run(self, observer: Observer, state_writer: StateWriter | None = None) -> list[Outcome]:
+        """Train to the end of the budget, and return the outcome of each trial.
 
-        The state is kept whenever `keeper` says so, and when the run is interrupted.
+        The state is saved whenever `state_writer` is due, and when the run is interrupted.
         """
-        began = time.perf_counter()
-        if not self._measured:
+        start = time.perf_counter()
+        if not self._evaluations:
             self._evaluate(observer)
-        due, told = iter([*self._grid[:-1], math.inf]), -math.inf
-        spent, next_due = self._spent(), next(due)
-        clock = self.account.clock
-        clock.start()
-        while not self._is_over(spent):
-            while spent >= next_due:
-                next_due = next(due)
-            seconds = time.perf_counter() - began
-            stop, keep = self._talks.agreed(
-                self.account.updates,
-                seconds,
-                observer.stopping(),
-                keeper is not None and keeper.due(seconds),
-            )
-            if stop or keep:
-                clock.stop()
-                if keeper is not None:
-                    keeper.write(self.state_dict())
-                if stop:
-                    return self._finish("interrupted", "interrupted by a signal")
-                clock.start()
-            if not self.advance(next_due):
-                break
-            spent = self._spent()
-            if spent >= next_due:
-                clock.stop()
-                self._evaluate(observer)
-                self._leave_out_ended()
-                clock.start()
-            now = time.perf_counter()
-            if now - told > TICK:
-                told = now
-                observer.progressed(self._progress())
-        clock.stop()
-        # The last update may have met a point of the grid.
-        if self._work() != self._measured_at:
+        if self._train(observer, state_writer, start):
+            return self._finish("interrupted", "interrupted by a signal")
+        # The last update may have been at a point of the grid.
+        if self._work() != self._evaluated_work:
             self._evaluate(observer)
-        observer.progressed(self._progress())
+        observer.on_progress(self._progress())
         reason = self._report.get("stop")
         if not self.account.updates:
             reason = "The budget does not pay for one update."
         return self._finish("budget", reason)
 
+    def _train(self, observer: Observer, state_writer: StateWriter | None, start: float) -> bool:
+        """Make updates until the budget is spent; return whether the run was interrupted.
+
+        `start` is when the run began, by `time.perf_counter`.
+        """
+        points, reported = iter([*self._grid[:-1], math.inf]), -math.inf
+        spent, due = self._spent(), next(points)
+        clock = self.account.clock
+        clock.start()
+        while not self._is_over(spent):
+            while spent >= due:
+                due = next(points)
+            if self._is_interrupted(observer, state_writer, time.perf_counter() - start):
+                return True
+            if not self.advance(due):
+                break
+            spent = self._spent()
+            if spent >= due:
+                clock.stop()
+                self._evaluate(observer)
+                self._drop_ended_rows()
+                clock.start()
+            now = time.perf_counter()
+            if now - reported > PROGRESS_INTERVAL:
+                reported = now
+                observer.on_progress(self._progress())
+        clock.stop()
+        return False
+
+    def _is_interrupted(
+        self, observer: Observer, state_writer: StateWriter | None, seconds: float
+    ) -> bool:
+        """Decide on all ranks whether to stop and whether to save the state; save it if so."""
+        stop, save = self._consensus.decide(
+            self.account.updates,
+            seconds,
+            observer.should_stop(),
+            state_writer is not None and state_writer.due(seconds),
+        )
+        if stop or save:
+            self.account.clock.stop()
+            if state_writer is not None:
+                state_writer.write(self.state_dict())
+            if not stop:
+                self.account.clock.start()
+        return stop
+
     @torch.no_grad()
     def advance(self, due: float = math.inf) -> bool:
-        """Make one update; on a GPU, where they can be captured, several, until `due` is spent.
+        """Make one update; with a captured graph, make several, until `due` is spent.
 
-        False where the budget could not pay for it and θ is as before.
+        Returns False if the budget cannot pay for an update; θ is then unchanged.
         """
-        if self._captured is not None:
+        if self._captured_updates is not None:
             left = FORESEEN if self.updates is None else self.updates - self.account.updates
             try:
-                self._captured.make(min(left, FORESEEN), min(due, self.account.budget.amount))
+                self._captured_updates.run(
+                    min(left, FORESEEN), min(due, self.account.budget.amount)
+                )
             except BudgetSpent:
                 return False
             return True
@@ -221,50 +238,52 @@ class Fleet:
             return False
         self.account.updates += 1
         self.account.cg_steps += int(self._report.get("cg_steps", 0))
-        if self._talks.ranks.size > 1 and self.method.cost_of_a_step is None:
-            self._talks.ranks.agree("the decisions of an iteration", self._decided())
-        # Everything that the libraries set up at their first use is there now.
-        self._captured = self._capturable()
+        if self._consensus.ranks.size > 1 and self.method.cost_of_a_step is None:
+            self._consensus.ranks.check_agreement(
+                "the decisions of an iteration", self._reported_numbers()
+            )
+        # The libraries have initialised themselves during the first update.
+        self._captured_updates = self._capture()
         return True
 
     def _update(self) -> None:
-        """Make an update and see whether a row's loss stopped being finite; nobody waits for it."""
+        """Make an update, and note on the device the rows whose loss is not finite any more."""
         self._report = self.method.step(self.theta, self.objective, self.state)
-        self._made.add_(1)
+        self._update_count.add_(1)
         loss = self._report["loss"]
-        # A number less itself is 0, unless it is not finite.
-        fine = (loss - loss == 0).logical_or_(self._bad_at >= 0)
-        torch.where(fine, self._bad_at, self._made, out=self._bad_at)
+        # x − x is 0 only if x is finite.
+        is_known = (loss - loss == 0).logical_or_(self._diverged_at >= 0)
+        torch.where(is_known, self._diverged_at, self._update_count, out=self._diverged_at)
 
-    def _capturable(self) -> CapturedUpdates | None:
+    def _capture(self) -> CapturedUpdates | None:
         if not (getattr(self.method, "capturable", False) and self.objective.capturable):
             return None
-        return CapturedUpdates(self._update, self._foresee, self.account, self.theta.device)
+        return CapturedUpdates(self._update, self._prefetch, self.account, self.theta.device)
 
-    def _foresee(self, updates: int) -> None:
-        self.objective.batches.foresee(updates)
+    def _prefetch(self, updates: int) -> None:
+        self.objective.batches.prefetch(updates)
         self.method.foresee(self.state, self.account.updates, updates)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return tensors and plain values from which `load_state_dict` goes on bit for bit.
+        """Return tensors and plain values from which `load_state_dict` continues bit for bit.
 
-        θ, the method's state, where the streams of batches stand, ledger and clock, how rows have
-        ended. The tensors are the fleet's own, not copies.
+        These are θ, the method's state, the positions of the batch streams, ledger and clock, and
+        the outcomes of trials. The tensors are the fleet's own, not copies.
         """
         account = self.account
         return {
             "theta": self.theta,
             "method": self.method.state_dict(self.state),
             "streams": self.objective.batches.positions(),
-            "account": {name: getattr(account, name) for name in COUNTED},
+            "account": {name: getattr(account, name) for name in COUNTERS},
             "seconds": account.clock.seconds,
-            "measured": self._measured,
-            "measured_at": self._measured_at,
-            "going": self._going,
-            "ended": {trial: asdict(outcome) for trial, outcome in self._ended.items()},
-            "made": self._made,
-            "bad_at": self._bad_at,
-            # A stranger's numbers may be numpy's, which are no plain values.
+            "measured": self._evaluations,
+            "measured_at": self._evaluated_work,
+            "going": self._active,
+            "ended": {trial: asdict(outcome) for trial, outcome in self._outcomes.items()},
+            "made": self._update_count,
+            "bad_at": self._diverged_at,
+            # A user's method may report NumPy numbers, which are not plain values.
             "report": {
                 name: value if isinstance(value, Tensor | str) else float(value)
                 for name, value in self._report.items()
@@ -273,52 +292,52 @@ class Fleet:
 
     @torch.no_grad()
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Go on from where another fleet of the same trials stood, instead of from the start."""
-        if saved["going"] != self._going:
-            self._go_on_with(saved["going"])
+        """Continue from the state of another fleet with the same trials."""
+        if saved["going"] != self._active:
+            self._keep_rows(saved["going"])
         self.theta.copy_(saved["theta"])
         self.method.load_state_dict(self.state, saved["method"])
-        self.objective.batches.move_to(saved["streams"])
+        self.objective.batches.restore_positions(saved["streams"])
         for name, value in saved["account"].items():
             setattr(self.account, name, value)
         self.account.clock.restore(saved["seconds"])
-        self._measured, at = saved["measured"], saved["measured_at"]
-        self._measured_at = None if at is None else (at[0], at[1])
-        self._ended = {
+        self._evaluations, at = saved["measured"], saved["measured_at"]
+        self._evaluated_work = None if at is None else (at[0], at[1])
+        self._outcomes = {
             trial: Outcome(**{**plain, "ledger": Ledger(**plain["ledger"])})
             for trial, plain in saved["ended"].items()
         }
-        self._made.copy_(saved["made"])
-        self._bad_at.copy_(saved["bad_at"])
+        self._update_count.copy_(saved["made"])
+        self._diverged_at.copy_(saved["bad_at"])
         self._report = saved["report"]
 
     def _is_over(self, spent: float) -> bool:
-        if "stop" in self._report or len(self._ended) == len(self._seeds):
+        if "stop" in self._report or len(self._outcomes) == len(self._seeds):
             return True
         if self.updates is not None:
             return self.account.updates >= self.updates
         return spent >= self.account.budget.amount
 
     def _spent(self) -> float:
-        """Return what is spent; of seconds, which differ from rank to rank, those of the first."""
+        """Return the amount spent; seconds differ between ranks, so those of rank 0 count."""
         spent = self.account.spent
-        return self._talks.ranks.first(spent) if self._in_seconds else spent
+        return self._consensus.ranks.broadcast(spent) if self._in_seconds else spent
 
     @property
     def _in_seconds(self) -> bool:
         return self.account.budget.currency == "seconds"
 
-    def _decided(self) -> list[float]:
-        """Return all that a step reports, as numbers."""
+    def _reported_numbers(self) -> list[float]:
+        """Return everything that the last step reported, as numbers."""
         numbers = [float(v) for k, v in self._report.items() if k not in ("loss", "stop")]
         return [*numbers, float("stop" in self._report), *self._report["loss"].tolist()]
 
     def _evaluate(self, observer: Observer) -> None:
-        """Measure every row that is still going, and end those that have diverged."""
+        """Measure all trials that have not ended, and end those that have diverged."""
         theta = self.method.iterate(self.theta, self.state)
-        ranks = self._talks.ranks
+        ranks = self._consensus.ranks
         if ranks.size > 1:
-            ranks.agree("the parameters", checksums(theta))
+            ranks.check_agreement("the parameters", checksums(theta))
         values = torch.stack(
             [
                 value
@@ -326,66 +345,66 @@ class Fleet:
                 for value in evaluate(self.problem, theta, cases, ranks)
             ]
         ).tolist()
-        shown = observe(self.problem, theta, self.data.test)
-        bad_at, ledger = self._bad_at.tolist(), self.account.ledger()
+        observed = observe(self.problem, theta, self.data.test)
+        diverged_at, ledger = self._diverged_at.tolist(), self.account.ledger()
         diagnostics = {
             name: float(value)
             for name, value in self._report.items()
             if name not in ("loss", "stop") and math.isfinite(value)
         }
-        for row, trial in enumerate(self._going):
-            if trial in self._ended:
+        for row, trial in enumerate(self._active):
+            if trial in self._outcomes:
                 continue
             train_metric, train_loss, test_metric, test_loss = (each[row] for each in values)
-            observer.measured(
+            observer.on_measurement(
                 trial,
                 Measurement(
-                    self._measured,
+                    self._evaluations,
                     ledger,
                     train_metric=train_metric,
                     test_metric=test_metric,
                     train_loss=train_loss,
                     test_loss=test_loss,
-                    diagnostics={**diagnostics, **shown[row]},
+                    diagnostics={**diagnostics, **observed[row]},
                 ),
             )
-            if bad_at[row] >= 0 or not math.isfinite(train_metric + train_loss):
-                update = bad_at[row] if bad_at[row] >= 0 else self.account.updates
+            if diverged_at[row] >= 0 or not math.isfinite(train_metric + train_loss):
+                update = diverged_at[row] if diverged_at[row] >= 0 else self.account.updates
                 reason = f"the loss was not finite at update {update}"
-                self._ended[trial] = Outcome("diverged", reason, ledger, theta[row].clone())
-        self._measured += 1
-        self._measured_at = self._work()
+                self._outcomes[trial] = Outcome("diverged", reason, ledger, theta[row].clone())
+        self._evaluations += 1
+        self._evaluated_work = self._work()
 
-    def _leave_out_ended(self) -> None:
-        """Go on with fewer rows where half of them or more have ended.
+    def _drop_ended_rows(self) -> None:
+        """Remove the rows of trials that have ended, once they are half of the rows or more.
 
-        Other shapes round differently, so in float64, where results are held against each other,
-        a fleet keeps its rows; and so it does under a method that cannot let go of some.
+        In float64, which is for exact comparisons, all rows stay, because other shapes round
+        differently. They also stay if the method cannot remove rows.
         """
-        rows = [row for row, trial in enumerate(self._going) if trial not in self._ended]
-        if not 0 < len(rows) <= len(self._going) / 2 or getattr(self.method, "keep", None) is None:
+        rows = [row for row, trial in enumerate(self._active) if trial not in self._outcomes]
+        if not 0 < len(rows) <= len(self._active) / 2 or getattr(self.method, "keep", None) is None:
             return
         if self.theta.dtype != torch.float64:
-            self._go_on_with(rows)
+            self._keep_rows(rows)
 
-    def _go_on_with(self, rows: Sequence[int]) -> None:
-        self._captured = None
-        self._going = [self._going[row] for row in rows]
-        self.theta, self._bad_at = self.theta[rows], self._bad_at[rows]
-        method: Any = self.method  # Not every method can let go of rows.
+    def _keep_rows(self, rows: Sequence[int]) -> None:
+        self._captured_updates = None
+        self._active = [self._active[row] for row in rows]
+        self.theta, self._diverged_at = self.theta[rows], self._diverged_at[rows]
+        method: Any = self.method  # `keep` is not part of the `Method` contract.
         self.method, self.state = method.keep(self.state, rows, self.theta)
-        seeds = [self._seeds[trial] for trial in self._going]
-        self.objective = self.objective.of(seeds)
+        seeds = [self._seeds[trial] for trial in self._active]
+        self.objective = self.objective.for_seeds(seeds)
 
     def _work(self) -> tuple[int, float]:
         return self.account.updates, self.account.gradients
 
     def _finish(self, status: Status, reason: str | None) -> list[Outcome]:
         ledger, theta = self.account.ledger(), self.method.iterate(self.theta, self.state)
-        for row, trial in enumerate(self._going):
-            if trial not in self._ended:
-                self._ended[trial] = Outcome(status, reason, ledger, theta[row].clone())
-        return [self._ended[trial] for trial in range(len(self._seeds))]
+        for row, trial in enumerate(self._active):
+            if trial not in self._outcomes:
+                self._outcomes[trial] = Outcome(status, reason, ledger, theta[row].clone())
+        return [self._outcomes[trial] for trial in range(len(self._seeds))]
 
     def _progress(self) -> Progress:
         spent = self.account.spent / self.account.budget.amount
@@ -393,5 +412,5 @@ class Fleet:
             spent = self.account.updates / self.updates
         loss = math.nan
         if "loss" in self._report:
-            loss = self._glimpse.look(self._report["loss"].nanmean())
+            loss = self._displayed_loss.update(self._report["loss"].nanmean())
         return Progress(min(1.0, spent), self.account.updates, loss, self.account.clock.seconds)

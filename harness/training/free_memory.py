@@ -1,4 +1,4 @@
-"""How much memory a device has left."""
+"""The free memory of a device."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from pathlib import Path
 
 import torch
 
-MARGIN = 0.1
-"""This part of what is free is left alone: others use the machine, and allocators lose some."""
-LIBRARIES = 2**29
-"""Bytes on a GPU for what its libraries and captured graphs take besides tensors."""
+RESERVED_SHARE = 0.1
+"""Share of the free memory that stays unused, for other programs and for losses of allocators."""
+LIBRARY_BYTES = 2**29
+"""Bytes on a GPU for libraries and captured graphs, besides tensors."""
 
 MEMINFO = Path("/proc/meminfo")
 CGROUP = Path("/proc/self/cgroup")
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-def available(device: torch.device) -> int | None:
-    """Return bytes that may be used on a device from now on; None where that is not known."""
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that fleets may use on a device; None if the system does not say."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        # torch keeps what was given back to it.
+        # torch keeps freed memory for itself, and can use it again.
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return max(0, int(free * (1 - MARGIN)) - LIBRARIES)
+        return max(0, int(free * (1 - RESERVED_SHARE)) - LIBRARY_BYTES)
     known = [*_of_machine(), *_of_cgroups()]
-    return int(min(known) * (1 - MARGIN)) if known else None
+    return int(min(known) * (1 - RESERVED_SHARE)) if known else None
 
 
 def _of_machine() -> Iterator[int]:
-    """Yield what Linux says can be had without swapping."""
+    """Yield the memory that Linux can provide without swapping, if it says so."""
     for line in _lines(MEMINFO):
         name, _, rest = line.partition(":")
         if name == "MemAvailable":
@@ -37,7 +37,7 @@ def _of_machine() -> Iterator[int]:
 
 
 def _of_cgroups() -> Iterator[int]:
-    """Yield what is left to this process's control group and to each above it, of version 2."""
+    """Yield the free memory of this process's control group (version 2) and of each parent."""
     for line in _lines(CGROUP):
         if not line.startswith("0::"):
             continue
@@ -52,7 +52,7 @@ def _of_cgroups() -> Iterator[int]:
 
 
 def _reclaimable(group: Path) -> int:
-    """Return bytes of files that are cached and not in use."""
+    """Return the bytes of cached files that are not in use."""
     for line in _lines(group / "memory.stat"):
         name, _, size = line.partition(" ")
         if name == "inactive_file":

@@ -1,4 +1,4 @@
-"""The updates of a fleet as replays of one CUDA graph."""
+"""Updates of a fleet as replays of one CUDA graph."""
 
 from __future__ import annotations
 
@@ -7,69 +7,69 @@ from typing import Any
 
 import torch
 
-from bench.harness.training.cuda_graph import Pace, capture
+from bench.harness.training.cuda_graph import LaunchLimiter, capture
 from bench.harness.training.ledger import Account
 
-STRETCH = 1.0
-"""A stretch takes at most about so many seconds, so that the host is never far ahead."""
+STRETCH_SECONDS = 1.0
+"""Approximate length of a stretch of updates, which limits how far the host is ahead."""
 
 
 class CapturedUpdates:
-    """Updates of which each is one launch: batch, gradient, the method's step, what is watched.
+    """Updates that are one launch each: batch, gradient, the method's step, the check of the loss.
 
-    What differs from update to update, cases and coefficients, is put on the device for a stretch
-    of updates beforehand, and a counter there says what is next. The ledger is charged before each
-    replay with what `update` charged when it was captured.
+    `prefetch(updates)` copies to the device what differs from update to update, the cases and the
+    coefficients, and a counter there selects the next. Each replay is charged to the ledger before
+    it starts, with the cost that `update` had when it was captured.
     """
 
     def __init__(
         self,
         update: Callable[[], object],
-        foresee: Callable[[int], None],
+        prefetch: Callable[[int], None],
         account: Account,
         device: torch.device,
     ) -> None:
-        self._update, self._foresee, self._account = update, foresee, account
-        self._pace = Pace(device)
+        self._update, self._prefetch, self._account = update, prefetch, account
+        self._limiter = LaunchLimiter(device)
         self._replay: Callable[[], None] | None = None
-        self._price: dict[str, Any] = {}
-        self._each = 0.0
-        """Seconds that an update took in the stretch before."""
+        self._cost: dict[str, Any] = {}
+        self._update_seconds = 0.0
+        """Mean seconds of an update in the last stretch."""
 
-    def make(self, most: int, due: float) -> None:
-        """Make up to `most` updates, ending with the one that spends `due` of the budget.
+    def run(self, limit: int, due: float) -> None:
+        """Make at most `limit` updates, and stop after the one that spends `due` of the budget.
 
-        At most `FORESEEN` of optim/objective.py, and at least one; BudgetSpent before the first
-        that cannot be paid.
+        It makes at least one update; `limit` is at most `FORESEEN` of optim/objective.py. Raises
+        BudgetSpent before the first update that the budget cannot pay.
         """
-        began = self._account.clock.seconds
-        updates = self._until(most, due)
-        self._foresee(updates)
+        start = self._account.clock.seconds
+        updates = self._updates_until(limit, due)
+        self._prefetch(updates)
         if self._replay is None:
-            with self._account.priced() as self._price:
+            with self._account.deferred_charges() as self._cost:
                 self._replay = capture(self._update)
         for _ in range(updates):
-            self._account.charge(**self._price)
+            self._account.charge(**self._cost)
             self._replay()
             self._account.updates += 1
-        # A budget in seconds is spent when the device has done the work.
-        self._pace.stretch_given(wait=self._account.budget.currency == "seconds")
-        self._each = (self._account.clock.seconds - began) / updates
+        # A budget in seconds is spent only when the device has finished the work.
+        self._limiter.end_stretch(wait=self._account.budget.currency == "seconds")
+        self._update_seconds = (self._account.clock.seconds - start) / updates
 
-    def _until(self, most: int, due: float) -> int:
-        """Return after how many updates the ledger will say that `due` is spent.
+    def _updates_until(self, limit: int, due: float) -> int:
+        """Return after how many updates, at most `limit`, the ledger will have spent `due`.
 
-        Of a budget in seconds that can only be foreseen from the stretch before.
+        For a budget in seconds this is an estimate from the last stretch.
         """
         if self._replay is None:
             return 1
         currency = self._account.budget.currency
-        each = {"updates": 1, "seconds": self._each, **self._price}[currency]
-        if self._each:
-            most = min(most, max(1, int(STRETCH / self._each)))
+        each = {"updates": 1, "seconds": self._update_seconds, **self._cost}[currency]
+        if self._update_seconds:
+            limit = min(limit, max(1, int(STRETCH_SECONDS / self._update_seconds)))
         spent, updates = self._account.spent, 0
-        while updates < most and (updates == 0 or spent < due):
-            # The ledger's own sums, so that rounding is the same.
+        while updates < limit and (updates == 0 or spent < due):
+            # Summed one by one as in the ledger, so that rounding is the same.
             spent += each
             updates += 1
         return updates

@@ -1,15 +1,16 @@
-"""Ctrl-C and SIGTERM end a run in order: the first asks, the loop stops between two updates."""
+"""Handling of Ctrl-C and SIGTERM: the first one sets a flag, and the training loop then stops."""
 
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 
-class Interrupted:
-    """Becomes true at the first signal."""
+class InterruptFlag:
+    """A flag that is true after the first signal; `name` is that of the signal."""
 
     def __init__(self) -> None:
         self.name = ""
@@ -19,11 +20,11 @@ class Interrupted:
 
 
 class InterruptedRun(Exception):
-    """A signal ended the run; everything measured until then is recorded."""
+    """A signal has ended the run; all earlier measurements are recorded."""
 
 
 def signal_name(number: int) -> str:
-    """Return what a signal is called.
+    """Return the name of a signal.
 
     >>> signal_name(9), signal_name(99)
     ('SIGKILL', 'signal 99')
@@ -33,18 +34,25 @@ def signal_name(number: int) -> str:
 
 
 @contextmanager
-def signals(at_once: signal.Signals = signal.SIGINT) -> Iterator[Interrupted]:
-    """Turn SIGINT and SIGTERM into a flag while the block runs; `at_once` after one ends it."""
-    flag = Interrupted()
+def catch_signals(at_once: signal.Signals = signal.SIGINT) -> Iterator[InterruptFlag]:
+    """Set a flag on SIGINT and SIGTERM while the block runs.
 
-    def note(number: int, frame: FrameType | None) -> None:
+    If the flag is set already, the signal `at_once` raises KeyboardInterrupt. Only the main thread
+    can handle signals: in any other thread nothing changes.
+    """
+    flag = InterruptFlag()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
         if flag and number == at_once:
             raise KeyboardInterrupt
         flag.name = flag.name or signal.Signals(number).name
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    earlier = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield flag
     finally:
-        for number, handler in before.items():
+        for number, handler in earlier.items():
             signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""The account of a fleet: what it has spent, and whether its budget can pay for more."""
+"""The account of a fleet: what it has spent, and whether the budget can pay for the next call."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from bench.harness.core.records import Ledger
 from bench.harness.core.spec import Budget
 from bench.optim.objective import BudgetSpent
 
-# A budget is a sum of floating-point prices; a last call that is over by rounding is paid.
+# The sum of prices has rounding errors, so a last call may exceed the budget by this share.
 ROUNDING = 1e-9
 
 
 class Clock:
-    """Training time: it runs only between `start` and `stop`."""
+    """A clock of training time; it runs only between `start` and `stop`."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -29,24 +29,24 @@ class Clock:
         self._since: float | None = None
 
     def start(self) -> None:
-        """Go on counting."""
+        """Start or continue counting."""
         self._wait()
         self._since = time.perf_counter()
 
     def stop(self) -> None:
-        """Stop counting, once the device has done what it was given."""
+        """Wait for the device to finish, then stop counting."""
         self._wait()
         if self._since is not None:
             self._spent += time.perf_counter() - self._since
         self._since = None
 
     def restore(self, seconds: float) -> None:
-        """Go on from so many seconds; the clock stands still."""
+        """Set the clock to so many seconds; it does not run."""
         self._spent, self._since = seconds, None
 
     @property
     def seconds(self) -> float:
-        """Seconds counted so far; while it runs, without waiting for the device."""
+        """Seconds counted so far; does not wait for the device."""
         running = 0.0 if self._since is None else time.perf_counter() - self._since
         return self._spent + running
 
@@ -57,7 +57,7 @@ class Clock:
 
 @dataclass
 class Account:
-    """Every call of an objective is charged here, before it is computed."""
+    """The account of a fleet; every call of an objective is charged before it is computed."""
 
     budget: Budget
     clock: Clock
@@ -68,12 +68,15 @@ class Account:
     cg_steps: int = 0
 
     def __post_init__(self) -> None:
-        """Count a device's peak memory from here on."""
+        """Start the measurement of the device's peak memory."""
         if self.clock.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.clock.device)
 
     def charge(self, gradients: float, *, examples: int = 0, products: int = 0) -> None:
-        """Enter a call that costs so many gradient-equivalents; BudgetSpent if it is too dear."""
+        """Charge a call that costs so many gradient-equivalents.
+
+        Raises BudgetSpent if the budget cannot pay for it; nothing is charged then.
+        """
         limit = self.budget.amount * (1 + ROUNDING)
         if self.budget.currency == "gradients" and self.gradients + gradients > limit:
             raise BudgetSpent
@@ -84,25 +87,26 @@ class Account:
         self.products += products
 
     @contextmanager
-    def priced(self) -> Iterator[dict[str, Any]]:
-        """Enter nothing of what is charged inside; the dictionary has it afterwards, for `charge`.
+    def deferred_charges(self) -> Iterator[dict[str, Any]]:
+        """Collect the charges of a block instead of booking them.
 
-        For work that is written down inside and computed later.
+        After the block the dictionary has the arguments for `charge`. The block captures work that
+        is computed later.
         """
-        price: dict[str, Any] = {"gradients": 0.0, "examples": 0, "products": 0}
-        before = {name: getattr(self, name) for name in price}
-        for name, nothing in price.items():
-            setattr(self, name, nothing)
+        cost: dict[str, Any] = {"gradients": 0.0, "examples": 0, "products": 0}
+        booked = {name: getattr(self, name) for name in cost}
+        for name, zero in cost.items():
+            setattr(self, name, zero)
         try:
-            yield price
+            yield cost
         finally:
-            for name in price:
-                price[name] = getattr(self, name)
-                setattr(self, name, before[name])
+            for name in cost:
+                cost[name] = getattr(self, name)
+                setattr(self, name, booked[name])
 
     @property
     def spent(self) -> float:
-        """What is spent of the budget, in its currency."""
+        """The amount spent, in the currency of the budget."""
         if self.budget.currency == "seconds":
             return self.clock.seconds
         return float(getattr(self, self.budget.currency))
@@ -121,7 +125,7 @@ class Account:
 
 
 def _peak_memory(device: torch.device) -> int:
-    """Return bytes: of the device where there is one, else of this process."""
+    """Return the peak memory in bytes: of the GPU if one is used, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,4 +1,4 @@
-"""Where and how trials run: device, threads, precision, and what shares the machine with them."""
+"""The machine of a trial: device, threads, precision, and the other fleets that run on it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp64": torch.float64}
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how trials run; set once, before anything is computed."""
+    """Device, threads and precision of trials; set once, before anything is computed."""
 
     device: torch.device
     threads: int
     precision: Precision
-    beside: int = 0
-    """How many other fleets run on it at the same time, each in a process of its own."""
+    other_fleets: int = 0
+    """Number of other fleets that run on the machine at the same time, each in its own process."""
     ranks: int = 1
-    """Over how many processes one fleet is spread."""
+    """Number of processes that train one fleet together."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of parameters and data."""
+        """The type of parameters and data."""
         return DTYPES[self.precision]
 
     def prepare(self) -> None:
@@ -35,9 +35,11 @@ class Machine:
         torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
 
     def context(self, rows: int) -> dict[str, object]:
-        """Return what may change a measured time."""
-        return context(self.device, self.threads, self.precision, self.ranks, rows, self.beside)
+        """Return everything that may change a measured time; `rows` is K."""
+        return context(
+            self.device, self.threads, self.precision, self.ranks, rows, self.other_fleets
+        )
 
     def shared_by(self, processes: int) -> Machine:
-        """Return the share of one of several processes: its threads, and how many are beside it."""
-        return replace(self, threads=max(1, self.threads // processes), beside=processes - 1)
+        """Return the share of one of several processes that divide the threads evenly."""
+        return replace(self, threads=max(1, self.threads // processes), other_fleets=processes - 1)

@@ -20,11 +20,11 @@ from bench.models.problem import DataSource, digest_of
 
 
 class Selection(Protocol):
-    """Which cases a cached file holds, as its name says."""
+    """The cases in a cached file, as given by its name."""
 
     @property
     def file_name(self) -> str:
-        """The name of the file, which tells these cases from all others."""
+        """The name of the file, which is unique to these cases."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -64,7 +64,7 @@ def cached_states(
     paths = sorted(folder.glob("*.npy")) if folder else []
     known = [(path, selection) for path in paths if (selection := read_name(path))]
     if not known:
-        yield FileState(dataset, "-", None, "generated", "Made when it is needed; no file yet.")
+        yield FileState(dataset, "-", None, "generated", "Generated at first use; no file yet.")
     for path, selection in known:
         if found := _load(path, selection):
             yield FileState(dataset, path.name, path, "verified", f"SHA-256 {found[1]}")

@@ -1,7 +1,7 @@
-"""Curves: images of smooth strokes, generated, since the original file is not to be had.
+"""Curves: generated images of smooth strokes, because the original file is not available.
 
-The recipe stands in for the data of Hinton & Salakhutdinov 2006 (20,000 + 10,000 images of
-28×28). Its three constants were fitted to published figures of the original: the squared
+The recipe replaces the data of Hinton & Salakhutdinov 2006 (20,000 + 10,000 images of 28×28).
+Its three constants were fitted to published values of the original data: the squared
 error (16.90) and cross-entropy (124.8) of the mean image, the entropy of the pixels (54.1),
 and the test error of PCA with 18 components (5.90). Results on it are called
 "curves (generated)".
@@ -24,7 +24,7 @@ from bench.models.problem import Data, DataSource
 
 NAME = "curves (generated)"
 RECIPE = 1
-"""Rises when the same seed gives other images, so that no cached file is mistaken for them."""
+"""Increased when a seed gives other images, so that older cached files are not used."""
 
 EXTENT = 27.0
 """Pixels from the first to the last centre of a calibrated image; other sides scale it."""

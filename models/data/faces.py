@@ -1,7 +1,7 @@
-"""Faces: patches of the Olivetti pictures, turned and scaled, since the original is not to be had.
+"""Faces: rotated and scaled patches of the Olivetti pictures; the original file is not available.
 
-The recipe stands in for the data of Hinton & Salakhutdinov 2006 (165,600 patches of 25×25
-pixels of the same 400 pictures). Its one fitted number is the blur, chosen so that the test
+The recipe replaces the data of Hinton & Salakhutdinov 2006 (165,600 patches of 25×25 pixels of
+the same 400 pictures). Its only fitted number is the blur, chosen so that the test
 error of PCA with 30 components comes near the published 135. Results on it are called
 "faces (rebuilt)".
 """
@@ -25,7 +25,7 @@ from bench.models.problem import Data, DataError, DataSource, digest_of
 
 NAME = "faces (rebuilt)"
 RECIPE = 1
-"""Rises when the same pictures give other patches, so that no cached file is mistaken for them."""
+"""Increased when pictures give other patches, so that older cached files are not used."""
 
 PATCHES = 414
 """Of every picture."""

@@ -28,26 +28,26 @@ class PublishedFile:
 
     dataset: str
     name: str
-    """As published, with `.gz`."""
+    """The published name, with `.gz`."""
     md5: str
     md5_uncompressed: str
 
     @property
     def names(self) -> tuple[tuple[str, str], ...]:
-        """The names under which it is looked for, each with its MD5."""
+        """The names of the file's compressed and uncompressed form, each with its MD5."""
         return (self.name, self.md5), (self.name.removesuffix(".gz"), self.md5_uncompressed)
 
 
 @dataclass(frozen=True)
 class FileState:
-    """Where a file of a data set is, and whether it is what it should be."""
+    """The place and the state of a file of a data set."""
 
     dataset: str
     name: str
     path: Path | None
     state: Literal["verified", "damaged", "absent", "generated"]
     detail: str
-    """A digest where it is verified, else a sentence."""
+    """A digest if the file is verified, else a sentence."""
 
 
 def find(file: PublishedFile, source: DataSource) -> Path:
@@ -78,11 +78,11 @@ def first_file(source: DataSource, places: Sequence[str], names: Sequence[str]) 
 
 
 def absent(dataset: str, needed: str, source: DataSource) -> DataError:
-    """Return the error that says what a data set needs, where it is not, and what to do."""
-    searched = ", ".join(map(str, _folders(source))) or "any folder, for none was named"
+    """Return the error for a missing file: what is needed, where it was searched, what to do."""
+    searched = ", ".join(map(str, _folders(source))) or "any folder, because none was given"
     return DataError(
         f"{dataset} needs {needed}, which is not in {searched}. "
-        f"Run `bench data fetch {dataset}`, or name the folder that has it with --data-dir."
+        f"Run `bench data fetch {dataset}`, or give the folder that has it with --data-dir."
     )
 
 
@@ -93,9 +93,9 @@ def _folders(source: DataSource) -> list[Path]:
 def read(file: PublishedFile, path: Path, check: Callable[[bytes], str | None]) -> bytes:
     """Return the uncompressed contents of `file` at `path`, verified.
 
-    `check` says in words what is wrong with the contents, or None; it is asked before the
-    checksum, because it knows better what the file is instead. DataError says what was
-    expected, what was found and how to replace the file.
+    `check` returns the mistake in the contents as text, or None. It runs before the checksum,
+    because it can tell better what is wrong. Raises DataError with what was expected, what was
+    found and how to replace the file.
     """
     remedy = f"Replace it with `{fetch_command(file.dataset, path.parent)}`."
     try:
@@ -106,15 +106,15 @@ def read(file: PublishedFile, path: Path, check: Callable[[bytes], str | None]) 
         contents = gzip.decompress(stored) if path.name.endswith(".gz") else stored
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
-            f"{path} is truncated or no gzip file ({error}); expected are the bytes with "
-            f"MD5 {file.md5}, found are {len(stored):,} with MD5 {_md5(stored)}. {remedy}"
+            f"{path} is truncated or not a gzip file ({error}): the MD5 of its {len(stored):,} "
+            f"bytes should be {file.md5} but is {_md5(stored)}. {remedy}"
         ) from error
     if wrong := check(contents):
         raise DataError(f"{path} {wrong}. {remedy}")
     expected = dict(file.names)[path.name]
     if _md5(stored) != expected:
         raise DataError(
-            f"{path} is not the published file: its MD5 should be {expected} and is "
+            f"{path} is not the published file: its MD5 should be {expected} but is "
             f"{_md5(stored)}. {remedy}"
         )
     return contents
@@ -128,10 +128,10 @@ def fetch_command(dataset: str, to: Path) -> str:
 def fetch(
     files: Sequence[PublishedFile], to: Path, mirrors: Sequence[str], timeout: float = TIMEOUT
 ) -> Iterator[tuple[Path, bool]]:
-    """Download what is missing or damaged into the folder `to`; yield paths as they are there.
+    """Download missing or damaged files into the folder `to`; yield each path when it is there.
 
-    With each path comes whether it was downloaded now. Nothing gets its name before its
-    checksum is right. DataError tells what every mirror answered.
+    Each path comes with whether it was downloaded now. A file gets its name only after its checksum
+    is verified. Raises DataError with the answers of all mirrors.
     """
     for file in files:
         path = to / file.name
@@ -144,7 +144,7 @@ def fetch(
 
 
 def put(dataset: str, path: Path, contents: bytes) -> None:
-    """Write a fetched file, all at once; DataError where the folder cannot be written to."""
+    """Write a downloaded file atomically; raise DataError if the folder is not writable."""
     try:
         write_atomically(path, contents)
     except OSError as error:
@@ -155,7 +155,7 @@ def put(dataset: str, path: Path, contents: bytes) -> None:
 
 
 def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
-    """Make `path` the parts one after the other, all at once, or leave it as it was (OSError)."""
+    """Write the parts to `path` atomically; on OSError the old file is unchanged."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile: its files are for their owner alone, and data folders are shared.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
@@ -172,7 +172,7 @@ def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
 
 
 def reason(error: Exception) -> str:
-    """Return in a few words why a file or an address could not be read."""
+    """Return a short reason why a file or an address could not be read."""
     if isinstance(error, urllib.error.HTTPError):
         return f"status {error.code}"
     if isinstance(error, urllib.error.URLError):
@@ -197,8 +197,8 @@ def _download(file: PublishedFile, mirrors: Sequence[str], timeout: float) -> by
         failures.append(f"{url}: {len(contents):,} bytes with the wrong MD5 {_md5(contents)}")
     raise DataError(
         f"{file.name} (MD5 {file.md5}) could not be downloaded: {'; '.join(failures)}. "
-        f"Try again where there is internet, or put the file into a folder named {file.dataset} "
-        "and name the folder above it with --data-dir."
+        "Try again with internet access, or put the file into a folder named "
+        f"{file.dataset} and give the folder above it with --data-dir."
     )
 
 

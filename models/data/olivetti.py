@@ -88,7 +88,7 @@ def download(to: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def state(source: DataSource) -> FileState:
-    """Find the file and read it; a person's own pictures are said to be that."""
+    """Find the file and read it; note if its pictures are not the published ones."""
     try:
         path = _find(source)
     except DataError as error:
@@ -114,8 +114,8 @@ def _variable(contents: bytes, suffix: str) -> np.ndarray:
 
     if suffix == ".mat" and HDF5 in (contents[:8], contents[512:520]):
         raise ValueError(
-            "is an HDF5 file, MATLAB's version 7.3, which is not read here; "
-            f"in MATLAB `save {MAT} faces -v7` writes one that is"
+            "is an HDF5 file, MATLAB's version 7.3, which bench cannot read; "
+            f"in MATLAB, `save {MAT} faces -v7` writes a file that it can read"
         )
     try:
         if suffix == ".mat":
@@ -126,7 +126,7 @@ def _variable(contents: bytes, suffix: str) -> np.ndarray:
             with np.lib.npyio.NpzFile(io.BytesIO(contents)) as archive:
                 names = archive.files
                 faces = archive["faces"] if "faces" in names else None
-    # Both readers stumble over damaged bytes in any way: zlib, IndexError, TypeError, …
+    # With damaged bytes, both readers may raise anything: zlib.error, IndexError, TypeError, …
     except Exception as error:
         md5 = hashlib.md5(contents, usedforsecurity=False).hexdigest()
         raise ValueError(
@@ -155,7 +155,7 @@ def _grey_levels(faces: np.ndarray) -> UInt8[np.ndarray, "400 64 64"]:
             f"holds `faces` of type {faces.dtype}; needed are unsigned bytes (uint8), or floats "
             "from 0 to 1"
         )
-    # NaN is not between them either.
+    # This also refuses NaN.
     if not np.all((faces >= 0) & (faces <= 1)):
         raise ValueError(
             f"holds floats from {faces.min():g} to {faces.max():g}; needed are floats from 0 to 1, "
@@ -165,25 +165,25 @@ def _grey_levels(faces: np.ndarray) -> UInt8[np.ndarray, "400 64 64"]:
 
 
 def _is_published(path: Path) -> bool:
-    """Say whether a file has the published pictures; False where it can be replaced."""
+    """Return whether a file has the published pictures; False if it can be replaced."""
     try:
         digest = digest_of(load(path))
     except DataError:
-        # A file that is fetched is an .npz; beside a damaged .mat it would not be found.
+        # A downloaded file is an .npz, which would not be found beside a damaged .mat.
         if path.name == MAT:
             raise
         return False
     if digest != PUBLISHED:
         raise DataError(
-            f"{path} holds other pictures than the published ones, and is left as it is. "
-            "Move it away, or name another folder with `bench data fetch faces --to FOLDER`."
+            f"{path} does not have the published pictures, so it is not replaced. "
+            "Move it away, or give another folder with `bench data fetch faces --to FOLDER`."
         )
     return True
 
 
 def _from_scikit_learn() -> UInt8[np.ndarray, "400 64 64"]:
     otherwise = (
-        f"put {MAT} (MD5 {MAT_MD5}) into a folder named olivetti and name the folder above it "
+        f"put {MAT} (MD5 {MAT_MD5}) into a folder named olivetti and give the folder above it "
         "with --data-dir."
     )
     try:
@@ -203,7 +203,7 @@ def _from_scikit_learn() -> UInt8[np.ndarray, "400 64 64"]:
     except Exception as error:
         raise DataError(
             f"scikit-learn could not fetch the Olivetti faces ({reason(error)}). "
-            f"Try again where there is internet, or {otherwise}"
+            f"Try again with internet access, or {otherwise}"
         ) from error
     if (digest := digest_of(pictures)) != PUBLISHED:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Sequences with long dependencies, drawn on the fly: what all tasks have in common."""
+"""What all tasks on sequences with long dependencies have in common; sequences are drawn anew."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from bench.models.problem import Data, digest_of
 RESOLUTION = 2**16
 """Values are multiples of its inverse, so that sequences are the same on every processor."""
 RECIPE = 1
-"""Rises when the same stream gives other sequences."""
+"""The version of the draws: it rises when the same stream gives other sequences."""
 EVALUATION_SEED = 0
 LONGEST = 1_000
-"""T may be as great as this."""
+"""The largest T that is allowed."""
 
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """What is shown to a network step by step, and what it is asked for.
+    """The inputs of a network step by step, and its targets.
 
     A task is asked for one target (B, O) at each sequence's end, which the last input channel
     then marks with a 1, or for one at every step, (B, S, O), of sequences of equal length.
@@ -30,12 +30,12 @@ class Task(ABC):
 
     every_step: ClassVar[bool] = False
     shortest: ClassVar[int] = 1
-    """The least T whose windows hold what they must."""
+    """The smallest T whose windows are long enough."""
 
     length: int
-    """T."""
+    """The length T that names the task."""
     centred: bool
-    """Whether each input channel's mean over all steps is taken from it."""
+    """Whether the mean over all steps is subtracted from each input channel."""
 
     @property
     @abstractmethod
@@ -50,7 +50,7 @@ class Task(ABC):
     @property
     @abstractmethod
     def mean_target(self) -> Float64[np.ndarray, " O"]:
-        """The expected target, over all steps that are asked for."""
+        """The expected target, over all steps that have one."""
 
     @abstractmethod
     def draw(
@@ -63,7 +63,7 @@ class Task(ABC):
 
     @property
     def outputs(self) -> int:
-        """Numbers that are asked for at once, O."""
+        """Number of outputs, O."""
         return len(self.mean_target)
 
 
@@ -73,7 +73,7 @@ class VaryingTask(Task):
 
     @property
     def steps(self) -> int:
-        """⌊1.1 T⌋."""
+        """Steps of the longest sequence, ⌊1.1 T⌋."""
         return self.length + self.length // 10
 
     @property
@@ -103,7 +103,7 @@ def marked_ends(inputs: np.ndarray, lengths: np.ndarray) -> Float32[np.ndarray, 
 
 
 def data(name: str, task: Task, cases: int) -> Data:
-    """Return sequences drawn without end, and `cases` + `cases` that trials are evaluated on."""
+    """Return data whose training sequences are drawn anew, and `cases` + `cases` to evaluate on."""
     rng = np.random.Generator(np.random.PCG64([EVALUATION_SEED, RECIPE]))
     train, test = task.draw(rng, cases), task.draw(rng, cases)
     return Data(

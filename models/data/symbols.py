@@ -1,4 +1,4 @@
-"""Sequences of symbols, one-hot: what came long ago is asked for."""
+"""Sequences of one-hot symbols; the target depends on symbols of long ago."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Symbols(Task):
     @property
     @abstractmethod
     def frequencies(self) -> Float64[np.ndarray, " D"]:
-        """How often each symbol is shown, as a share of all steps; centring takes it away."""
+        """The share of steps at which each symbol is shown; centring subtracts it."""
 
     @property
     def features(self) -> int:
@@ -49,24 +49,24 @@ class Memory(Symbols):
 
     every_step: ClassVar[bool] = True
     count: int
-    """n."""
+    """Number of symbols to remember, n."""
     alphabet: int
 
     @property
     def steps(self) -> int:
-        """T + 2n."""
+        """Number of steps, T + 2n."""
         return self.length + 2 * self.count
 
     @property
     def frequencies(self) -> Float64[np.ndarray, " D"]:
-        """Of each symbol, the blank and the trigger."""
+        """The shares of each symbol, of the blank and of the trigger."""
         n, a = self.count, self.alphabet
         times = [*[n / a] * a, self.length - 1 + n, 1]
         return np.array(times) / self.steps
 
     @property
     def mean_target(self) -> Float64[np.ndarray, " O"]:
-        """How often each symbol and the blank are asked for."""
+        """The share of steps whose target is each symbol, or the blank."""
         n, a = self.count, self.alphabet
         return np.array([*[n / a] * a, self.length + n]) / self.steps
 
@@ -99,7 +99,7 @@ class TemporalOrder(Symbols, VaryingTask):
 
     @property
     def frequencies(self) -> Float64[np.ndarray, " 8"]:
-        """Of a, b, c, d, X, Y, E and B."""
+        """The shares of a, b, c, d, X, Y, E and B."""
         relevant = len(self.windows)
         others = self.mean_length - 2 - relevant
         return np.array([*[others / 4] * 4, *[relevant / 2] * 2, 1, 1]) / self.mean_length
@@ -145,12 +145,12 @@ class Permutation(Symbols):
 
     @property
     def steps(self) -> int:
-        """T."""
+        """Number of steps, T."""
         return self.length
 
     @property
     def frequencies(self) -> Float64[np.ndarray, " D"]:
-        """Of the two and of the others."""
+        """The shares of the first two symbols and of the others."""
         others = self.alphabet - 2
         return np.array([0.5, 0.5, *[(self.length - 1) / others] * others]) / self.length
 

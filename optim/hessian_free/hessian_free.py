@@ -127,7 +127,7 @@ class HessianFree(OneTrial):
 
     @property
     def vectors(self) -> int:
-        """Those of every Hessian-free method, and the iterates that CG keeps."""
+        """The vectors of every Hessian-free method, and the iterates that CG keeps."""
         return super().vectors + len(kept_steps(self.hyperparameters["cg_max"]))
 
     @property

@@ -141,8 +141,8 @@ class MomentumHessianFree(OneTrial):
         for h in self.of_a_phase:
             if given[h.name] not in (h.default, getattr(recipe[0], h.name)):
                 raise UsageError(
-                    f"{self.name}: {h.name}={given[h.name]:g}: the recipe {hp['recipe']} has its "
-                    f"own for every phase; leave it out, or write recipe={SINGLE}."
+                    f"{self.name}: {h.name}={given[h.name]:g}: the recipe {hp['recipe']} sets "
+                    f"{h.name} for every phase. Leave it out, or write recipe={SINGLE}."
                 )
         return recipe
 

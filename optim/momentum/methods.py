@@ -84,7 +84,7 @@ class State:
 
     @property
     def t(self) -> int:
-        """The number of updates made; on a GPU it waits for them."""
+        """The number of updates made; on a GPU, reading it waits for them."""
         return self.begun + int(self.place)
 
 
@@ -119,7 +119,7 @@ class Momentum(Method):
 
     @classmethod
     def require_backend(cls, backend: str, device: str) -> None:
-        """Refuse @numba off the CPU, and @numba-cuda where it has no GPU and no simulator."""
+        """Raise an error for @numba on a GPU, and for @numba-cuda without GPU or simulator."""
         if backend == "numba" and device != "cpu":
             raise UsageError(
                 f"{cls.name}@numba runs only on the CPU, not on {device}; write {cls.name}@torch."
@@ -229,7 +229,7 @@ class Momentum(Method):
         return {"v": state.v.clone(), "t": state.t}
 
     def load_state_dict(self, state: State, saved: Mapping[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Continue from a saved state."""
         state.v.copy_(saved["v"])
         state.begun, state.left = saved["t"], 0
         state.place.zero_()

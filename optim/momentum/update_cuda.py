@@ -40,14 +40,14 @@ simulator puts its own in its place, for which it looks among a kernel's globals
 
 
 class Obstacle(NamedTuple):
-    """Why the kernel cannot run, and what to do about it."""
+    """The reason why the kernel cannot run, and the remedy."""
 
     reason: str
     remedy: str
 
 
 def obstacle(device: str) -> Obstacle | None:
-    """Say what keeps the kernel from running on this machine's "cpu" or "cuda", if anything."""
+    """Return why the kernel cannot run on this machine's "cpu" or "cuda"; None if it can."""
     install = "`pip install 'bench-harness[cuda]'`"
     if find_spec("numba_cuda") is None:
         return Obstacle("numba-cuda is not installed", install)
@@ -83,8 +83,8 @@ def fused_update(
 ) -> None:
     """v ← μv − εg, y ← y + (ahead·v − look·εg), in place.
 
-    On a GPU it is one launch on torch's current stream, which allocates nothing and waits for
-    nothing: after `compile_for` it may be captured.
+    On a GPU it is one launch on torch's current stream, without allocation or synchronisation, so
+    it may be captured after `compile_for`.
     """
     tensors = (y, v, gradient, lr, mu, ahead, look)
     assert all(tensor.is_contiguous() for tensor in tensors), "the kernel is given addresses"
@@ -94,8 +94,8 @@ def fused_update(
 def compile_for(like: Tensor) -> None:
     """Compile the kernel for this type now, off the training clock, and load it.
 
-    It is loaded at its first launch, which must not be captured. Unavailable where driver and
-    numba-cuda do not go together.
+    The kernel is loaded at its first launch, which must not be captured. Raises Unavailable if the
+    driver does not support numba-cuda's CUDA.
     """
     try:
         fused_update(*(like.new_zeros(1, 1) for _ in range(7)))

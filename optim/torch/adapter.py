@@ -2,6 +2,9 @@
 
 The optimizer sees one flat parameter of shape (1, P) and gets the gradient that the
 objective computes; its hyperparameters are its constructor's keyword arguments.
+
+A factory, a function that takes the parameters and returns a torch optimizer, works like a class:
+its hyperparameters are its keyword arguments.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import copy
 import inspect
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,6 +31,9 @@ TORCH_PREFIX = "torch.optim."
 
 HOW_TORCH_COMPUTES = ("capturable", "differentiable", "foreach", "fused")
 """Arguments that say nothing of the method."""
+
+Makes = Callable[..., torch.optim.Optimizer]
+"""(parameters, **hyperparameters) → a torch optimizer: its class, or a factory."""
 
 MADE_IN_A_STEP = 3
 """Tensors of θ's size that any of torch's optimizers makes and drops within a step, at most."""
@@ -48,7 +54,9 @@ class TorchMethod(Method):
 
     reference = "torch.optim"
     backends = ("torch",)
-    optimizer: ClassVar[type[torch.optim.Optimizer]]
+    optimizer: ClassVar[Makes]
+    made_from: ClassVar[Makes | None] = None
+    """The class or factory whose source a trial runs; None for torch's own."""
     hyperparameters: Mapping[str, Any]
 
     def __init__(self, backend: str = "torch", **given: object) -> None:
@@ -57,6 +65,8 @@ class TorchMethod(Method):
         # Said now, before anything has run.
         try:
             self._made([torch.nn.Parameter(torch.zeros(1, 1))])
+        except UsageError:
+            raise
         except Exception as error:
             raise UsageError(f"{self.name} {_refusal(self.optimizer, error)}.") from error
         self.manner = manner_of(self._made, self.name)
@@ -155,7 +165,12 @@ class TorchMethod(Method):
             for h in self.space
             if h is not BATCH
         }
-        return self.optimizer(parameters, **given)
+        made = self.optimizer(parameters, **given)
+        if not isinstance(made, torch.optim.Optimizer):
+            raise UsageError(
+                f"{self.name} gave {type(made).__name__}, not a torch.optim.Optimizer."
+            )
+        return made
 
 
 def of_torch(name: str) -> type[TorchMethod]:
@@ -173,26 +188,50 @@ def is_optimizer(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, base) and value is not base
 
 
-def adapt(optimizer: type[torch.optim.Optimizer], name: str) -> type[TorchMethod]:
-    """Return the method class for a torch optimizer, under the name by which it is written."""
-    given = {"name": name, "optimizer": optimizer, "space": tuple(_declared(optimizer, name))}
+def is_factory(value: object) -> bool:
+    """Say whether something may be a factory: what can be called and is no class."""
+    return callable(value) and not isinstance(value, type)
+
+
+def adapt(optimizer: Makes, name: str) -> type[TorchMethod]:
+    """Return the method class for a torch optimizer, under the name by which it is written.
+
+    `optimizer` is its class or a factory; UsageError for a signature that cannot be one.
+    """
+    given = {
+        "name": name,
+        "optimizer": staticmethod(optimizer),
+        "space": tuple(_declared(optimizer, name)),
+    }
+    called = getattr(optimizer, "__name__", type(optimizer).__name__)
     if not name.startswith(TORCH_PREFIX):
         # So that its source is what a trial's certificate has the digest of.
-        given |= {"__module__": optimizer.__module__, "reference": optimizer.__module__}
-    return type(optimizer.__name__, (TorchMethod,), given)
+        module = getattr(optimizer, "__module__", type(optimizer).__module__)
+        given |= {"__module__": module, "reference": module, "made_from": staticmethod(optimizer)}
+    return type(called, (TorchMethod,), given)
 
 
-def _declared(optimizer: type[torch.optim.Optimizer], name: str) -> list[Hyperparameter]:
-    """Turn the constructor's numeric and boolean keyword arguments into hyperparameters."""
+def _declared(optimizer: Makes, name: str) -> list[Hyperparameter]:
+    """Turn the numeric and boolean keyword arguments of a class or factory into hyperparameters."""
+    what = "its constructor" if isinstance(optimizer, type) else "the function"
     declared = [BATCH]
-    for parameter in list(inspect.signature(optimizer).parameters.values())[1:]:
+    for parameter in _parameters(optimizer, name)[1:]:
         default = parameter.default
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if default is parameter.empty:
             raise UsageError(
-                f"{name} cannot be made: its constructor wants {parameter.name!r}, which has no "
+                f"{name} cannot be made: {what} wants {parameter.name!r}, which has no "
                 "default value."
+            )
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise UsageError(
+                f"{name} cannot be made: {parameter.name!r} cannot be given by its name."
+            )
+        if parameter.name == BATCH.name:
+            raise UsageError(
+                f"{name} cannot be made: {what} has an argument 'batch', and that is the number of "
+                "cases in a minibatch for every torch optimizer. Give the argument another name."
             )
         number = isinstance(default, bool | int | float) and math.isfinite(default)
         if parameter.name not in HOW_TORCH_COMPUTES and number:
@@ -201,10 +240,24 @@ def _declared(optimizer: type[torch.optim.Optimizer], name: str) -> list[Hyperpa
     return declared
 
 
-def _refusal(optimizer: type[torch.optim.Optimizer], error: Exception) -> str:
+def _parameters(optimizer: Makes, name: str) -> list[inspect.Parameter]:
+    """Return the parameters of a class or factory; UsageError where there is no first one."""
+    try:
+        found = list(inspect.signature(optimizer).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name} cannot be made: its arguments are not known: {error}.") from error
+    if not found:
+        raise UsageError(
+            f"{name} cannot be made: a function that makes a torch optimizer takes the parameters "
+            "as its first argument."
+        )
+    return found
+
+
+def _refusal(optimizer: Makes, error: Exception) -> str:
     """Say, after an optimizer's name, why its constructor raised."""
     first = next(iter(inspect.signature(optimizer).parameters))
-    if first != "params":
+    if isinstance(optimizer, type) and first != "params":
         return f"is made of {first!r}, not of parameters alone: {short(error).rstrip('.')}"
     if isinstance(error, TypeError | ValueError):
         return f"refuses its hyperparameters: {str(error).rstrip('.')}"

@@ -1,4 +1,4 @@
-"""Whether a torch optimizer can be entered, seen from a few steps on twelve numbers.
+"""Find out whether a torch optimizer can be used, from a few steps on twelve numbers.
 
 θ is one flat tensor. An optimizer that moves each number by its own gradient, or by sums over
 all of them, does not see that; one that looks at a layer at a time, at the rows of a matrix or
@@ -31,10 +31,10 @@ SAME = 1e-3
 
 @dataclass(frozen=True)
 class Manner:
-    """How an optimizer's step gets at gradients, and what it keeps."""
+    """How an optimizer's step obtains gradients, and the size of its state."""
 
     by_closure: bool
-    """Whether it evaluates the closure that it is given, and so needs no gradient before."""
+    """Whether it evaluates the given closure, and so needs no gradient before the step."""
     once: bool
     """Whether a step takes one gradient always; where it took more, it may take others later."""
     held: int
@@ -56,9 +56,9 @@ def manner_of(make: Make, name: str) -> Manner:
         ) from error
     if not flat.draws and not _alike(flat, make):
         raise UsageError(
-            f"{name} depends on how parameters are cut into matrices and vectors; θ is one flat "
-            "tensor, on which it would be another method. One that moves each number by its own "
-            "gradient can be entered, as torch.optim.AdamW."
+            f"{name} depends on the shapes of the parameter tensors, but θ is one flat tensor, on "
+            "which it would be a different method. Use an optimizer that updates each number from "
+            "its own gradient, such as torch.optim.AdamW."
         )
     return flat.manner
 
@@ -125,12 +125,12 @@ class _Run:
 
 
 def switches(optimizer: torch.optim.Optimizer) -> bool:
-    """Say whether it is evaluated elsewhere than it is trained, as schedule-free methods are."""
+    """Return whether it is evaluated at other parameters than it trains, like schedule-free."""
     return all(callable(getattr(optimizer, mode, None)) for mode in ("train", "eval"))
 
 
 def takes_closure(optimizer: torch.optim.Optimizer) -> bool:
-    """Say whether its `step` has a place for a closure."""
+    """Return whether its `step` accepts a closure."""
     return "closure" in inspect.signature(optimizer.step).parameters
 
 

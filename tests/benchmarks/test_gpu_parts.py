@@ -79,7 +79,7 @@ def test_every_means_of_the_update_is_captured(
 ) -> None:
     from bench.optim.momentum.methods import torch_update
 
-    monkeypatch.setattr(momentum, "captures", lambda device: True)
+    monkeypatch.setattr(momentum, "can_capture", lambda device: True)
     monkeypatch.setattr(momentum, "_kernel", lambda device: ("one kernel", torch_update))
     momentum.measure(True, CPU)
     assert len(taped) == 6

@@ -24,7 +24,9 @@ def bench(monkeypatch, tmp_path, capsys):
     """Run `bench` at the project's root with a store elsewhere; return its JSON."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("BENCH_STORE", f"sqlite:///{tmp_path / 'bench.db'}")
-    monkeypatch.setattr("bench.harness.execution.run.Run._picture", lambda *given: None)
+    monkeypatch.setattr(
+        "bench.harness.execution.leased_fleet.LeasedFleet._draw", lambda *given: None
+    )
     monkeypatch.setattr("bench.harness.comparison.compare.write_files", lambda *given: None)
 
     def run(*arguments):
@@ -89,7 +91,7 @@ def test_an_optimizer_of_ones_own_keeps_every_law(bench):
     checked = bench("check", HEAVY_BALL, "--json", "-")
     assert checked["holds"]
     assert [law["law"] for law in checked["laws"] if law["state"] != "holds"] == [
-        "a row of a fleet is the trial alone"
+        "a row of a fleet equals the trial alone"
     ]
 
 

@@ -23,7 +23,9 @@ def threads() -> Iterator[None]:
 def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draw nothing: for tests that look at no file, pictures only take time."""
     monkeypatch.setattr("bench.harness.comparison.compare.write_files", lambda *given: None)
-    monkeypatch.setattr("bench.harness.execution.run.Run._picture", lambda *given: None)
+    monkeypatch.setattr(
+        "bench.harness.execution.leased_fleet.LeasedFleet._draw", lambda *given: None
+    )
 
 
 @pytest.fixture
@@ -37,5 +39,5 @@ def taped(monkeypatch: pytest.MonkeyPatch) -> list[TapedGraph]:
 
     monkeypatch.setattr(cuda_graph.torch.cuda, "CUDAGraph", new)
     monkeypatch.setattr(cuda_graph.torch.cuda, "graph", taping)
-    monkeypatch.setattr(bound_objective, "captures", lambda device: True)
+    monkeypatch.setattr(bound_objective, "can_capture", lambda device: True)
     return made

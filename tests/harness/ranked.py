@@ -23,7 +23,7 @@ from bench.harness.check.small_problems import Network
 from bench.harness.core.errors import BenchError
 from bench.harness.core.records import Measurement
 from bench.harness.core.spec import Budget
-from bench.harness.distributed.process_group import PIECE, Group
+from bench.harness.distributed.process_group import BROADCAST_BYTES, ProcessGroup
 from bench.harness.distributed.ranks import Ranks
 from bench.harness.planning import problems
 from bench.harness.training.bound_objective import BoundObjective
@@ -43,17 +43,17 @@ class Measurements:
     def __init__(self) -> None:
         self.noted: list[tuple[list[int], list[float]]] = []
 
-    def measured(self, row: int, measurement: Measurement) -> None:
+    def on_measurement(self, row: int, measurement: Measurement) -> None:
         m = measurement
         counted = [row, m.ledger.updates, m.ledger.examples, m.ledger.products, m.ledger.cg_steps]
         values = [m.train_metric, m.test_metric, m.train_loss, m.test_loss]
         assert None not in values
         self.noted.append((counted, [*values, m.ledger.gradients, *m.diagnostics.values()]))
 
-    def progressed(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         pass
 
-    def stopping(self) -> bool:
+    def should_stop(self) -> bool:
         return False
 
 
@@ -64,7 +64,7 @@ def trained(
     problem: Problem = Network() if name == "network" else problems.resolve(name, "quick")
     methods: list[Method] = [registry.resolve(text) for text in texts]
     method = methods[0].join(methods[1:]) if methods[1:] else methods[0]
-    data = DeviceData.put(problem.data(DataSource(())), CPU, torch.float64)
+    data = DeviceData.from_data(problem.data(DataSource(())), CPU, torch.float64)
     seeds, budget = range(len(texts)), Budget("updates", updates)
     fleet = Fleet(problem, data, method, seeds, budget, evaluations, ranks=ranks)
     seen = Measurements()
@@ -87,22 +87,22 @@ def exchanged(ranks: Ranks) -> dict[str, Any]:
     r = ranks.rank
     one = torch.full((2, 3), r + 0.1)
     two = torch.arange(4, dtype=torch.float64) * 10.0**r / 3
-    ranks.add_up(one, two)
-    ranks.agree("nothing", [])
-    ranks.agree("numbers", [0.5, float("nan"), float("inf"), -0.0])
+    ranks.all_reduce(one, two)
+    ranks.check_agreement("nothing", [])
+    ranks.check_agreement("numbers", [0.5, float("nan"), float("inf"), -0.0])
     return {
         "place": (ranks.rank, ranks.size),
         "sums": [one, two],
         "any": [*ranks.any(r == 1, False, True), *ranks.any()],
-        "first": ranks.first({"rank": r, "names": ["a", None]}),
-        "bytes": ranks.first(bytes([7 + r]) * (PIECE + 3)),
+        "first": ranks.broadcast({"rank": r, "names": ["a", None]}),
+        "bytes": ranks.broadcast(bytes([7 + r]) * (BROADCAST_BYTES + 3)),
         "part": str(ranks.part(7)),
     }
 
 
 def parted(ranks: Ranks) -> None:
     """Rank 1 has another second number."""
-    ranks.agree("the loss", [0.5, 0.25 + ranks.rank * (ranks.rank == 1) * 2.0**-54])
+    ranks.check_agreement("the loss", [0.5, 0.25 + ranks.rank * (ranks.rank == 1) * 2.0**-54])
 
 
 def on_and_on(ranks: Ranks, updates: int, then: str) -> None:
@@ -110,14 +110,14 @@ def on_and_on(ranks: Ranks, updates: int, then: str) -> None:
     total = torch.zeros(1_000, dtype=torch.float64)
     made = 0
     while True:
-        ranks.beat(made)
+        ranks.report_alive(made)
         if made == updates:
             Path(then).with_suffix(f".{ranks.rank}").touch()
         if ranks.rank == 1 and made == updates and Path(then).name == "sleeps":
             time.sleep(600)
         if ranks.rank == 1 and made == updates and Path(then).name == "raises":
             raise ValueError("something of its own")
-        ranks.add_up(total)
+        ranks.all_reduce(total)
         made += 1
         time.sleep(0.001)
 
@@ -125,7 +125,7 @@ def on_and_on(ranks: Ranks, updates: int, then: str) -> None:
 def odd_dots(ranks: Ranks) -> list[float]:
     """Inner products where rank 1 adds numbers up in another order."""
     problem = Network()
-    data = DeviceData.put(problem.data(DataSource(())), CPU, torch.float64)
+    data = DeviceData.from_data(problem.data(DataSource(())), CPU, torch.float64)
     account = Account(Budget("updates", 1), Clock(CPU))
     objective = BoundObjective(problem, data, [0], account, ranks)
     a, b = torch.randn(2, 1, 1_001, generator=torch.Generator().manual_seed(0)).double()
@@ -214,7 +214,7 @@ def _main(folder: Path, name: str, arguments: Sequence[Any]) -> None:
         os._exit(4)
 
     try:
-        with Group("cpu", on_hang) as ranks:
+        with ProcessGroup("cpu", on_hang) as ranks:
             leave(FUNCTIONS[name](ranks, *arguments))
     except BenchError as error:
         leave(f"{type(error).__name__}: {error}")

@@ -80,4 +80,4 @@ if "NAPS" in os.environ:
     Checkpoints.due = _due  # type: ignore[method-assign]
     Fleet.advance = _slowly  # type: ignore[method-assign]
     # Ranks ask each other at every update.
-    consensus.TALK_SECONDS = 0.0
+    consensus.CONSENSUS_SECONDS = 0.0

@@ -46,7 +46,7 @@ def method(text: str, **given: object) -> Method:
     return resolve(f"{text}[{','.join(f'{key}={value}' for key, value in values.items())}]")
 
 
-class Watched:
+class RecordingObjective:
     """A bound objective that notes every call, every batch and every θ it is asked about."""
 
     def __init__(self, inner: BoundObjective, problem: Problem) -> None:
@@ -105,9 +105,9 @@ class Run:
 
     def __post_init__(self) -> None:
         self.account = Account(Budget("gradients", 1e9), Clock(CPU))
-        self.data = DeviceData.put(self.problem.data(), CPU, torch.float64)  # type: ignore[call-arg]
+        self.data = DeviceData.from_data(self.problem.data(), CPU, torch.float64)  # type: ignore[call-arg]
         self.bound = BoundObjective(self.problem, self.data, list(self.seeds), self.account)
-        self.objective = Watched(self.bound, self.problem)
+        self.objective = RecordingObjective(self.bound, self.problem)
         made = initial_parameters(self.problem, list(self.seeds), CPU, torch.float64)
         self.theta = made if self.start is None else self.start.clone()
         self.state = self.method.init(self.theta, self.seeds[0], self.budget)
@@ -141,7 +141,7 @@ class Run:
         read = torch.load(io.BytesIO(saved), weights_only=True)
         self.theta.copy_(read["theta"])
         self.method.load_state_dict(self.state, read["state"])
-        self.bound.batches.move_to(read["positions"])
+        self.bound.batches.restore_positions(read["positions"])
         assert self.bound.batches.positions() == read["positions"]
         return self
 

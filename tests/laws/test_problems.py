@@ -16,7 +16,7 @@ from bench.harness.check import presets
 from bench.harness.core.seeds import generator
 from bench.harness.core.spec import Budget
 from bench.harness.training.bound_objective import BoundObjective, initial_parameters
-from bench.harness.training.case_stream import BLOCK, Fresh
+from bench.harness.training.case_stream import BLOCK, CaseStream
 from bench.harness.training.cases import DeviceData
 from bench.harness.training.ledger import Account, Clock
 from bench.models.built_in import PROBLEMS
@@ -83,7 +83,7 @@ def test_the_digest_changes_with_one_value_and_is_that_of_the_data(name: str, da
 
 @every_problem_with_data
 def test_one_stream_gives_the_same_batches(name: str, data: Data) -> None:
-    put = DeviceData.put(data, CPU, torch.float32)
+    put = DeviceData.from_data(data, CPU, torch.float32)
     size = put.train.cases // 5
 
     def batches(seed: int, stream: str, count: int = 7) -> Tensor:
@@ -115,14 +115,14 @@ def bound(name: str, put: DeviceData, seeds: list[int]) -> BoundObjective:
 @pytest.mark.parametrize("ranks", [2, 5])
 def test_ranks_have_the_batch_between_them(name: str, data: Data, ranks: int) -> None:
     """Each knows its position alone; where an epoch ends, or a block, does not matter."""
-    put, size = DeviceData.put(data, CPU, torch.float32), 330
+    put, size = DeviceData.from_data(data, CPU, torch.float32), 330
     whole, parts = bound(name, put, [7]), [bound(name, put, [7]) for _ in range(ranks)]
     cuts = [size * rank // ranks for rank in range(ranks + 1)]
     for start in range(0, 4 * size, size):
         for stream in ("gradient", "curvature"):
             taken = []
             for part, low, high in zip(parts, cuts, cuts[1:], strict=False):
-                part.batches.move_to({stream: [start + low]})
+                part.batches.restore_positions({stream: [start + low]})
                 taken.append(part.next_batch(high - low, stream))
             batch = whole.next_batch(size, stream)
             assert torch.equal(torch.cat([each.inputs for each in taken], 1), batch.inputs)
@@ -131,7 +131,7 @@ def test_ranks_have_the_batch_between_them(name: str, data: Data, ranks: int) ->
 
 @every_problem_with_data
 def test_a_trials_batches_are_its_seeds_whoever_trains_beside_it(name: str, data: Data) -> None:
-    put = DeviceData.put(data, CPU, torch.float32)
+    put = DeviceData.from_data(data, CPU, torch.float32)
     together = bound(name, put, [3, 0, 1])
     alone = [bound(name, put, [seed]) for seed in (3, 0, 1)]
     for _ in range(3):
@@ -145,7 +145,7 @@ def test_batches_on_a_cuda_device_are_those_on_the_cpu(name: str, data: Data) ->
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
     here, there = (
-        bound(name, DeviceData.put(data, torch.device(device), torch.float32), [0, 1])
+        bound(name, DeviceData.from_data(data, torch.device(device), torch.float32), [0, 1])
         for device in ("cpu", "cuda")
     )
     for stream in ("gradient", "curvature"):
@@ -163,7 +163,7 @@ def test_new_cases_are_those_of_blocks_drawn_in_turn(name: str) -> None:
     assert draw is not None
     blocks = [draw(generator(2, "cases", "gradient", number), BLOCK) for number in range(3)]
     inputs, targets = (np.concatenate(each) for each in zip(*blocks, strict=True))
-    fresh, at = Fresh(draw, 2, "gradient"), 0
+    fresh, at = CaseStream(draw, 2, "gradient"), 0
     for size in (4, 100, 896, 1, 1_500):
         x, t = fresh.take(size)
         assert np.array_equal(x, inputs[at : at + size])

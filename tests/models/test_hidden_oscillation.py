@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.harness.training.bound_objective import OBSERVED, observe
+from bench.harness.training.bound_objective import OBSERVED_CASES, observe
 from bench.harness.training.cases import Cases
 from bench.models.recurrent import SequenceProblem
 
@@ -58,11 +58,11 @@ def test_states_that_stand_still_do_not_oscillate() -> None:
 
 def test_the_harness_asks_on_some_test_cases_and_keeps_what_is_finite() -> None:
     problem, theta, inputs, targets = setting("add")
-    many = inputs.repeat(1, OBSERVED, 1, 1)
+    many = inputs.repeat(1, OBSERVED_CASES, 1, 1)
     # What comes after the first hundred is not looked at.
-    many[:, OBSERVED:] = torch.nan
+    many[:, OBSERVED_CASES:] = torch.nan
     theta[1] = torch.nan
-    cases = Cases(many, targets.repeat(1, OBSERVED, 1))
+    cases = Cases(many, targets.repeat(1, OBSERVED_CASES, 1))
     alone = observe(problem, theta[:1], cases)
     assert observe(problem, theta, cases) == [*alone, {}]
     assert list(alone[0]) == ["hidden_oscillation"]

@@ -154,7 +154,7 @@ def test_a_class_of_ones_own_in_a_module() -> None:
     ("name", "message"),
     [
         ("Nobody", "'./mine.py:Nobody': ./mine.py has no 'Nobody'"),
-        ("function", "'./mine.py:function' is a function, not a class with the contract of Method"),
+        ("function", "./mine.py:function cannot be made: a function that makes a torch optimizer"),
         ("LR", "'./mine.py:LR' is a Hyperparameter, not a class with the contract of Method"),
         (
             "Unfinished",

@@ -3,7 +3,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.optim.hyperparameters import UsageError
-from bench.optim.text import Written, parse, split
+from bench.optim.text import ParsedEntry, parse, split
 
 # Everything that the grammar gives no meaning of its own.
 WORDS = st.text(
@@ -11,7 +11,7 @@ WORDS = st.text(
     min_size=1,
 )
 WRITTEN = st.builds(
-    Written,
+    ParsedEntry,
     WORDS,
     st.none() | WORDS,
     st.dictionaries(WORDS, st.lists(WORDS, min_size=1, max_size=3).map(tuple), max_size=3),
@@ -22,7 +22,7 @@ WRITTEN = st.builds(
 unhurried = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 
 
-def write(written: Written, space: str = "") -> str:
+def write(written: ParsedEntry, space: str = "") -> str:
     inside = f",{space}".join(
         f"{key}{space}={space}{'|'.join(values)}" for key, values in written.values.items()
     )
@@ -32,7 +32,7 @@ def write(written: Written, space: str = "") -> str:
 
 @unhurried
 @given(WRITTEN, st.sampled_from(["", " "]))
-def test_what_is_written_is_read(written: Written, space: str) -> None:
+def test_what_is_written_is_read(written: ParsedEntry, space: str) -> None:
     assert parse(write(written, space)) == written
 
 
@@ -57,18 +57,18 @@ def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("nag", Written("nag")),
-        ("nag@numba-cuda", Written("nag", "numba-cuda")),
-        ("nag[]", Written("nag")),
-        (" nag @ numba [ lr = 1 ] ", Written("nag", "numba", {"lr": ("1",)})),
-        ("nag[lr=0.01|0.05]", Written("nag", None, {"lr": ("0.01", "0.05")})),
-        ("torch.optim.AdamW[lr=1e-3]", Written("torch.optim.AdamW", None, {"lr": ("1e-3",)})),
-        ("mypkg.opt:Mine", Written("mypkg.opt:Mine")),
-        ("./mine.py:Mine[a=b]", Written("./mine.py:Mine", None, {"a": ("b",)})),
-        ("add[T=80]", Written("add", None, {"T": ("80",)})),
+        ("nag", ParsedEntry("nag")),
+        ("nag@numba-cuda", ParsedEntry("nag", "numba-cuda")),
+        ("nag[]", ParsedEntry("nag")),
+        (" nag @ numba [ lr = 1 ] ", ParsedEntry("nag", "numba", {"lr": ("1",)})),
+        ("nag[lr=0.01|0.05]", ParsedEntry("nag", None, {"lr": ("0.01", "0.05")})),
+        ("torch.optim.AdamW[lr=1e-3]", ParsedEntry("torch.optim.AdamW", None, {"lr": ("1e-3",)})),
+        ("mypkg.opt:Mine", ParsedEntry("mypkg.opt:Mine")),
+        ("./mine.py:Mine[a=b]", ParsedEntry("./mine.py:Mine", None, {"a": ("b",)})),
+        ("add[T=80]", ParsedEntry("add", None, {"T": ("80",)})),
     ],
 )
-def test_entries(text: str, expected: Written) -> None:
+def test_entries(text: str, expected: ParsedEntry) -> None:
     assert parse(text) == expected
 
 
@@ -96,7 +96,7 @@ def test_empty_entries(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nag,hf", "more than one"),
+        ("nag,hf", "has several entries"),
         ("nag[lr=1]x", "nothing may follow the closing bracket"),
         ("nag[lr=1][lr=2]", "nothing may follow the closing bracket"),
         ("nag[lr=1]x[]", "nothing may follow the closing bracket"),

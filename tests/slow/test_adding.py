@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench import optim
-from bench.harness.core.defaults import tuned
+from bench.harness.core.defaults import tuned_values
 from bench.harness.core.records import Measurement
 from bench.harness.core.spec import Budget
 from bench.harness.planning.tuning import tuning_seeds
@@ -27,13 +27,13 @@ class UntilSolved:
 
     error = 1.0
 
-    def measured(self, row: int, measurement: Measurement) -> None:
+    def on_measurement(self, row: int, measurement: Measurement) -> None:
         self.error = measurement.test_metric
 
-    def progressed(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         pass
 
-    def stopping(self) -> bool:
+    def should_stop(self) -> bool:
         return self.error < SOLVED
 
 
@@ -43,8 +43,8 @@ def test_the_adding_problem_is_solved_on_three_of_four_seeds() -> None:
     benchmarks/RESULTS.md has it on 10,000, and without structural damping beside it.
     """
     problem = PROBLEMS["add"]("quick", T=30)
-    data = DeviceData.put(problem.data(DataSource(())), torch.device("cpu"), torch.float32)
-    settings = tuned("add", "quick", "hf")
+    data = DeviceData.from_data(problem.data(DataSource(())), torch.device("cpu"), torch.float32)
+    settings = tuned_values("add", "quick", "hf")
     assert settings["structural"] > 0
     solved: list[bool] = []
     for seed in range(4):
@@ -72,7 +72,7 @@ def test_momentum_and_the_start_decide(method: str, radius: str, solves: bool) -
     On the tuning seed of claims 2 and 3; benchmarks/RESULTS.md has them on four others.
     """
     problem = PROBLEMS["add"]("quick", T=30, radius=radius)
-    data = DeviceData.put(problem.data(DataSource(())), torch.device("cpu"), torch.float32)
+    data = DeviceData.from_data(problem.data(DataSource(())), torch.device("cpu"), torch.float32)
     seen = UntilSolved()
     budget = Budget("updates", UPDATES)
     Fleet(problem, data, optim.resolve(method), [SEED], budget, EVALUATIONS).run(seen)

@@ -25,16 +25,16 @@ class Descent:
         self.reached = dict.fromkeys(errors, 0)
         self.curve: list[float] = []
 
-    def measured(self, row: int, measurement: Measurement) -> None:
+    def on_measurement(self, row: int, measurement: Measurement) -> None:
         self.curve.append(measurement.train_metric)
         for error, steps in self.reached.items():
             if not steps and measurement.train_metric <= error:
                 self.reached[error] = measurement.ledger.cg_steps
 
-    def progressed(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """Nobody watches."""
 
-    def stopping(self) -> bool:
+    def should_stop(self) -> bool:
         return all(self.reached.values())
 
 
@@ -44,7 +44,7 @@ def test_leaves_the_plateau_like_martens() -> None:
     lines = [line for line in MARTENS_LOG if line.iteration in ITERATIONS]
     problem = PROBLEMS["curves"]("paper")
     data = problem.data(data_source(None))
-    tensors = DeviceData.put(data, torch.device("cpu"), torch.float32)
+    tensors = DeviceData.from_data(data, torch.device("cpu"), torch.float32)
     # Twice his steps on 5,000 cases each, and as much again for everything else.
     budget = Budget("gradients", 4 * lines[-1].cg_steps * 5_000 * 1.24)
     # Dense enough that an iteration of HF, some ten to thirty CG steps, is an evaluation.

@@ -29,7 +29,7 @@ SCRIPT = """
 from bench.harness.planning import placement
 from bench.harness.cli.main import main
 
-placement.PAYS_FROM = 0.0
+placement.MIN_SECONDS_FOR_PROCESSES = 0.0
 main()
 """
 
@@ -165,7 +165,7 @@ def test_one_that_is_killed_ends_the_command_after_the_others(bench: Bench) -> N
     first, last = err.splitlines()[-2:]
     called = f"The process of sleepy s{killed.seed} (trials {killed.id}) was killed by SIGKILL."
     assert first.startswith(called)
-    assert first.endswith("The fleets beside it are trained to their end; no other is begun.")
+    assert first.endswith("Fleets that are being trained are finished; no other fleet is started.")
     assert last.startswith(f"bench: {called}")
     with Store.open(bench.url) as store:
         id = store.comparisons()[0].id

@@ -154,7 +154,7 @@ def test_a_pool_that_was_killed_goes_on_bit_for_bit(
     script.write_text(SCRIPT)
     before = bench.kill_in_the_middle(case, fleets=2, script=script)
     bench.resume()
-    monkeypatch.setattr(placement, "PAYS_FROM", 0.0)
+    monkeypatch.setattr(placement, "MIN_SECONDS_FOR_PROCESSES", 0.0)
     assert bench.rows() == run_straight(case, tmp_path)
     bench.see_consistent(before)
 

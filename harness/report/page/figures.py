@@ -1,8 +1,8 @@
-"""Interactive figures as plotly takes them: plain dictionaries, so that plotly is not imported.
+"""Interactive figures in plotly's format: plain dictionaries, so that plotly is not imported.
 
-A figure has switches, such as which currency, and a view for every choice: {"switches": [{"name":
-…, "options": {value: label}}], "views": {"updates train": {"data": […], "layout": {…}}}}. What
-depends on a reader's screen, dark or bright, wide or narrow, is left to the page.
+A figure has switches, for example for the currency, and a view for every choice: {"switches":
+[{"name": …, "options": {value: label}}], "views": {"updates train": {"data": […], "layout":
+{…}}}}. The page adapts colours and sizes to the reader's screen.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bench.harness.report.curves import (
     metric_in_words,
     profile_steps,
 )
-from bench.harness.report.style import LONGEST, color, markers
+from bench.harness.report.style import MAX_LABEL_LENGTH, color, markers
 
 Plain = dict[str, Any]
 DATA: dict[Data, str] = {"train": "training data", "test": "test data"}
@@ -38,15 +38,15 @@ DIAGNOSTICS = {
     "rate": "rate of the step",
     "evaluations": "evaluations of h",
 }
-"""What Hessian-free reports of itself → what it is called."""
+"""Key in the Hessian-free report → label."""
 
 _POINTS = 70
-"""Of a median and its band."""
+"""Points of a median and its band."""
 _SHORT = 200.0
-"""How far an axis may reach, as a factor, with marks between powers of ten."""
+"""The largest ratio of an axis's ends for which there are marks between powers of ten."""
 _LOGARITHMIC = ("lambda", "decrease")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-"""Tell apart methods that share a name, and so a colour."""
+"""Line styles that distinguish methods with the same name and colour."""
 
 
 def learning_curves(
@@ -54,7 +54,7 @@ def learning_curves(
     trials: Sequence[TrialRecord],
     measurements: Mapping[int, Sequence[Measurement]],
 ) -> Plain:
-    """Return the metric against every currency: median and band a method, a thin line a trial."""
+    """Return the metric against every currency: median and band per method, a line per trial."""
     protocol = summary["protocol"]
     taken = [m for t in trials for m in measurements.get(t.id, ())]
     scale = Scale.of(protocol["direction"], summary["scale"], taken)
@@ -74,7 +74,7 @@ def learning_curves(
             layout = _layout(traces, label, f"{metric}, {of}", log=scale.log)
             layout["shapes"] = [_line(target) for target in summary["targets"]]
             if scale.log:
-                # The axis reaches to the targets.
+                # The axis includes the targets.
                 layout["yaxis"] |= _ticks([*_drawn(traces), *summary["targets"]])
             views[f"{currency} {data}"] = {"data": traces, "layout": layout}
     return {
@@ -110,13 +110,13 @@ def profiles(summary: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Plain
 
 
 def _currencies(summary: Mapping[str, Any]) -> dict[str, str]:
-    """Return names and labels; that of the budget, of which all had the same, is shown first."""
+    """Return names and labels of currencies; the budget's currency comes first."""
     first = summary["protocol"]["budget"]["currency"]
     return {first: CURRENCIES[first], **CURRENCIES}
 
 
 def expected_best(summary: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Plain:
-    """Return the expected best of k tuning tries, a line a method."""
+    """Return the expected best of k tuning points, one line for each method."""
     dashes = _dashes(trials)
     traces = [
         {
@@ -126,7 +126,7 @@ def expected_best(summary: Mapping[str, Any], trials: Sequence[TrialRecord]) -> 
             "x": list(range(1, len(row["tuning"]["expected_best"]) + 1)),
             "y": _rounded(row["tuning"]["expected_best"]),
             "line": {"color": color(row["name"]), "dash": dashes[row["method"]]},
-            "hovertemplate": "%{y:.4~g} of %{x} tries<extra>%{fullData.name}</extra>",
+            "hovertemplate": "%{y:.4~g} with %{x} points<extra>%{fullData.name}</extra>",
         }
         for row in summary["methods"]
         if row["tuning"].get("expected_best")
@@ -134,17 +134,17 @@ def expected_best(summary: Mapping[str, Any], trials: Sequence[TrialRecord]) -> 
     shown = _drawn(traces)
     metric = metric_in_words(summary["protocol"]["metric"])
     log = summary["scale"] == "log" and all(y > 0 for y in shown)
-    layout = _layout(traces, "tries", f"expected best {metric}", log=log)
-    layout["xaxis"] = {"automargin": True, "title": {"text": "tries"}, "tickformat": "d"}
+    layout = _layout(traces, "tuning points", f"expected best {metric}", log=log)
+    layout["xaxis"] = {"automargin": True, "title": {"text": "tuning points"}, "tickformat": "d"}
     return {"switches": [], "views": {"": {"data": traces, "layout": layout}}}
 
 
 def diagnostics(
     trials: Sequence[TrialRecord], measurements: Mapping[int, Sequence[Measurement]]
 ) -> Plain:
-    """Return what Hessian-free reports of itself against gradient-equivalents, a line a trial.
+    """Return the diagnostics of Hessian-free against gradient-equivalents, a line for each trial.
 
-    The decrease by the model is dashed; a rejected step is marked x.
+    The decrease that the model predicts is dashed; a rejected step is marked x.
     """
     views = {}
     for name, label in DIAGNOSTICS.items():
@@ -225,9 +225,9 @@ def _drawn(traces: Iterable[Plain], axis: str = "y") -> list[float]:
 
 
 def _ticks(values: Sequence[float]) -> Plain:
-    """Return a logarithmic axis marked at powers of ten, or at 1, 2, 5 where it is short.
+    """Return a logarithmic axis with marks at powers of ten, or at 1, 2, 5 if it is short.
 
-    Below one power of ten plotly finds marks that suit.
+    Below one power of ten, plotly chooses the marks.
     """
     shown = [value for value in values if value > 0] or [1.0]
     reach = max(shown) / min(shown)
@@ -254,14 +254,14 @@ def _line(target: float) -> Plain:
 
 
 def _dashes(trials: Iterable[TrialRecord]) -> dict[str, str]:
-    """Return a kind of line a method, which tells apart those that share a name."""
+    """Return a line style for each method, to distinguish methods with the same name."""
     order = list(dict.fromkeys(markers(trials).values()))
     return {m: _DASHES[order.index(mark) % len(_DASHES)] for m, mark in markers(trials).items()}
 
 
 def _label(method: str) -> str:
-    """Return a label that plotly, which takes some markup, shows as it is."""
-    return html.escape(shortened(visible(method), LONGEST))
+    """Return a label without markup that plotly would interpret."""
+    return html.escape(shortened(visible(method), MAX_LABEL_LENGTH))
 
 
 def _translucent(shade: str) -> str:
@@ -270,5 +270,5 @@ def _translucent(shade: str) -> str:
 
 
 def _rounded(values: Iterable[float | None] | Floats) -> list[float | None]:
-    """Return what a screen can show of numbers: five digits; None where there is none."""
+    """Return numbers with five digits, which suffice for a screen; None if not finite."""
     return [None if v is None or not math.isfinite(v) else float(f"{v:.5g}") for v in values]

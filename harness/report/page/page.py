@@ -1,4 +1,4 @@
-"""The report of a comparison: one HTML file, for people, that needs nothing from the network."""
+"""The report of a comparison: one HTML file that needs no network."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ Plain = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """What a report is made from."""
+class ReportData:
+    """The recorded data of a comparison from which its report is made."""
 
     summary: Mapping[str, Any]
     trials: Sequence[TrialRecord]
-    """Those that the summary is of, under the labels that they have there."""
+    """The trials of the summary, with the summary's labels."""
     measurements: Mapping[int, Sequence[Measurement]]
     contexts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """By digest."""
+    """Contexts by digest."""
     pictures: Mapping[str, bytes] = field(default_factory=dict)
-    """PNG files by name without ending: what is seen where no script runs."""
-    standing: str | None = None
+    """PNG files by name without ending, for readers without JavaScript."""
+    open_reason: str | None = None
     """Why there is no verdict; None: the comparison was judged."""
 
 
-def page(recorded: Recorded) -> str:
+def page(recorded: ReportData) -> str:
     """Return the report as HTML.
 
-    All texts that anybody may have written are escaped. A policy within the page forbids every
-    connection, and every script but the page's own and plotly, by their digests.
+    All texts that users can write are escaped. A content security policy forbids every connection,
+    and every script except the page's own and plotly, which it names by their digests.
     """
     summary = all_visible(recorded.summary)
-    # Under the labels that they have in the summary now.
+    # With the escaped labels that they now have in the summary.
     trials = [replace(trial, method=visible(trial.method)) for trial in recorded.trials]
     recorded = replace(recorded, summary=summary, trials=trials)
     script, plotly = _own("report.js"), _plotly()
@@ -59,7 +59,7 @@ def page(recorded: Recorded) -> str:
             title=title(summary["protocol"]),
             facts_line=" · ".join([f"data: {summary['protocol']['data']}", *facts(summary)]),
             notes=notes(summary),
-            **parts.parts(summary, trials, recorded.measurements, recorded.standing),
+            **parts.parts(summary, trials, recorded.measurements, recorded.open_reason),
             **proof.parts(summary, trials, recorded.contexts),
             tuning=tuning.part(summary),
             effort=tuning.effort(summary),
@@ -72,14 +72,14 @@ def page(recorded: Recorded) -> str:
     )
 
 
-def _figures(recorded: Recorded) -> Plain:
-    """Return the figures by name, the sections that there are, and the reconstructions."""
+def _figures(recorded: ReportData) -> Plain:
+    """Return the figures by name, the page's sections, and the reconstructions."""
     summary, trials, measurements = recorded.summary, recorded.trials, recorded.measurements
     metric = metric_in_words(summary["protocol"]["metric"])
     shown: Plain = {
         "curves": {
-            "title": f"{metric.capitalize()}: the median over seeds as a line a method, the band "
-            "from least to greatest, and a thin line a trial.",
+            "title": f"{metric.capitalize()}: for each method the median over seeds and the band "
+            "from least to greatest; each trial is a thin line.",
             "plot": figures.learning_curves(summary, trials, measurements),
             "picture": _uri(recorded, "learning_curves"),
         },
@@ -89,23 +89,22 @@ def _figures(recorded: Recorded) -> Plain:
     }
     if profiled(summary):
         shown["profiles"] = {
-            "title": "Profile: the share of all pairs of a trial and a target that were reached, "
-            f"over {len(summary['profiles']['targets'])} targets fixed in advance.",
+            "title": "Profile: the share of reached targets, over all trials and "
+            f"{len(summary['profiles']['targets'])} targets that were fixed in advance.",
             "plot": figures.profiles(summary, trials),
             "picture": None,
         }
     if any(len(row["tuning"].get("expected_best", ())) > 1 for row in summary["methods"]):
         shown["effort"] = {
-            "title": f"Expected best {metric} on the tuning seeds after that many tries.",
+            "title": f"Expected best {metric} on the tuning seeds, by number of tuning points.",
             "plot": figures.expected_best(summary, trials),
             "picture": None,
         }
-    telling = [t for t in trials if reports_damping(measurements.get(t.id, ()))]
-    if telling:
+    damped = [t for t in trials if reports_damping(measurements.get(t.id, ()))]
+    if damped:
         shown["diagnostics"] = {
-            "title": "What Hessian-free reports of itself at each measurement; a rejected step is "
-            "marked x.",
-            "plot": figures.diagnostics(telling, measurements),
+            "title": "Diagnostics of Hessian-free at each measurement; x marks a rejected step.",
+            "plot": figures.diagnostics(damped, measurements),
             "picture": _uri(recorded, "diagnostics"),
         }
     images = _uri(recorded, "reconstructions")
@@ -114,7 +113,7 @@ def _figures(recorded: Recorded) -> Plain:
         "curves": "Learning curves",
         "targets": "Time to targets" if summary["targets"] else None,
         "tuning": "Tuning",
-        "diagnostics": "Diagnostics" if telling else None,
+        "diagnostics": "Diagnostics" if damped else None,
         "reconstructions": "Reconstructions" if images else None,
         "certificate": "Certificate",
         "commands": "Commands",
@@ -126,13 +125,13 @@ def _figures(recorded: Recorded) -> Plain:
         "reconstructions": images
         and {
             "picture": images,
-            "title": "Some training and test cases, and what the network makes of them before "
-            f"training and after it with {names}.",
+            "title": "Some training and test cases, and the network's reconstructions before "
+            f"training and after training with {names}.",
         },
     }
 
 
-def _uri(recorded: Recorded, name: str) -> str | None:
+def _uri(recorded: ReportData, name: str) -> str | None:
     picture = recorded.pictures.get(name)
     if picture is None:
         return None
@@ -148,16 +147,16 @@ class _Library:
 
 @cache
 def _plotly() -> _Library:
-    """Return plotly as a page carries it."""
+    """Return plotly, compressed for the page."""
     source = files("plotly").joinpath("package_data/plotly.min.js").read_bytes()
-    # No time of day in it: the same report is the same file.
+    # Without a time stamp, so that equal reports are equal files.
     return _Library(base64.b64encode(gzip.compress(source, mtime=0)).decode(), _digest(source))
 
 
 def _policy(script: str, plotly: str) -> str:
-    """Return a policy that allows no connection, and only these scripts.
+    """Return a policy that allows no connection and only these scripts.
 
-    Plotly writes its own styles into the page.
+    Inline styles are allowed, because plotly writes them into the page.
     """
     return (
         f"default-src 'none'; script-src '{_digest(script.encode())}' '{plotly}'; "

@@ -1,4 +1,4 @@
-"""Verdicts, results, curves and times to targets, as the page's template shows them."""
+"""Verdicts, results, curves and times to targets, in the form that the page's template needs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NEVER = "not reached"
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts; the first cell of a row names it."""
+    """A table of texts; the first cell of a row is its head."""
 
     caption: str
     heads: Sequence[str]
@@ -33,11 +33,11 @@ def parts(
     summary: Plain,
     trials: Sequence[TrialRecord],
     measurements: Mapping[int, Sequence[Measurement]],
-    standing: str | None,
+    open_reason: str | None,
 ) -> Plain:
-    """Return what the first half of the page shows."""
+    """Return the contents of the first half of the page."""
     return {
-        "verdicts": _verdicts(summary, standing),
+        "verdicts": _verdicts(summary, open_reason),
         "results": _results(summary),
         "curve_tables": _curves(summary, trials, measurements),
         "targets": _targets(summary),
@@ -45,9 +45,9 @@ def parts(
     }
 
 
-def _verdicts(summary: Plain, standing: str | None) -> list[Plain]:
-    if standing:
-        return [{"kind": "open", "claim": "No verdict yet.", "evidence": standing}]
+def _verdicts(summary: Plain, open_reason: str | None) -> list[Plain]:
+    if open_reason:
+        return [{"kind": "open", "claim": "No verdict yet.", "evidence": open_reason}]
     if summary["pairs"]:
         return [
             {
@@ -62,7 +62,7 @@ def _verdicts(summary: Plain, standing: str | None) -> list[Plain]:
             "kind": "open",
             "claim": f"{row['method']} alone: {_mean(row['final'])} "
             f"{metric_in_words(summary['protocol']['metric'])} on training data",
-            "evidence": f"n={row['n']}; there is no other method to judge it against.",
+            "evidence": f"n={row['n']}; there is no other method to compare it with.",
         }
         for row in summary["methods"]
     ] or [{"kind": "open", "claim": "No verdict.", "evidence": "No trial was recorded."}]
@@ -76,10 +76,10 @@ def _results(summary: Plain) -> Plain:
         ("Seeds", "n"),
         (f"Training {error}", "95 % t interval"),
         (f"Test {error}", "95 % t interval"),
-        ("Updates", "mean a trial"),
-        ("Examples", "mean a trial"),
-        ("Gradient-equivalents", "mean a trial"),
-        ("Seconds", "mean a trial"),
+        ("Updates", "mean per trial"),
+        ("Examples", "mean per trial"),
+        ("Gradient-equivalents", "mean per trial"),
+        ("Seconds", "mean per trial"),
     ]
     rows = []
     for row in summary["methods"]:
@@ -97,8 +97,8 @@ def _results(summary: Plain) -> Plain:
     mean = "geometric mean" if summary["scale"] == "log" else "mean"
     better = f"{summary['protocol']['direction']} is better"
     return {
-        "caption": f"{error.capitalize()}: {mean} over n seeds; {better}. Seconds that are shared "
-        "were measured beside other trials and are not ranked.",
+        "caption": f"{error.capitalize()}: {mean} over n seeds; {better}. Seconds marked as shared "
+        "were measured while other trials ran, so they are not ranked.",
         "heads": heads + ([("Published", "preset paper")] if with_published else []),
         "rows": rows,
     }
@@ -117,7 +117,7 @@ def _curves(
     trials: Sequence[TrialRecord],
     measurements: Mapping[int, Sequence[Measurement]],
 ) -> list[Table]:
-    """Return a table a method of what was measured, over the trials that got so far."""
+    """Return a table for each method with its measurements, over the trials that got so far."""
     worst = Scale.of(summary["protocol"]["direction"], "", ()).worst
     error, tables = metric_in_words(summary["protocol"]["metric"]), []
     for row in summary["methods"]:
@@ -126,7 +126,7 @@ def _curves(
         rows = []
         for index in range(max(map(len, mine), default=0)):
             taken = [each[index] for each in mine if index < len(each)]
-            # Those that diverged before are worse than any; others have ended, or run.
+            # A trial that diverged earlier counts as worst; other missing trials still run.
             pairs = zip(own, mine, strict=True)
             gone = [worst for t, m in pairs if t.status == "diverged" and index >= len(m)]
             ledgers = [m.ledger for m in taken]
@@ -139,7 +139,7 @@ def _curves(
         count = f"{len(mine)} seeds" if len(mine) != 1 else "1 seed"
         caption = (
             f"{row['method']}: {error} at each measurement, median of {count} (least to greatest), "
-            "of those that got so far; what was spent is a median too"
+            "over the trials that got so far; amounts spent are medians too"
         )
         tables.append(Table(caption, heads, rows))
     return tables
@@ -159,7 +159,7 @@ def _targets(summary: Plain) -> Plain | None:
     if not summary["targets"]:
         return None
     sign = "≤" if summary["protocol"]["direction"] == "lower" else "≥"
-    # Comparisons that an earlier version of bench recorded have no restricted mean.
+    # Comparisons recorded by earlier versions of bench have no restricted mean.
     times = [time for row in summary["methods"] for time in row["times_to_targets"]]
     restricted = any("restricted_mean" in time for time in times)
     groups = []
@@ -176,8 +176,9 @@ def _targets(summary: Plain) -> Plain | None:
     horizon = next((t["horizon"]["gradients"] for t in times if "horizon" in t), None)
     within = f"; means are restricted to {number(horizon)}" if horizon else ""
     return {
-        "caption": "What a trial had spent when it reached a target, by Kaplan and Meier: a trial "
-        f"that never did is censored{within}. – where fewer than half reached it.",
+        "caption": "Median amount that trials spent to reach a target, estimated by Kaplan–Meier: "
+        f"trials that did not reach it are censored{within}. – means that fewer than half reached "
+        "it.",
         "restricted": restricted,
         "groups": groups,
     }
@@ -191,11 +192,11 @@ def _time(time: Plain, restricted: bool) -> list[str]:
 
 
 def _profiles(summary: Plain) -> list[Table]:
-    """Return a table a method of the least that was spent for every tenth of the pairs."""
+    """Return a table for each method: the least amount spent for every tenth of the targets."""
     heads = ["Share", *(label.capitalize() for label in CURRENCIES.values())]
     return [
         Table(
-            f"{method}: least spent until a share of the targets was reached",
+            f"{method}: amount spent until a share of the targets was reached",
             heads,
             [
                 [f"{share:.0%}", *(_least(steps[name], share) for name in CURRENCIES)]
@@ -207,5 +208,5 @@ def _profiles(summary: Plain) -> list[Table]:
 
 
 def _least(steps: Sequence[Sequence[float]], share: float) -> str:
-    # Shares are sums of fractions: a tenth may be a last digit short.
+    # Shares are sums of fractions, so rounding may leave them slightly below a tenth.
     return next((number(x) for x, reached in steps if reached >= share - 1e-9), _NEVER)

@@ -1,4 +1,4 @@
-"""What a comparison's result rests on, and the commands that make it again, for the page."""
+"""The page's certificate of a comparison, and the commands that repeat it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEADS = ("Method", "Seed", "Attempt", "Status", "Training", "Test", "Initial pa
           "Context", "Trial")  # fmt: skip
 _DIGESTS = ("Method", "Seed", "Initial parameters", "Context", "Trial")
 _SHORT = 12
-"""Digits of a digest that tell one from the others on a page that has it in full elsewhere."""
+"""Digits of a digest in tables; the page shows full digests elsewhere."""
 
 
 def parts(
@@ -27,13 +27,14 @@ def parts(
 ) -> Plain:
     """Return protocol, trials, sources, contexts, last diagnostics, and commands."""
     id = summary["comparison"]
-    made = [(f"{p['comparison']} was made by:", p["reproduce"]) for p in summary.get("joined", ())]
+    joined = summary.get("joined", ())
+    repeats = [(f"Repeat {p['comparison']}:", p["reproduce"]) for p in joined]
     return {
         "certificate": {
             "protocol": list(_flat(summary["protocol"])),
             "trials": Table(
-                "Every trial: how it ended, and the digest of the parameters that it began with. "
-                "Methods under one seed begin with the same.",
+                "Every trial with its result and the digest of its initial parameters. All methods "
+                "have the same initial parameters for a seed.",
                 _HEADS,
                 all_visible([_trial(t) for t in trials]),
             ),
@@ -52,7 +53,7 @@ def parts(
         "diagnostics": _diagnostics(summary),
         "commands": [
             ("Repeat it:", summary["reproduce"]),
-            *made,
+            *repeats,
             ("Show it in a terminal:", f"bench show {id}"),
         ],
         "trial_commands": [
@@ -83,7 +84,7 @@ def _digests(trial: TrialRecord) -> tuple[str, str, str]:
 
 
 def _sources(trials: Sequence[TrialRecord]) -> list[tuple[str, Pairs]]:
-    """Return by method the digests of the sources that its trials were made from."""
+    """Return by method the digests of the source code of its trials."""
     found: dict[str, dict[tuple[str, str], None]] = {}
     for trial in trials:
         mine = found.setdefault(trial.method, {})
@@ -96,27 +97,27 @@ def _sources(trials: Sequence[TrialRecord]) -> list[tuple[str, Pairs]]:
 
 
 def _seeds(trials: Sequence[TrialRecord]) -> Pairs:
-    """Return how the random streams of the first trial follow from its seed."""
+    """Return the derivation of the first trial's random streams from its seed."""
     plan = next((t.certificate.seeds for t in trials if t.certificate), {})
     return list(_flat(all_visible(plan)))
 
 
 def _diagnostics(summary: Plain) -> Table:
-    """Return a row a trial of what it reported of itself at its end."""
+    """Return a table with each trial's diagnostics of its last update."""
     rows = [
         [f"{row['method']}, seed {trial['seed']}"]
-        + [number(told.get(name)) for name in DIAGNOSTICS]
+        + [number(reported.get(name)) for name in DIAGNOSTICS]
         for row in summary["methods"]
         for trial in row["trials"]
-        # The first records have none.
-        if (told := trial.get("diagnostics", {})).keys() & DIAGNOSTICS.keys()
+        # Comparisons recorded by earlier versions of bench have none.
+        if (reported := trial.get("diagnostics", {})).keys() & DIAGNOSTICS.keys()
     ]
-    caption = "What each trial reported of its last update"
+    caption = "Diagnostics of each trial's last update"
     return Table(caption, ["Trial", *DIAGNOSTICS.values()], rows)
 
 
 def _flat(plain: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """Yield names and values of nested mappings, with the names of those around in front."""
+    """Yield names and values of nested mappings; a name begins with the names of outer mappings."""
     for name, value in plain.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{before}{name}: ")

@@ -1,4 +1,4 @@
-"""Hyperparameters, what choosing them took, and how results depend on them, for the page."""
+"""The page's part on tuning: hyperparameters, tuning effort, and sensitivity of the results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Plain = Mapping[str, Any]
 
 
 def part(summary: Plain) -> Plain:
-    """Return every method's hyperparameters, heat maps where ε and μ_max varied, else tables."""
+    """Return all hyperparameters, with heat maps if ε and μ_max varied, or else with tables."""
     maps, tables = [], []
     for caption, name, points in _studies(summary):
         found = grid(points)
@@ -43,17 +43,17 @@ def part(summary: Plain) -> Plain:
 
 
 def grids(summary: Plain) -> list[tuple[str, Grid]]:
-    """Return the grids of which there are heat maps, with what they are called."""
+    """Return the grids with heat maps, each with its caption."""
     found = [(caption, grid(points)) for caption, _, points in _studies(summary)]
     return [(caption, each) for caption, each in found if each is not None]
 
 
 def effort(summary: Plain) -> Table:
-    """Return the expected best of k tries, a row a method."""
+    """Return the expected best of k tuning points, one row for each method."""
     rows = [(r["method"], r["tuning"].get("expected_best") or []) for r in summary["methods"]]
     most = max((len(values) for _, values in rows), default=0)
     return Table(
-        "Expected best on the tuning seeds by number of tries",
+        "Expected best on the tuning seeds, by number of tuning points",
         ["Method", *map(str, range(1, most + 1))],
         [
             [method, *map(number, [*values, *[None] * (most - len(values))])]
@@ -64,7 +64,7 @@ def effort(summary: Plain) -> Table:
 
 
 def _studies(summary: Plain) -> list[tuple[str, str, list[Point]]]:
-    """Return sets of points with caption and method's name: as tuned, and as reported."""
+    """Return sets of tuning points and of reported points, each with caption and method's name."""
     direction, metric = (
         summary["protocol"]["direction"],
         metric_in_words(summary["protocol"]["metric"]),
@@ -85,10 +85,10 @@ def _studies(summary: Plain) -> list[tuple[str, str, list[Point]]]:
 
 
 def _hyperparameters(rows: Sequence[Plain]) -> Table:
-    """Return a column a method; a hyperparameter that a method has not is a dash."""
+    """Return a table with a column for each method; a dash means: no such hyperparameter."""
     names = dict.fromkeys(name for row in rows for name in row["hyperparameters"])
     return Table(
-        "Hyperparameters of each method, and what choosing them took",
+        "Hyperparameters of each method, and the number of tuning trials",
         ["Hyperparameter", *(row["method"] for row in rows)],
         [
             *(
@@ -104,14 +104,14 @@ def _hyperparameters(rows: Sequence[Plain]) -> Table:
 def _tuned(tuning: Plain) -> str:
     trials = str(tuning["trials"]) if tuning["trials"] else "not tuned here"
     added = tuning.get("extended")
-    return f"{trials}, {added} of the points added by --extend" if added else trials
+    return f"{trials}, including {added} points added by --extend" if added else trials
 
 
 def _edges(row: Plain) -> list[str]:
-    """Say which values were chosen at the edge of what was tried."""
+    """Return a sentence for every chosen value at the edge of its grid or range."""
     return [
-        f"{row['method']}: {edge['name']} = {_value(edge['value'])} is the {edge['side']} that was "
-        "tried; more might be gained beyond."
+        f"{row['method']}: {edge['name']} = {_value(edge['value'])} is the {edge['side']} value "
+        "tried; values beyond it may be better."
         for edge in row["tuning"].get("edges", ())
     ]
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bench.harness.core.records import ComparisonRecord, Measurement, TrialRecord
-from bench.harness.core.spec import Protocol, with_parameters
+from bench.harness.core.spec import Protocol, problem_text
 from bench.harness.core.text import storable
 from bench.harness.store.mlflow.colors import GROUP_TAG, color, group
 
@@ -25,7 +25,7 @@ PARAMETER_LENGTH = 6000
 TAG_LENGTH = 8000
 KEY_LENGTH = 250
 DIGEST_LENGTH = 36
-LABEL_LENGTH = 200
+MAX_LABEL_LENGTH = 200
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def markdown(value: str) -> str:
 def experiment_name(protocol: Protocol) -> str:
     """Return `<problem>-<preset>`, without the "/" whose head MLflow's page would hide."""
     problem = protocol.problem.rpartition("/")[2]
-    named = with_parameters(problem, dict(sorted(protocol.parameters.items())))
+    named = problem_text(problem, dict(sorted(protocol.parameters.items())))
     return text(named, 200).replace("/", "-") + f"-{protocol.preset}"
 
 
@@ -128,8 +128,8 @@ def tags(
         "bench.seconds_are": trial.seconds_are,
         "bench.fleet_rows": trial.fleet_rows,
         "bench.metric": protocol.metric,
-        GROUP_TAG: group(text(trial.method, LABEL_LENGTH)),
-        "mlflow.runColor": color(text(trial.method, LABEL_LENGTH)),
+        GROUP_TAG: group(text(trial.method, MAX_LABEL_LENGTH)),
+        "mlflow.runColor": color(text(trial.method, MAX_LABEL_LENGTH)),
     }
     if (certificate := trial.certificate) is not None:
         values |= {
@@ -214,7 +214,7 @@ def is_kept(index: int, evaluations: int) -> bool:
     return mine <= last and (index == 0 or mine != before)
 
 
-def chosen(
+def selected(
     measurements: Sequence[Measurement], evaluations: int, after: int, ended: bool
 ) -> list[Measurement]:
     """Return the measurements to write now: new ones that are kept, and an ended trial's last."""

@@ -1,8 +1,8 @@
-"""Keeps MLflow up to date while trials train, in a process of its own.
+"""A process that keeps MLflow up to date while trials train.
 
-Importing MLflow takes seconds and writing to it takes processor time; neither may show on a
-trial's clock. The process runs at low priority, hears what to do on its standard input, and ends
-when that closes, whatever became of its parent.
+Importing MLflow takes seconds, and writing to it takes processor time; neither may count in a
+trial's time. The process runs at low priority, reads its orders from standard input, and ends when
+its parent closes that or dies.
 """
 
 from __future__ import annotations
@@ -16,36 +16,36 @@ import time
 from typing import TextIO
 
 from bench.harness.core.errors import BenchError
-from bench.harness.core.paths import search_path
+from bench.harness.core.paths import python_path
 from bench.harness.store.mlflow.mirror import (
     ENVIRONMENT,
     MlflowMirror,
-    Synced,
-    away,
+    SyncResult,
     is_remote,
+    mlflow_error,
 )
 from bench.harness.store.results import Store
 
 PERIOD = 15.0
 """Seconds between two passes."""
 PATIENCE = 10.0
-"""Seconds that a tracking server may leave the last pass without an answer."""
+"""Seconds that the last pass waits for an answer of a tracking server."""
 _NICENESS = 10
 
 
-class Mirror:
-    """The process that copies into MLflow; `stop` ends it with one last pass."""
+class MirrorProcess:
+    """A process that copies results to MLflow; `stop` ends it after one last pass."""
 
     def __init__(self, store_url: str, tracking_uri: str | None = None) -> None:
         self._settings = json.dumps({"store": store_url, "tracking_uri": tracking_uri})
         self._uri, self._is_store = tracking_uri or store_url, tracking_uri is None
         self._process = self._start()
 
-    def stop(self, timeout: float | None = None) -> Synced | str:
-        """Have everything written, and return what the last pass wrote or a sentence why not.
+    def stop(self, timeout: float | None = None) -> SyncResult | str:
+        """Make a last pass; return what it wrote, or a sentence that says why it failed.
 
-        `timeout`: seconds to wait in all; by default fewer for a server than for a database. Where
-        the process has died, a fresh one takes its place.
+        `timeout` is the time limit in seconds; the default is shorter for a server than for a
+        database. If the process has died, a new one makes the last pass.
         """
         if timeout is None:
             timeout = 30 if is_remote(self._uri) else 120
@@ -56,34 +56,34 @@ class Mirror:
             answer = self._finish(left)
         if answer is None:
             reason = f"the process for it died, or took longer than {timeout:g} seconds"
-            return str(away(self._uri, reason, is_store=self._is_store))
+            return str(mlflow_error(self._uri, reason, is_store=self._is_store))
         if "problem" in answer:
             return str(answer["problem"])
-        return Synced(int(answer["runs"]), int(answer["points"]))
+        return SyncResult(int(answer["runs"]), int(answer["points"]))
 
     def _start(self) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            # -P: a file of the user's that is called like a module must not be imported for it.
+            # -P: a user's file with the name of a module must not be imported instead of it.
             [sys.executable, "-P", "-m", "bench.harness.store.mlflow.live"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            # Ctrl-C reaches the parent alone, which then asks for the last pass.
+            # So that Ctrl-C reaches only the parent, which then orders the last pass.
             start_new_session=True,
             env={
                 **ENVIRONMENT,
                 **os.environ,
-                "PYTHONPATH": search_path(),
+                "PYTHONPATH": python_path(),
                 "OMP_NUM_THREADS": "1",
             },
         )
-        # Settings go this way because a URL may hold a password, and command lines are public.
+        # Not on the command line, which is public: the URL may contain a password.
         self._tell(process, self._settings)
         return process
 
     def _finish(self, timeout: float) -> dict[str, int | str] | None:
-        """Ask for the last pass and return its answer; None where the process gave none."""
+        """Order the last pass and return its answer; None if the process gave none."""
         self._tell(self._process, "finish")
         try:
             output, _ = self._process.communicate(timeout=timeout)
@@ -104,37 +104,37 @@ class Mirror:
             process.stdin.write(line + "\n")
             process.stdin.flush()
         except BrokenPipeError:
-            # It has died; that it gives no answer shows it.
+            # The process has died; `_finish` notices that it gives no answer.
             return
 
 
-def start_mirror(store_url: str, *, tracking_uri: str | None = None) -> Mirror:
-    """Begin to copy a store into MLflow, by default into its own database."""
-    return Mirror(store_url, tracking_uri)
+def start_mirror(store_url: str, *, tracking_uri: str | None = None) -> MirrorProcess:
+    """Start to copy a store to MLflow, by default to its own database."""
+    return MirrorProcess(store_url, tracking_uri)
 
 
-class Heard:
-    """When a server has last answered; before it was asked anything, it cannot be late."""
+class AnswerClock:
+    """The time of a server's last answer; before the first request it cannot be late."""
 
     def __init__(self) -> None:
         self._last: float | None = None
 
     def now(self) -> None:
-        """Note an answer, or that one is waited for from now on."""
+        """Record an answer, or the start of waiting for one."""
         self._last = time.monotonic()
 
     def wait_for_silence(self, seconds: float) -> None:
-        """Return when nothing has been heard for so long."""
+        """Return when the server has not answered for so many seconds."""
         while self._last is None or (left := self._last + seconds - time.monotonic()) > 0:
             time.sleep(0.2 if self._last is None else left)
 
 
 def _run(orders: TextIO, answers: TextIO) -> None:
-    """Pass after pass until told to finish; then answer with what the last one wrote."""
+    """Make passes until the order to finish; then answer what the last pass wrote."""
     settings = json.loads(orders.readline())
     uri = settings["tracking_uri"]
     finish = threading.Event()
-    heard = Heard()
+    heard = AnswerClock()
 
     def say(answer: dict[str, int | str]) -> None:
         answers.write(json.dumps(answer) + "\n")
@@ -142,14 +142,14 @@ def _run(orders: TextIO, answers: TextIO) -> None:
 
     def listen() -> None:
         if orders.readline().strip() != "finish":
-            # The parent is gone, and nobody is there to hear how a pass ends.
+            # The parent has died, so nobody reads an answer.
             os._exit(0)
         heard.now()
         finish.set()
         if uri is not None and is_remote(uri):
             heard.wait_for_silence(PATIENCE)
-            say({"problem": str(away(uri, f"it gave no answer for {PATIENCE:g} seconds"))})
-            # A call that hangs would keep the process.
+            say({"problem": str(mlflow_error(uri, f"it gave no answer for {PATIENCE:g} seconds"))})
+            # A call that hangs would keep the process alive.
             os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
@@ -162,7 +162,7 @@ def _run(orders: TextIO, answers: TextIO) -> None:
             written = mirror.sync()
             answer: dict[str, int | str] = {"runs": written.runs, "points": written.points}
         except BenchError as error:
-            # A run that was deleted meanwhile, a server that was away: look at everything anew.
+            # A run was deleted or the server was away, so the next pass checks everything again.
             mirror, answer = None, {"problem": str(error)}
         if last:
             say(answer)
@@ -172,6 +172,6 @@ def _run(orders: TextIO, answers: TextIO) -> None:
 
 if __name__ == "__main__":
     os.nice(_NICENESS)
-    # What MLflow prints is no answer.
+    # Only answers go to standard output; MLflow's prints go to standard error.
     _told, sys.stdout = sys.stdout, sys.stderr
     _run(sys.stdin, _told)

@@ -26,12 +26,12 @@ _LOCATION_LENGTH = 157
 
 
 @dataclass
-class Found:
+class MlflowRun:
     """A run in MLflow."""
 
     id: str
-    fresh: bool
-    """Nothing that was recorded about it holds: everything is to be written again."""
+    is_new: bool
+    """Whether everything must be written again, because earlier records do not apply to it."""
     status: str
 
 
@@ -47,7 +47,9 @@ class Runs:
         self, mlflow: Any, uri: str, artifacts: Path | None, answered: Callable[[], None]
     ) -> None:
         self._entities = mlflow.entities
-        self._client = _Heard(mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri), answered)
+        self._client = _ObservedClient(
+            mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri), answered
+        )
         self._artifacts = artifacts
         self._experiments: dict[str, str] = {}
         self._known: dict[str, dict[str, list[Any]]] = {}
@@ -68,7 +70,7 @@ class Runs:
             self._experiments[name] = number
         return self._experiments[name]
 
-    def settle(self, experiment: str, identity: str, recorded: str | None) -> Found | None:
+    def find_run(self, experiment: str, identity: str, recorded: str | None) -> MlflowRun | None:
         """Return the run with this identity, the recorded one first; bring it back if deleted.
 
         Where two processes have made a run each, the other one is deleted.
@@ -84,20 +86,20 @@ class Runs:
         if _deleted(first):
             self._client.restore_run(first.info.run_id)
         self._known[experiment][identity] = [self._client.get_run(first.info.run_id)]
-        return Found(first.info.run_id, first.info.run_id != recorded, first.info.status)
+        return MlflowRun(first.info.run_id, first.info.run_id != recorded, first.info.status)
 
     def run(
         self, experiment: str, tag: tuple[str, str], recorded: str | None, name: str, start: int
-    ) -> Found:
-        """Return the run with this identifying tag, a new one where there is none."""
+    ) -> MlflowRun:
+        """Return the run with this identifying tag; create one if there is none."""
         key, identity = tag
-        found = self.settle(experiment, identity, recorded)
+        found = self.find_run(experiment, identity, recorded)
         if found is None:
             made = self._client.create_run(
                 experiment, start_time=start, run_name=name, tags={key: identity}
             )
             self._known[experiment][identity] = [made]
-            found = Found(made.info.run_id, True, made.info.status)
+            found = MlflowRun(made.info.run_id, True, made.info.status)
         return found
 
     def write(
@@ -121,7 +123,7 @@ class Runs:
             self._client.log_batch(run, *batch)
 
     def data(self, run: str, name: str, digest: str) -> None:
-        """Enter the data set that a run was trained on."""
+        """Record the data set that a run was trained on."""
         of = self._entities
         dataset = of.Dataset(
             name=text(name, 500),
@@ -133,7 +135,7 @@ class Runs:
         self._client.log_inputs(run, [of.DatasetInput(dataset, [context])])
 
     def files(self, run: str, folder: Path) -> None:
-        """Bring in the files below a folder that MLflow does not have, or not at this size."""
+        """Copy the files of a folder that MLflow does not have, or has with another size."""
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         known = dict(self._artifacts_of(run)) if paths else {}
         for path in paths:
@@ -143,7 +145,7 @@ class Runs:
                 self._client.log_artifact(run, str(path), None if parent == "." else parent)
 
     def add_to_tag(self, run: str, key: str, value: str) -> None:
-        """Add a word to those that a tag lists."""
+        """Add a word to the list in a tag."""
         words = [
             word for word in self._client.get_run(run).data.tags.get(key, "").split(", ") if word
         ]
@@ -151,11 +153,11 @@ class Runs:
             self._client.set_tag(run, key, text(", ".join([*words, value]), TAG_LENGTH))
 
     def text(self, run: str, content: str, file: str) -> None:
-        """Keep a text as a file of the run."""
+        """Save a text as a file of the run."""
         self._client.log_text(run, content, file)
 
-    def status(self, run: Found, status: str, end: int | None) -> None:
-        """Say that a run goes on, or how and when it ended."""
+    def status(self, run: MlflowRun, status: str, end: int | None) -> None:
+        """Record that a run continues, or how and when it ended."""
         if status != "RUNNING":
             self._client.set_terminated(run.id, status, end)
         elif run.status != "RUNNING":
@@ -197,8 +199,8 @@ class Runs:
                 yield entry.path, entry.file_size
 
 
-class _Heard:
-    """MLflow's client, of whose every answer somebody is told."""
+class _ObservedClient:
+    """MLflow's client, which calls `answered` after every answer."""
 
     def __init__(self, client: Any, answered: Callable[[], None]) -> None:
         self._client, self._answered = client, answered

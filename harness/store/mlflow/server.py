@@ -1,8 +1,8 @@
-"""MLflow's server for one command, with which it ends.
+"""An MLflow server that ends when its parent process ends.
 
-`python -m bench.harness.store.mlflow.server OPTIONS`: MLflow's server would go on without whoever
-started it. This one reads its standard input, and when that closes, ends itself and what it has
-started.
+`python -m bench.harness.store.mlflow.server OPTIONS`: the usual server would continue without its
+parent. This one reads its standard input. When the parent closes that or dies, it ends itself and
+all processes that it has started.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import threading
 
 
 def _follow_parent() -> None:
-    # Unbuffered, so that nothing is locked when the interpreter ends.
+    # Unbuffered, because a buffered read would hold a lock when the interpreter exits.
     while os.read(0, 1024):
         continue
-    # Nobody is left who could wait for an orderly end; databases bear this one.
+    # Nobody waits for an orderly end any more, and databases tolerate this one.
     os.killpg(0, signal.SIGKILL)
 
 

@@ -1,10 +1,10 @@
-"""The folder that results are moved in: a manifest, a file a table, and files with pictures.
+"""An exported folder: a manifest, a file for each table, and files with reports and pictures.
 
-    manifest.json     what is here, each file with its SHA-256
-    trial.parquet     or trial.jsonl; so for every table, without "bench_"
+    manifest.json     the content of the folder, each file with its SHA-256
+    trial.parquet     or trial.jsonl; the same for every table, without "bench_"
     files/            artifacts/bench of the store: <comparison>/… and trial-<uuid>/…
 
-What is read here may come from anywhere: nothing of it is trusted before `Bundle.check`.
+A folder may come from anywhere, so nothing in it is trusted before `Bundle.check`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from typing import Any
 from alembic.script import ScriptDirectory
 
 from bench.harness.core.errors import Infrastructure, Usage
-from bench.harness.store.transfer.columns import PARTS, Part, Row
+from bench.harness.store.transfer.columns import TRANSFER_TABLES, Row, TransferTable
 from bench.harness.store.transfer.tables import FORMATS, Format, read_rows
 
 VERSION = 1
-"""Of the folder's layout."""
+"""Version of the folder's layout."""
 MANIFEST = "manifest.json"
 FILES = "files"
 _SHA256 = re.compile("[0-9a-f]{64}", re.ASCII)
@@ -51,7 +51,7 @@ def sha256(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder that was exported, with what its manifest says."""
+    """An exported folder, with the content of its manifest."""
 
     folder: Path
     format: Format
@@ -65,18 +65,18 @@ class Bundle:
     def open(cls, folder: Path) -> Bundle:
         """Read the manifest of a folder.
 
-        Usage where the folder was not exported by bench; Infrastructure where a newer version
-        did, or where the manifest is damaged.
+        Raises Usage if bench did not export the folder, and Infrastructure if a newer version did
+        or if the manifest is damaged.
         """
         plain = _read_manifest(folder)
-        _see_known(folder, plain)
+        _check_version(folder, plain)
         try:
             tables = {name: each["rows"] for name, each in plain["tables"].items()}
             of_tables = {each["file"]: each["sha256"] for each in plain["tables"].values()}
             bundle = cls(folder, plain["format"], plain["revision"], tables, {})
-            bundle._see_layout(list(of_tables), plain["files"])
+            bundle._check_layout(list(of_tables), plain["files"])
         except (KeyError, TypeError, AttributeError):
-            raise damaged(folder, f"its {MANIFEST} does not say what is in it") from None
+            raise damage_error(folder, f"its {MANIFEST} does not say what is in it") from None
         return cls(folder, bundle.format, bundle.revision, tables, {**of_tables, **plain["files"]})
 
     @property
@@ -89,57 +89,57 @@ class Bundle:
             if name.startswith(inside)
         }
 
-    def rows(self, part: Part) -> Iterator[list[Row]]:
+    def rows(self, part: TransferTable) -> Iterator[list[Row]]:
         """Return a part's rows in stretches; Infrastructure where they cannot be read."""
         if part.name in self.tables:
             path = self.folder / f"{part.name}.{self.format}"
             yield from read_rows(path, part, self.format, self._is_older)
 
     def check(self) -> None:
-        """Raise Infrastructure unless all is there, unchanged, and as bench writes it."""
+        """Raise Infrastructure unless the folder is complete, unchanged, and as bench writes it."""
         for name, digest in self.digests.items():
-            self._see_whole(name, digest)
+            self._check_file(name, digest)
         known: dict[str, set[Any]] = {}
-        for part in PARTS.values():
+        for part in TRANSFER_TABLES.values():
             known[part.name] = self._check_part(part, known)
         owners = known["comparison"] | {f"trial-{uuid}" for uuid in known["trial"]}
         for name in self.files:
             if name.split("/")[0] not in owners:
-                raise damaged(self.folder, f"{FILES}/{name} is of nothing that is in it")
+                raise damage_error(self.folder, f"{FILES}/{name} is of nothing that is in it")
 
     @property
     def _is_older(self) -> bool:
         return self.revision != revisions()[0]
 
-    def _see_layout(self, files_of_tables: list[str], files: Mapping[str, str]) -> None:
-        """Raise KeyError or TypeError unless the manifest says what a manifest says."""
-        if self.format not in FORMATS or not set(self.tables) <= set(PARTS):
+    def _check_layout(self, files_of_tables: list[str], files: Mapping[str, str]) -> None:
+        """Raise KeyError or TypeError unless the manifest has all entries in the right form."""
+        if self.format not in FORMATS or not set(self.tables) <= set(TRANSFER_TABLES):
             raise KeyError
         if files_of_tables != [f"{name}.{self.format}" for name in self.tables]:
             raise KeyError
-        if not self._is_older and set(self.tables) != set(PARTS):
+        if not self._is_older and set(self.tables) != set(TRANSFER_TABLES):
             raise KeyError
         if not all(isinstance(name, str) and _is_inside(name) for name in files):
-            raise damaged(self.folder, "names of files in its manifest lead out of it")
+            raise damage_error(self.folder, "names of files in its manifest lead out of it")
 
-    def _see_whole(self, name: str, digest: str) -> None:
+    def _check_file(self, name: str, digest: str) -> None:
         path = self.folder
         try:
-            # A link could lead anywhere.
+            # A link could lead out of the folder.
             for step in name.split("/"):
                 path = path / step
                 if stat.S_ISLNK(path.lstat().st_mode):
-                    raise damaged(self.folder, f"{name!r} is or goes through a link")
+                    raise damage_error(self.folder, f"{name!r} is or goes through a link")
             if not path.is_file() or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-                raise damaged(self.folder, f"{name!r} is no file with a SHA-256")
+                raise damage_error(self.folder, f"{name!r} is no file with a SHA-256")
             found = sha256(path)
         except (OSError, UnicodeError) as error:
-            raise damaged(self.folder, f"{name!r} cannot be read: {error}") from error
+            raise damage_error(self.folder, f"{name!r} cannot be read: {error}") from error
         if found != digest:
-            raise damaged(self.folder, f"{name!r} is not the file that was exported")
+            raise damage_error(self.folder, f"{name!r} is not the file that was exported")
 
-    def _check_part(self, part: Part, known: Mapping[str, set[Any]]) -> set[Any]:
-        """Check a part's rows; return what others name them by."""
+    def _check_part(self, part: TransferTable, known: Mapping[str, set[Any]]) -> set[Any]:
+        """Check the rows of a table; return the names by which other rows refer to them."""
         names: set[Any] = set()
         last: tuple[Any, ...] | None = None
         count = 0
@@ -153,30 +153,32 @@ class Bundle:
                 if fault is None and part.name == "trial" and row["uuid"] in names:
                     fault = "uuid is twice there"
                 if fault:
-                    raise damaged(self.folder, f"row {count} of {part.name}: {fault}")
+                    raise damage_error(self.folder, f"row {count} of {part.name}: {fault}")
                 last = identity
                 names.add(_name(part, identity))
         if count != self.tables.get(part.name, 0):
-            raise damaged(self.folder, f"{part.name} has {count} rows, not those that it should")
+            raise damage_error(
+                self.folder, f"{part.name} has {count} rows, not those that it should"
+            )
         return names
 
 
-def damaged(folder: Path, what: str) -> Infrastructure:
-    """Return what is to be said of a folder that is not as it was exported."""
+def damage_error(folder: Path, what: str) -> Infrastructure:
+    """Return the error for a folder that was changed after its export."""
     return Infrastructure(
-        f"{folder} cannot be imported, since {what}. Nothing was changed; copy the folder again, "
-        "or export it anew."
+        f"{folder} cannot be imported, because {what}. Nothing was changed; copy the folder again, "
+        "or repeat the export."
     )
 
 
-def _name(part: Part, identity: tuple[Any, ...]) -> Any:
+def _name(part: TransferTable, identity: tuple[Any, ...]) -> Any:
     if part.name == "trial":
         return identity[1]
     return identity if part.name == "fleet" else identity[0] if len(identity) == 1 else None
 
 
 def _fault_of_references(
-    part: Part, row: Mapping[str, Any], known: Mapping[str, set[Any]]
+    part: TransferTable, row: Mapping[str, Any], known: Mapping[str, set[Any]]
 ) -> str | None:
     for field in part.fields:
         if field.refers is not None:
@@ -188,7 +190,7 @@ def _fault_of_references(
 
 
 def _is_inside(name: str) -> bool:
-    """Say whether a name is a plain relative path below `files/`, folder and file."""
+    """Return whether a name is a relative path of a folder and a file below `files/`."""
     steps = name.split("/")
     plain = all(step not in ("", ".", "..") for step in steps)
     return plain and "\0" not in name and steps[0] == FILES and len(steps) > 2
@@ -202,9 +204,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         plain = None
     except OSError as error:
-        raise damaged(folder, f"its {MANIFEST} cannot be read: {error.strerror}") from error
+        raise damage_error(folder, f"its {MANIFEST} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError):
-        raise damaged(folder, f"its {MANIFEST} is no JSON") from None
+        raise damage_error(folder, f"its {MANIFEST} is no JSON") from None
     if not isinstance(plain, dict) or type(plain.get("bench_export")) is not int:
         raise Usage(
             f"{folder} was not written by `bench db export`: it has no {MANIFEST} of bench's. Name "
@@ -213,12 +215,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return plain
 
 
-def _see_known(folder: Path, plain: Mapping[str, Any]) -> None:
+def _check_version(folder: Path, plain: Mapping[str, Any]) -> None:
     version, revision = plain["bench_export"], plain.get("revision")
     if version <= VERSION and revision in revisions():
         return
     if version <= VERSION and not isinstance(revision, str):
-        raise damaged(folder, f"its {MANIFEST} does not say of which revision it is")
+        raise damage_error(folder, f"its {MANIFEST} does not say of which revision it is")
     raise Infrastructure(
         f"{folder} was exported by bench {plain.get('bench')}, layout {version} with tables at "
         f"revision {revision}, which bench {bench_version()} does not know: it knows layout "

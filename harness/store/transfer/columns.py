@@ -1,7 +1,7 @@
-"""What of each table is moved between stores, and what a row from outside must be like.
+"""The columns of each table that an export contains, and the checks of imported rows.
 
-Columns follow from the tables, so that a new one is moved without being forgotten. Trials are
-named by uuid, fleets by comparison and number, since other numbers hold in one store only.
+The columns follow from the tables, so new ones are included automatically. Trials are identified
+by uuid, and fleets by comparison and number, because ids are valid in one store only.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from bench.harness.store import tables as t
 Kind = Literal["text", "integer", "float", "boolean", "time"]
 Row = dict[str, Any]
 
-LOCAL = {
+LOCAL_COLUMNS = {
     "comparison": ("heartbeat", "mlflow_run_id", "mlflow_ended"),
     "trial": ("id", "heartbeat", "mlflow_run_id", "mlflow_synced", "mlflow_ended"),
     "fleet": ("id", "heartbeat"),
 }
-"""Columns that say something of one store alone."""
+"""Columns that are valid in one store only."""
 _IDENTITY = {"trial": ("created", "uuid"), "fleet": ("comparison_id", "number")}
-"""The order of rows where their primary key is a number of one store."""
-JSON = (
+"""The order of rows in tables whose primary key is valid in one store only."""
+JSON_COLUMNS = (
     *("body", "hyperparameters", "info", "summary", "task"),
     *("nonfinite", "diagnostics", "seed_plan"),
 )
-"""Columns that hold JSON, in whatever table."""
+"""Columns with JSON, in any table."""
 _COMPARISON, _KEY, _UUID = "[0-9a-f]{8}", "[0-9a-f]{64}", "[0-9a-f]{32}"
 _PATTERNS = {
     **dict.fromkeys(("id", "comparison_id"), _COMPARISON),
@@ -73,31 +73,31 @@ _WORDS = {
     ("night_metric", "direction"): ("lower", "higher", "equal"),
     ("night_metric", "scale"): ("log", "plain"),
 }
-"""What a column may say; nothing that is moved is running."""
+"""The values that a column may have; an export has no running trials."""
 
 
-_NAMED: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+_DIGESTS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "protocol": lambda row: Protocol.from_dict(json.loads(row["body"])).key,
     "method": lambda row: (
         MethodSpec(row["name"], row["backend"], json.loads(row["hyperparameters"])).key
     ),
     "context": lambda row: key_of(json.loads(row["body"])),
 }
-"""Rows that are named by a digest of what they hold, and how."""
+"""Functions that compute the key of a row from its content, by table."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """One column as it is moved."""
+    """One column of an export."""
 
     name: str
     column: Column[Any]
     refers: str | None = None
-    """The part whose rows it names, alone or together with `comparison_id`."""
+    """The table whose rows it refers to, alone or together with `comparison_id`."""
 
     @cached_property
     def kind(self) -> Kind:
-        """What its values are."""
+        """The type of the values."""
         kinds: tuple[tuple[type, Kind], ...] = (
             (t.Utc, "time"),
             (Boolean, "boolean"),
@@ -111,8 +111,8 @@ class Field:
         """The size of an integer."""
         return 64 if isinstance(self.column.type, BigInteger) else 32
 
-    def outwards(self, value: Any) -> Any:
-        """Return a value as every database can keep it."""
+    def portable(self, value: Any) -> Any:
+        """Return a value in a form that every database can store."""
         if value is None:
             return None
         if self.kind == "text":
@@ -121,7 +121,7 @@ class Field:
         return float(value) + 0.0 if self.kind == "float" else value
 
     def fault(self, value: Any) -> str | None:
-        """Say what is wrong with a value from outside; None where nothing is."""
+        """Return what is wrong with an imported value; None if it is valid."""
         if value is None:
             return None if self.column.nullable else "is missing"
         if not _is(self.kind, value):
@@ -143,20 +143,20 @@ class Field:
         words = _WORDS.get((table, name), (value,))
         if value not in words:
             return f"is none of {', '.join(words)}"
-        return _fault_of_json(name, value) if name in JSON else None
+        return _fault_of_json(name, value) if name in JSON_COLUMNS else None
 
 
 @dataclass(frozen=True)
-class Part:
-    """One table as it is moved."""
+class TransferTable:
+    """One table of an export."""
 
     name: str
-    """Its name without `bench_`."""
+    """The name without `bench_`."""
     table: Table
     source: FromClause
     fields: tuple[Field, ...]
     identity: tuple[str, ...]
-    """Fields that rows are told apart by; rows rise in them."""
+    """The fields that identify a row; rows are sorted by them."""
 
     def query(self, dialect: Dialect) -> Select[Any]:
         """Return the query for all rows in their order, which is the same in every database."""
@@ -167,16 +167,16 @@ class Part:
         columns = [field.column.label(field.name) for field in self.fields]
         return select(*columns).select_from(self.source).order_by(*order)
 
-    def outwards(self, row: Mapping[str, Any]) -> Row:
-        """Return a row as every database can keep it."""
-        return {f.name: f.outwards(row[f.name]) for f in self.fields}
+    def portable(self, row: Mapping[str, Any]) -> Row:
+        """Return a row in a form that every database can store."""
+        return {f.name: f.portable(row[f.name]) for f in self.fields}
 
     def fault(self, row: Mapping[str, Any]) -> str | None:
-        """Say what is wrong with a row from outside that has the right fields, or return None."""
+        """Return what is wrong with an imported row that has all fields; None if it is valid."""
         for field in self.fields:
             if fault := field.fault(row[field.name]):
                 return f"{field.name} {fault}"
-        named = _NAMED.get(self.name)
+        named = _DIGESTS.get(self.name)
         if named is None:
             return None
         try:
@@ -221,13 +221,13 @@ def time_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _part(table: Table) -> Part:
+def _part(table: Table) -> TransferTable:
     name = table.name.removeprefix("bench_")
     source: FromClause = table
     fields: list[Field] = []
     renamed: dict[str, tuple[str, ...]] = {}
     for column in table.columns:
-        if column.name in LOCAL.get(name, ()):
+        if column.name in LOCAL_COLUMNS.get(name, ()):
             continue
         target = next((key.column for key in column.foreign_keys), None)
         if target is t.trial.c.id:
@@ -246,10 +246,10 @@ def _part(table: Table) -> Part:
     key: Iterable[str] = (
         each for c in table.primary_key for each in renamed.get(c.name, (c.name,))
     )
-    return Part(name, table, source, tuple(fields), _IDENTITY.get(name) or tuple(key))
+    return TransferTable(name, table, source, tuple(fields), _IDENTITY.get(name) or tuple(key))
 
 
-PARTS = {
+TRANSFER_TABLES = {
     part.name: part for part in map(_part, t.metadata.sorted_tables) if part.table is not t.store
 }
-"""Every table that is moved, after those that its rows refer to."""
+"""All exported tables by name; a table comes after those that its rows refer to."""

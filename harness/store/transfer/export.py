@@ -26,14 +26,14 @@ from bench.harness.store.transfer.bundle import (
     revisions,
     sha256,
 )
-from bench.harness.store.transfer.columns import PARTS, Part, Row, time_text
-from bench.harness.store.transfer.tables import STRETCH, Format, table_file
+from bench.harness.store.transfer.columns import TRANSFER_TABLES, Row, TransferTable, time_text
+from bench.harness.store.transfer.tables import CHUNK_ROWS, Format, table_file
 
 INTERRUPTED = "it was running when it was exported"
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """What was written."""
 
     rows: Mapping[str, int]
@@ -46,8 +46,8 @@ class Exported:
 
 def export(
     store: Store, folder: Path, comparisons: Collection[str], format: Format = "parquet"
-) -> Exported:
-    """Write comparisons of a store, or all that it has where none is named, into a new folder.
+) -> ExportResult:
+    """Write comparisons of a store, or all of them where none is named, into a new folder.
 
     Raises Usage where the folder exists or there is no such comparison, Infrastructure where
     it cannot be written; then nothing is left of it.
@@ -56,7 +56,7 @@ def export(
     if folder.exists() or folder.is_symlink():
         raise Usage(f"{folder} exists already: name a folder that does not, and it is made.")
     try:
-        with _made_whole(folder.absolute()) as hidden:
+        with _complete_folder(folder.absolute()) as hidden:
             return _Export(store, hidden, format).write(ids)
     except OSError as error:
         raise Infrastructure(
@@ -66,7 +66,7 @@ def export(
 
 
 @contextmanager
-def _made_whole(folder: Path) -> Iterator[Path]:
+def _complete_folder(folder: Path) -> Iterator[Path]:
     """Give a hidden folder beside, which takes its name once it is complete."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     hidden = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
@@ -87,7 +87,7 @@ class _Export:
         self._owners: list[str] = []
         """Folders below artifacts/bench of what was exported."""
 
-    def write(self, ids: Collection[str]) -> Exported:
+    def write(self, ids: Collection[str]) -> ExportResult:
         conditions = _conditions(ids) if ids else {}
         with self._store._read() as connection:
             if connection.dialect.name == "postgresql":
@@ -97,7 +97,7 @@ class _Export:
             needs = connection.scalar(select(t.store.c.needs))
             tables = {
                 part.name: self._table(connection, part, conditions.get(part.name), time)
-                for part in PARTS.values()
+                for part in TRANSFER_TABLES.values()
             }
         files = self._files()
         manifest = {
@@ -113,12 +113,12 @@ class _Export:
         }
         (self._folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
         rows = {name: table["rows"] for name, table in tables.items()}
-        return Exported(rows, len(files), self._running)
+        return ExportResult(rows, len(files), self._running)
 
     def _table(
         self,
         connection: Connection,
-        part: Part,
+        part: TransferTable,
         condition: ColumnElement[bool] | None,
         time: datetime,
     ) -> dict[str, Any]:
@@ -128,15 +128,15 @@ class _Export:
             query = query.where(condition)
         path = self._folder / f"{part.name}.{self._format}"
         count = 0
-        found = connection.execute(query, execution_options={"yield_per": STRETCH})
+        found = connection.execute(query, execution_options={"yield_per": CHUNK_ROWS})
         with table_file(path, part, self._format) as file:
             for rows in found.partitions():
                 count += len(rows)
-                plain = [part.outwards(row._asdict()) for row in rows]
+                plain = [part.portable(row._asdict()) for row in rows]
                 file.write([self._settled(part, row, time) for row in plain])
         return {"file": path.name, "rows": count, "sha256": sha256(path)}
 
-    def _settled(self, part: Part, row: Row, time: datetime) -> Row:
+    def _settled(self, part: TransferTable, row: Row, time: datetime) -> Row:
         """Return a row as it is moved: what runs here is interrupted, its fleet planned."""
         if part.name == "comparison":
             self._owners.append(row["id"])

@@ -15,12 +15,12 @@ from bench.harness.core.errors import Infrastructure
 from bench.harness.store.changes import IMPORT_LOCK
 from bench.harness.store.results import Store
 from bench.harness.store.transfer.bundle import FILES, Bundle, sha256
-from bench.harness.store.transfer.columns import PARTS
+from bench.harness.store.transfer.columns import TRANSFER_TABLES
 from bench.harness.store.transfer.merge import Merge
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportResult:
     """What an import changed."""
 
     added: Mapping[str, int]
@@ -37,12 +37,12 @@ class Imported:
     """Reports and pictures that were written."""
 
     @property
-    def nothing(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether everything was here already."""
         return not (any(self.added.values()) or any(self.updated.values()) or self.files)
 
 
-def import_folder(folder: Path, open_store: Callable[[], Store]) -> Imported:
+def import_folder(folder: Path, open_store: Callable[[], Store]) -> ImportResult:
     """Check a folder, open the store, and bring into it what it does not have.
 
     Raises Usage where the folder was not exported by bench; Infrastructure where a newer
@@ -56,7 +56,7 @@ def import_folder(folder: Path, open_store: Callable[[], Store]) -> Imported:
         with store._write() as connection:
             merge = _merged(connection, bundle)
         files = _Files(store, bundle, merge).copy()
-    return Imported(
+    return ImportResult(
         merge.added, merge.updated, merge.renamed, merge.renumbered, merge.running, files
     )
 
@@ -66,9 +66,9 @@ def _merged(connection: Connection, bundle: Bundle) -> Merge:
         # Two imports follow each other, and new attempts wait; whoever trains goes on.
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({IMPORT_LOCK})")
     merge = Merge(connection)
-    for rows in bundle.rows(PARTS["comparison"]):
+    for rows in bundle.rows(TRANSFER_TABLES["comparison"]):
         merge.recognise(rows)
-    for part in PARTS.values():
+    for part in TRANSFER_TABLES.values():
         for rows in bundle.rows(part):
             merge.take(part, rows)
     merge.finish()

@@ -19,8 +19,8 @@ from bench.harness.core.errors import Infrastructure
 from bench.harness.store import tables as t
 from bench.harness.store.links import chunks
 from bench.harness.store.statements import insert_new
-from bench.harness.store.transfer.columns import PARTS, Part, Row
-from bench.harness.store.transfer.renames import another_id, rewritten
+from bench.harness.store.transfer.columns import TRANSFER_TABLES, Row, TransferTable
+from bench.harness.store.transfer.renames import alternative_id, renamed_report
 
 Standing = Literal["new", "further", "same", "behind", "running"]
 """What is imported, against what is here; what runs here is left alone."""
@@ -32,7 +32,7 @@ _RANKS = {
 
 
 @dataclass(frozen=True)
-class _Known:
+class _KnownRow:
     """A trial or a fleet of the import."""
 
     id: int
@@ -45,7 +45,7 @@ class Merge:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.added = dict.fromkeys(PARTS, 0)
+        self.added = dict.fromkeys(TRANSFER_TABLES, 0)
         """Table, without "bench_" → new rows."""
         self.updated = {"comparison": 0, "trial": 0, "fleet": 0}
         """Table → rows that were further in the import."""
@@ -61,8 +61,8 @@ class Merge:
         """By the id here."""
         self._taken: dict[str, set[str]] = defaultdict(set)
         """By table: ids here of what is imported."""
-        self._trials: dict[str, _Known] = {}
-        self._fleets: dict[tuple[str, int], _Known] = {}
+        self._trials: dict[str, _KnownRow] = {}
+        self._fleets: dict[tuple[str, int], _KnownRow] = {}
         """By comparison, as it is called here, and number."""
         self._attempts: dict[tuple[str, int], int] = {}
         """Key and attempt in the import → attempt here, where that is another."""
@@ -76,9 +76,9 @@ class Merge:
         names = self._names(t.comparison, rows)
         self.renamed |= {former: id for former, id in names.items() if id != former}
 
-    def take(self, part: Part, rows: Sequence[Row]) -> None:
+    def take(self, part: TransferTable, rows: Sequence[Row]) -> None:
         """Bring in rows; those of a table come after all that they refer to."""
-        take: Mapping[str, Callable[[Part, list[Row]], Any]] = {
+        take: Mapping[str, Callable[[TransferTable, list[Row]], Any]] = {
             "comparison": self._take_comparisons,
             "trial": self._take_trials,
             "fleet": self._take_fleets,
@@ -102,7 +102,7 @@ class Merge:
             for some in chunks(taken):
                 query = select(table.c.id, table.c.summary).where(table.c.id.in_(some))
                 for id, summary in self._connection.execute(query).all():
-                    told = rewritten(summary, {}, self._attempts)
+                    told = renamed_report(summary, {}, self._attempts)
                     if told != summary:
                         changed = update(table).where(table.c.id == id)
                         self._connection.execute(changed.values(summary=told))
@@ -123,7 +123,7 @@ class Merge:
         taken = self._taken[table.name]
         for known in alike:
             # It may have been given another id where it comes from.
-            if known not in taken and id in (known, another_id(known, created)):
+            if known not in taken and id in (known, alternative_id(known, created)):
                 break
         else:
             known = id
@@ -132,7 +132,7 @@ class Merge:
                 None,
                 created,
             ):
-                known = another_id(known, created)
+                known = alternative_id(known, created)
         taken.add(known)
         return known
 
@@ -145,7 +145,7 @@ class Merge:
             row["trial_id"] = self._trials[row.pop("trial")].id
         return row
 
-    def _stand(self, part: str, row: Row, here: Any, folder: str | None = None) -> Standing:
+    def _compare(self, part: str, row: Row, here: Any, folder: str | None = None) -> Standing:
         """Return how a row stands against that of the store, None where there is none."""
         if here is None:
             return "new"
@@ -164,15 +164,15 @@ class Merge:
                 self.ahead.add(folder)
         return standing
 
-    def _take_comparisons(self, part: Part, rows: list[Row]) -> None:
+    def _take_comparisons(self, part: TransferTable, rows: list[Row]) -> None:
         table = t.comparison
         ids = [self._called(row["id"]) for row in rows]
         query = select(table.c.id, table.c.status).where(table.c.id.in_(ids))
         here = {row.id: row for row in self._connection.execute(query)}
         new = []
         for id, row in zip(ids, rows, strict=True):
-            standing = self._stand(part.name, row, here.get(id), row["id"])
-            row |= {"id": id, "summary": rewritten(row["summary"], self.renamed, {})}
+            standing = self._compare(part.name, row, here.get(id), row["id"])
+            row |= {"id": id, "summary": renamed_report(row["summary"], self.renamed, {})}
             self._comparisons[id] = standing
             if standing == "new":
                 new.append({**row, "heartbeat": row["ended"] or row["created"]})
@@ -181,7 +181,7 @@ class Merge:
                 self._connection.execute(delete(t.verdict).where(t.verdict.c.comparison_id == id))
         self._add(part, new)
 
-    def _take_trials(self, part: Part, rows: list[Row]) -> None:
+    def _take_trials(self, part: TransferTable, rows: list[Row]) -> None:
         table, uuids = t.trial, [row["uuid"] for row in rows]
         columns = (table.c.id, table.c.uuid, table.c.key, table.c.attempt)
         query = select(*columns, table.c.status, table.c.updates).where(table.c.uuid.in_(uuids))
@@ -200,13 +200,13 @@ class Merge:
             row["attempt"] = _free(key, exported, used) if known is None else known.attempt
             if row["attempt"] != exported:
                 self._attempts[key, exported] = row["attempt"]
-            standing = self._stand(part.name, row, known, f"trial-{row['uuid']}")
+            standing = self._compare(part.name, row, known, f"trial-{row['uuid']}")
             if known is None:
                 used.add((key, row["attempt"]))
                 self.renumbered += row["attempt"] != exported
                 new.append(row)
                 continue
-            self._trials[row["uuid"]] = _Known(known.id, standing)
+            self._trials[row["uuid"]] = _KnownRow(known.id, standing)
             if standing == "further":
                 self._update(table, known.id, row)
                 self._to_mirror.add(known.id)
@@ -214,16 +214,16 @@ class Merge:
         added = {row["uuid"] for row in new}
         for known in self._connection.execute(query):
             if known.uuid in added:
-                self._trials[known.uuid] = _Known(known.id, "new")
+                self._trials[known.uuid] = _KnownRow(known.id, "new")
 
-    def _take_links(self, part: Part, rows: list[Row]) -> None:
+    def _take_links(self, part: TransferTable, rows: list[Row]) -> None:
         self._insert(part, [row for row in rows if not self._runs(row)])
 
-    def _take_plans(self, part: Part, rows: list[Row]) -> None:
+    def _take_plans(self, part: TransferTable, rows: list[Row]) -> None:
         # No worker here takes up somebody else's work unasked.
         self._take_links(part, [{**row, "shared": False} for row in rows])
 
-    def _take_fleets(self, part: Part, rows: list[Row]) -> None:
+    def _take_fleets(self, part: TransferTable, rows: list[Row]) -> None:
         table = t.fleet
         ids = {row["comparison_id"] for row in rows}
         columns = (table.c.id, table.c.comparison_id, table.c.number, table.c.status)
@@ -233,12 +233,12 @@ class Merge:
         for row in rows:
             name = (row["comparison_id"], row["number"])
             known = here.get(name)
-            standing = "running" if self._runs(row) else self._stand(part.name, row, known)
+            standing = "running" if self._runs(row) else self._compare(part.name, row, known)
             if known is None:
                 if standing == "new":
                     new.append(row)
                 continue
-            self._fleets[name] = _Known(known.id, standing)
+            self._fleets[name] = _KnownRow(known.id, standing)
             if standing == "further":
                 self._update(table, known.id, row)
                 rows_of_it = t.fleet_trial.c.fleet_id == known.id
@@ -247,9 +247,9 @@ class Merge:
         added = {(row["comparison_id"], row["number"]) for row in new}
         for known in self._connection.execute(query):
             if (known.comparison_id, known.number) in added:
-                self._fleets[known.comparison_id, known.number] = _Known(known.id, "new")
+                self._fleets[known.comparison_id, known.number] = _KnownRow(known.id, "new")
 
-    def _take_rows_of_fleets(self, part: Part, rows: list[Row]) -> None:
+    def _take_rows_of_fleets(self, part: TransferTable, rows: list[Row]) -> None:
         mine = []
         for row in rows:
             fleet = self._fleets.get((row.pop("comparison_id"), row.pop("fleet")))
@@ -257,7 +257,7 @@ class Merge:
                 mine.append({**row, "fleet_id": fleet.id})
         self._insert(part, mine)
 
-    def _take_measurements(self, part: Part, rows: list[Row]) -> None:
+    def _take_measurements(self, part: TransferTable, rows: list[Row]) -> None:
         standings = self._standings
         # What ended here, or went on, has all of its measurements.
         rows = [row for row in rows if standings[row["trial_id"]] not in ("running", "behind")]
@@ -270,15 +270,15 @@ class Merge:
         added = self._insert(part, rows)
         self._to_mirror |= {row["trial_id"] for row in added if standings[row["trial_id"]] != "new"}
 
-    def _take_verdicts(self, part: Part, rows: list[Row]) -> None:
+    def _take_verdicts(self, part: TransferTable, rows: list[Row]) -> None:
         taken = ("new", "further")
         mine = [row for row in rows if self._comparisons[row["comparison_id"]] in taken]
         self._insert(part, mine)
 
-    def _take_claims(self, part: Part, rows: list[Row]) -> None:
+    def _take_claims(self, part: TransferTable, rows: list[Row]) -> None:
         names = self._names(part.table, rows)
         for row in rows:
-            row |= {"id": names[row["id"]], "body": rewritten(row["body"], self.renamed, {})}
+            row |= {"id": names[row["id"]], "body": renamed_report(row["body"], self.renamed, {})}
         self._insert(part, rows)
 
     @cached_property
@@ -294,7 +294,7 @@ class Merge:
         """Say whether the comparison of a row runs here, and is left alone."""
         return self._comparisons[row["comparison_id"]] == "running"
 
-    def _insert(self, part: Part, rows: list[Row]) -> list[Row]:
+    def _insert(self, part: TransferTable, rows: list[Row]) -> list[Row]:
         """Insert the rows whose primary key is not here; return those."""
         names = [column.name for column in part.table.primary_key]
         known = self._known(part, rows)
@@ -305,12 +305,12 @@ class Merge:
             self.added[part.name] += len(new)
         return new
 
-    def _add(self, part: Part, rows: list[Row]) -> None:
+    def _add(self, part: TransferTable, rows: list[Row]) -> None:
         if rows:
             self._connection.execute(part.table.insert(), rows)
             self.added[part.name] += len(rows)
 
-    def _known(self, part: Part, rows: list[Row]) -> set[tuple[Any, ...]]:
+    def _known(self, part: TransferTable, rows: list[Row]) -> set[tuple[Any, ...]]:
         """Return the primary keys that are here and begin like those of the rows."""
         key = list(part.table.primary_key)
         first = {row[key[0].name] for row in rows}

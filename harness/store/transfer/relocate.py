@@ -34,7 +34,7 @@ _TRACE_TAG = "mlflow.artifactLocation"
 
 
 @dataclass(frozen=True)
-class Move:
+class RelocatedFolder:
     """A folder that was another, and how many addresses of each of MLflow's tables were in that."""
 
     old: str
@@ -51,7 +51,7 @@ class _Address:
     value: str
 
 
-def relocate(store: Store, old: str | None = None, new: str | None = None) -> list[Move]:
+def relocate(store: Store, old: str | None = None, new: str | None = None) -> list[RelocatedFolder]:
     """Have MLflow look for files where they are; return what was changed, in one transaction.
 
     `old` and `new` are folders or URIs; without them, former places of a SQLite store's folder
@@ -70,7 +70,7 @@ def relocate(store: Store, old: str | None = None, new: str | None = None) -> li
             (address, place) for address in addresses if (place := _place_of(address.value, places))
         ]
         for place in {places[place] for _, place in moved}:
-            _see_there(place)
+            _require_folder(place)
         _rewrite(
             connection,
             [(a, places[place] + a.value.removeprefix(place)) for a, place in moved],
@@ -78,7 +78,7 @@ def relocate(store: Store, old: str | None = None, new: str | None = None) -> li
     counts: dict[str, Counter[str]] = {}
     for address, place in moved:
         counts.setdefault(place, Counter())[address.table.name] += 1
-    return [Move(place, places[place], dict(count)) for place, count in counts.items()]
+    return [RelocatedFolder(place, places[place], dict(count)) for place, count in counts.items()]
 
 
 def _addresses(connection: Connection) -> Iterator[_Address]:
@@ -111,8 +111,8 @@ def _former(addresses: Sequence[_Address]) -> set[str]:
 def _present(store: Store) -> str:
     if not store.url.startswith("sqlite"):
         raise Usage(
-            f"Nothing in {store.shown_url} says where its files are: give the folder that was and "
-            "the one that is, as in --from /old/mlruns --to /new/mlruns."
+            f"{store.redacted_url} does not say where its files are: name the old folder and the "
+            "new one, as in --from /old/mlruns --to /new/mlruns."
         )
     return (store.artifacts / "mlflow").absolute().as_uri()
 
@@ -157,7 +157,7 @@ def _rewrite(connection: Connection, changes: Sequence[tuple[_Address, str]]) ->
         )
 
 
-def _see_there(place: str) -> None:
+def _require_folder(place: str) -> None:
     path = _path(place)
     if path is not None and not path.is_dir():
         raise Usage(

@@ -1,4 +1,4 @@
-"""Other names for what is imported, where another comparison or trial has its name already."""
+"""New names for imported comparisons and trials whose names are taken."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from bench.harness.store.rows import to_json
 from bench.harness.store.transfer.columns import time_text
 
 
-def another_id(id: str, created: datetime) -> str:
-    """Return the next id of a comparison, or claim, whose id another one has; always the same."""
+def alternative_id(id: str, created: datetime) -> str:
+    """Return another id for a comparison or claim whose id is taken; it is always the same."""
     return hashlib.sha256(f"{id} {time_text(created)}".encode()).hexdigest()[: len(id)]
 
 
 @overload
-def rewritten(
+def renamed_report(
     report: str, ids: Mapping[str, str], attempts: Mapping[tuple[str, int], int]
 ) -> str: ...
 @overload
-def rewritten(
+def renamed_report(
     report: None, ids: Mapping[str, str], attempts: Mapping[tuple[str, int], int]
 ) -> None: ...
-def rewritten(
+def renamed_report(
     report: str | None, ids: Mapping[str, str], attempts: Mapping[tuple[str, int], int]
 ) -> str | None:
-    """Return a report's JSON with comparisons and attempts as they are called here.
+    """Return a report's JSON with the new names of comparisons and attempts.
 
-    `ids` are by the former id, `attempts` by key and former attempt. What names none of them
-    stays letter by letter.
+    `ids` has the new ids by old id, `attempts` the new attempts by key and old attempt. A report
+    that names none of them is returned unchanged.
     """
     if report is None or not (ids or attempts):
         return report

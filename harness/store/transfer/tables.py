@@ -11,11 +11,11 @@ from types import ModuleType
 from typing import Any, Literal, Protocol, get_args
 
 from bench.harness.core.errors import Infrastructure
-from bench.harness.store.transfer.columns import Part, Row, time_text
+from bench.harness.store.transfer.columns import Row, TransferTable, time_text
 
 Format = Literal["parquet", "jsonl"]
 FORMATS: tuple[str, ...] = get_args(Format)
-STRETCH = 5000
+CHUNK_ROWS = 5000
 """Rows in memory at a time."""
 
 
@@ -27,7 +27,7 @@ class TableFile(Protocol):
 
 
 @contextmanager
-def table_file(path: Path, part: Part, format: Format) -> Iterator[TableFile]:
+def table_file(path: Path, part: TransferTable, format: Format) -> Iterator[TableFile]:
     """Make a file for rows of a part; Infrastructure where pyarrow is wanted and absent."""
     if format == "jsonl":
         with path.open("wb") as file:
@@ -58,7 +58,7 @@ class _Parquet:
         self._writer.write_table(_pyarrow().Table.from_pylist(list(rows), self._schema))
 
 
-def read_rows(path: Path, part: Part, format: Format, older: bool) -> Iterator[list[Row]]:
+def read_rows(path: Path, part: TransferTable, format: Format, older: bool) -> Iterator[list[Row]]:
     """Return the rows of a file in stretches; of an `older` one, columns may be absent.
 
     Infrastructure where the file is not of this part.
@@ -72,14 +72,14 @@ def read_rows(path: Path, part: Part, format: Format, older: bool) -> Iterator[l
         yield [{field.name: row.get(field.name) for field in part.fields} for row in rows]
 
 
-def _lines(path: Path, part: Part) -> Iterator[list[Row]]:
+def _lines(path: Path, part: TransferTable) -> Iterator[list[Row]]:
     times = [field.name for field in part.fields if field.kind == "time"]
     rows: list[Row] = []
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 rows.append(_line(path, number, line, times))
-                if len(rows) == STRETCH:
+                if len(rows) == CHUNK_ROWS:
                     yield rows
                     rows = []
     except OSError as error:
@@ -101,7 +101,7 @@ def _line(path: Path, number: int, line: bytes, times: Sequence[str]) -> Row:
     return row
 
 
-def _parquet(path: Path, part: Part) -> Iterator[list[Row]]:
+def _parquet(path: Path, part: TransferTable) -> Iterator[list[Row]]:
     arrow = _pyarrow()
     expected = {field.name: field for field in _schema(part)}
     try:
@@ -112,7 +112,7 @@ def _parquet(path: Path, part: Part) -> Iterator[list[Row]]:
                 for field in schema
             ):
                 raise _unreadable(path, f"it has other columns than bench_{part.name}")
-            for batch in file.iter_batches(batch_size=STRETCH):
+            for batch in file.iter_batches(batch_size=CHUNK_ROWS):
                 if batch.num_rows:
                     yield batch.to_pylist()
     except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -123,11 +123,11 @@ def _parquet(path: Path, part: Part) -> Iterator[list[Row]]:
 def _unreadable(path: Path, why: str) -> Infrastructure:
     return Infrastructure(
         f"{path.parent} cannot be imported: {path.name} cannot be read, since {why.rstrip('.')}. "
-        "Nothing was changed; copy the folder again, or export it anew."
+        "Nothing was changed; copy the folder again, or repeat the export."
     )
 
 
-def _schema(part: Part) -> Any:
+def _schema(part: TransferTable) -> Any:
     arrow = _pyarrow()
     types: Mapping[str, Any] = {
         "text": arrow.string(),

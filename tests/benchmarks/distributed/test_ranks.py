@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bench.harness.core.records import Ledger
-from bench.harness.distributed.ranks import ALONE
+from bench.harness.distributed.ranks import SINGLE_PROCESS
 from bench.harness.store import tables
 from bench.harness.store.results import Store
 from bench.harness.training.checkpoint import Checkpoints
@@ -67,7 +67,7 @@ def test_candidates_take_turns_and_each_is_called_until_its_turn_is_long_enough(
         return call
 
     short, long = candidate("short", 0.02), candidate("long", 1.0)
-    found = in_turns({"short": (short, True), "long": (long, False)}, ALONE, 2)
+    found = in_turns({"short": (short, True), "long": (long, False)}, SINGLE_PROCESS, 2)
     assert found["short"] == pytest.approx([0.02, 0.02])
     assert found["long"] == pytest.approx([1.0, 1.0])
     first, second, third = calls[:2], calls[2:5], calls[5:]
@@ -76,7 +76,7 @@ def test_candidates_take_turns_and_each_is_called_until_its_turn_is_long_enough(
 
 
 def test_who_does_not_take_part_waits(clock: Clock) -> None:
-    class Second(type(ALONE)):  # type: ignore[misc]
+    class Second(type(SINGLE_PROCESS)):  # type: ignore[misc]
         rank = 1
 
     called: list[str] = []
@@ -89,7 +89,7 @@ def test_who_does_not_take_part_waits(clock: Clock) -> None:
 
 
 def test_no_round_begins_once_the_time_is_over(clock: Clock) -> None:
-    found = in_turns({"slow": (lambda: clock.takes(7.0), True)}, ALONE, 40)
+    found = in_turns({"slow": (lambda: clock.takes(7.0), True)}, SINGLE_PROCESS, 40)
     assert len(found["slow"]) == 1
 
 
@@ -98,7 +98,7 @@ def test_a_share_of_the_cases_costs_that_share(method: str) -> None:
     case = Case(curves("quick"), method, 64, images=100)
     spent = []
     for name in (EIGHTH, WHOLE, TWICE):
-        fleet = case.fleet(SIZES[name], ALONE)
+        fleet = case.fleet(SIZES[name], SINGLE_PROCESS)
         fleet.advance()
         spent.append(fleet.account.examples)
     assert spent == [8, 64, 128]

@@ -38,7 +38,7 @@ def problem() -> DeepAutoencoder:
 
 @pytest.fixture
 def data() -> DeviceData:
-    return DeviceData.put(images(SETTING), torch.device("cpu"), torch.float64)
+    return DeviceData.from_data(images(SETTING), torch.device("cpu"), torch.float64)
 
 
 def points(*errors: float, steps: int | None = 5, seconds: float = 1.0) -> list[Point]:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from bench.harness.core import context
 from bench.harness.paper.claim_runs import decide_claims
 from bench.harness.paper.claims import rules
-from bench.harness.store import context
 from benchmarks import render
 from benchmarks.paper.claims import main
 from tests.harness.rules import RULE

@@ -6,7 +6,7 @@ from itertools import groupby
 
 import pytest
 
-from bench.harness.training.batches import groups_of
+from bench.harness.training.batches import group_seeds
 from bench.models.built_in import PROBLEMS
 from bench.optim.momentum.schedules import FinalPhase
 from benchmarks.paper.grids import TABLES
@@ -28,7 +28,7 @@ def test_a_grid_is_columns_times_rates_times_seeds(
     grid = table.rows(problem, "torch")
     assert len(grid) == len({(row.column, row.lr, row.seed) for row in grid}) == rows
     assert table.updates(problem) == updates
-    assert len(groups_of([row.seed for row in grid])) == groups
+    assert len(group_seeds([row.seed for row in grid])) == groups
     assert {row.column for row in grid} <= table.published[task].keys()
     assert len({row.method.fleet_key for row in grid}) == 1
     for row in grid:

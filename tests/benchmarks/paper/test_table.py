@@ -72,7 +72,7 @@ def test_rows_that_are_stopped_are_measured_where_they_stand(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = iter([False] * 20)
-    monkeypatch.setattr(table.Record, "stopping", lambda record: next(asked, True))
+    monkeypatch.setattr(table.Record, "should_stop", lambda record: next(asked, True))
     content = table.train(TINY, Tiny(), CPU, "fp32", math.inf, "again")
     assert content["updates"] == 20
     for row in content["rows"]:

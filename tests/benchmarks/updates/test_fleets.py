@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def data() -> DeviceData:
-    return DeviceData.put(Tiny().data(DataSource(())), CPU, torch.float32)
+    return DeviceData.from_data(Tiny().data(DataSource(())), CPU, torch.float32)
 
 
 def test_a_call_is_one_update_on_a_cpu() -> None:

@@ -56,7 +56,7 @@ def test_plain_network_has_our_loss_and_gradient(
 def test_plain_training_takes_the_sequences_of_a_trial_and_sgd_s_step(
     problem: SequenceProblem, theta: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = DeviceData.put(problem.data(DataSource(())), torch.device("cpu"), torch.float64)
+    data = DeviceData.from_data(problem.data(DataSource(())), torch.device("cpu"), torch.float64)
     inputs, targets = Batches(data, [0]).next(7, "gradient")
     gradient = torch.zeros_like(theta)
     problem.passes().gradient(theta, inputs, targets, gradient)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.harness.analysis import statistics
-from bench.harness.analysis.contrast import Statement, decide, together
+from bench.harness.analysis.contrast import Statement, combined_decision, decide
 
 
 def statement(**given: object) -> Statement:
@@ -80,10 +80,10 @@ def test_only_seeds_that_all_arms_have_count() -> None:
 @pytest.mark.parametrize(
     ("a", "said"),
     [
-        ([3.0, None, 3.0], "In 1 of 3 seeds a trial diverged, or has no such value."),
-        ([3.0, math.inf, 3.0], "In 1 of 3 seeds a trial diverged, or has no such value."),
+        ([3.0, None, 3.0], "For 1 of 3 seeds, a trial diverged or lacks this value."),
+        ([3.0, math.inf, 3.0], "For 1 of 3 seeds, a trial diverged or lacks this value."),
         ([3.0, 0.0, 3.0], "A value is not positive"),
-        ([], "No seed is in all arms."),
+        ([], "The arms have no seed in common."),
     ],
 )
 def test_what_nothing_can_be_told_from(a: list[float | None], said: str) -> None:
@@ -94,10 +94,10 @@ def test_what_nothing_can_be_told_from(a: list[float | None], said: str) -> None
 
 
 def test_a_claim_is_all_its_statements() -> None:
-    assert together(["holds", "holds"]) == "holds"
-    assert together(["holds", "cannot tell"]) == "cannot tell"
-    assert together(["cannot tell", "does not hold"]) == "does not hold"
-    assert together([]) == "cannot tell"
+    assert combined_decision(["holds", "holds"]) == "holds"
+    assert combined_decision(["holds", "cannot tell"]) == "cannot tell"
+    assert combined_decision(["cannot tell", "does not hold"]) == "does not hold"
+    assert combined_decision([]) == "cannot tell"
 
 
 @pytest.mark.parametrize(("seeds", "share"), [(6, 0.06), (4, 0.12)])

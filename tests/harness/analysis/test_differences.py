@@ -72,13 +72,13 @@ def test_the_source_of_the_problem(of: str) -> None:
 
 def test_initial_parameters() -> None:
     assert differences(trials(theta="u" * 64), {}) == [
-        "The initial parameters are not the same for all methods, so seeds pair less than they "
-        "should: under seed 0, 1; under 0 their digests are tttttttt (nag), uuuuuuuu (hf)."
+        "The methods have different initial parameters, so pairing by seed is less effective: seed "
+        "0, 1. With seed 0 the digests are tttttttt (nag), uuuuuuuu (hf)."
     ]
     by_method = trials()
     by_method["hf"][1] = changed(by_method["hf"][1], theta="u" * 64)
     (said,) = differences(by_method, {})
-    assert "under seed 1; under 1 their digests" in said
+    assert "seed 1. With seed 1 the digests" in said
     # Under different seeds they differ, as they must.
     for mine in by_method.values():
         mine[1] = changed(mine[1], theta="v" * 64)
@@ -126,7 +126,7 @@ def test_methods_without_an_outcome_have_no_sources() -> None:
     assert differences({"nag": [], "hf": []}, {}) == []
     failed = [replace(trial(s, "nag", s, None), status="failed") for s in (0, 1)]
     assert summary(failed)["notes"] == [
-        "nag: 2 of 2 trials have no outcome (2 failed) and are left out."
+        "nag: 2 of 2 trials have no outcome (2 failed), so they are left out."
     ]
 
 
@@ -134,6 +134,6 @@ def test_they_stand_beside_the_verdict() -> None:
     by_method = elsewhere(trials(theta="u" * 64))
     plain = summary([t for mine in by_method.values() for t in mine], contexts=contexts(threads=2))
     assert [note.partition(",")[0] for note in plain["notes"]] == [
-        "The initial parameters are not the same for all methods",
+        "The methods have different initial parameters",
         "The trials ran in different contexts (threads): seconds are not ranked.",
     ]

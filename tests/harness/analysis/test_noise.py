@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from bench.harness.analysis.noise import (
-    CHECKED,
+    FALSE_ALARM_LEVEL,
     FAMILY_WISE,
     Noise,
     scatter,
@@ -33,7 +33,7 @@ def test_the_scatter_of_one_measurement_and_of_a_mean_over_seeds() -> None:
         ([1.0, None, 2.0, None], "plain", "2 of 4 trials have no final value"),
         ([1.0], "plain", "One measurement"),
         ([1.0, 0.0, 2.0], "log", "no logarithm"),
-        ([0.5, 0.5, 0.5], "plain", "All 3 measurements have one value"),
+        ([0.5, 0.5, 0.5], "plain", "All 3 measurements are equal"),
     ],
 )
 def test_what_has_no_standard_deviation_says_why(values, scale, reason) -> None:
@@ -93,14 +93,14 @@ def test_pairs_of_nights_made_up_of_normal_values_differ_at_the_checked_rate() -
     for n, seeds, draws in ((20, 1, 60), (20, 6, 60), (4, 1, 600)):
         values = rng.normal(size=(draws, n))
         rates = [scatter(list(each), "plain", seeds).false_alarms for each in values]
-        assert np.mean(rates) == pytest.approx(CHECKED, abs=0.012)
+        assert np.mean(rates) == pytest.approx(FALSE_ALARM_LEVEL, abs=0.012)
 
 
 def test_two_kinds_of_nights_differ_more_often_than_normal_ones() -> None:
     """A machine that is fast or slow for a night, and seldom slow: a pair may be one of each."""
     values = [0.0, 0.001, -0.001, 0.002, -0.002, 0.003, -0.003, 0.0005, 0.0015, 1.0]
     found = scatter(values, "plain").false_alarms
-    assert found is not None and found > 3 * CHECKED
+    assert found is not None and found > 3 * FALSE_ALARM_LEVEL
 
 
 def test_too_few_values_say_nothing_of_false_alarms() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bench.harness.check import minimum, observed_trial
-from bench.harness.check.laws import Broken, near, undisturbed
+from bench.harness.check.laws import LawViolation, check_close, unchanged_random_streams
 from bench.harness.check.method_laws import MethodLaws
 from bench.harness.check.subject import check, kind_of
 from bench.harness.core.errors import Infrastructure, Usage
@@ -21,28 +21,28 @@ from tests.harness.check import wrong
 from tests.harness.small import PROBLEM
 
 MODULE = "tests.harness.check.wrong"
-PRESETS = "presets differ as they say"
+PRESETS = "presets differ only as declared"
 STREAMS = "same stream, same batches"
 PLACES = "same batches on any device and ranks"
 DIGEST = "digest changes with one value"
 INITIAL = "initialisation depends on the seed alone"
-ALONE = "a case's outputs depend on it alone"
+ALONE = "outputs of a case depend on it alone"
 METRIC = "metric of a perfect output is 0"
-GRADIENT = "gradient is the loss's"
-SQUARED = "squared gradient is that of single cases"
-CURVATURE = "curvature is Gauss and Newton's"
+GRADIENT = "gradient matches the loss"
+SQUARED = "squared gradient matches single cases"
+CURVATURE = "curvature is the Gauss–Newton matrix"
 DEFINITE = "curvature is symmetric, semi-definite"
-ROWS = "K rows are K single rows"
-INPUTS = "inputs and settings are left alone"
-MINIMUM = "reaches a quadratic's minimum"
+ROWS = "K rows equal K single rows"
+INPUTS = "inputs and settings stay unchanged"
+MINIMUM = "reaches the minimum of a quadratic"
 REPORTS = "reports the loss"
-ANEW = "evaluates anew at every point"
-ROUND_TRIP = "state round trip is exact"
-INTERRUPTED = "interrupted is straight"
-RANKS = "2 ranks are 1"
-FLEET = "a row of a fleet is the trial alone"
+ANEW = "evaluates the loss at every new point"
+ROUND_TRIP = "saved state is restored exactly"
+INTERRUPTED = "a resumed run equals a straight run"
+RANKS = "2 ranks equal 1 process"
+FLEET = "a row of a fleet equals the trial alone"
 PADDING = "padding stays 0"
-SPLIT = "a batch may be split over processes"
+SPLIT = "a batch can be split over processes"
 
 
 def broken(text):
@@ -73,8 +73,8 @@ def test_a_problem_from_files(data_dir):
     ("wrong", "laws", "told"),
     [
         ("gradient", {GRADIENT, SQUARED}, "slope along b1: expected "),
-        ("NaN", {GRADIENT, SQUARED, ROWS, SPLIT}, "found nan, off by nan"),
-        ("squared", {SQUARED}, "off by 1 where 1e-10 is allowed"),
+        ("NaN", {GRADIENT, SQUARED, ROWS, SPLIT}, "found nan, a relative difference of nan"),
+        ("squared", {SQUARED}, "a relative difference of 1 where 1e-10 is allowed"),
         ("curvature", {CURVATURE}, "uᵀGv, v in W1: expected "),
         ("asymmetric", {CURVATURE, DEFINITE, "padding stays 0"}, "uᵀGv, v in W1: expected "),
         ("negative", {CURVATURE, DEFINITE}, "uᵀGv, v in W1: expected "),
@@ -83,7 +83,7 @@ def test_a_problem_from_files(data_dir):
         ("groups", {ROWS}, "gradient of row 0: expected "),
         ("padding", {"padding stays 0"}, "expected 0 in the padding of gradient; found 1 values"),
         ("metric", {METRIC}, "expected 0 where outputs are the targets (to 1e-12); found 1e-06"),
-        ("digest", {DIGEST}, "found 0000000000000000…, which is that of none of them"),
+        ("digest", {DIGEST}, "found 0000000000000000…, which belongs to no combination of them"),
         ("inputs", {DIGEST}, "found one without train_targets, test_targets"),
         ("drift", {STREAMS}, "expected digest "),
         (
@@ -92,12 +92,16 @@ def test_a_problem_from_files(data_dir):
             "expected the same gradient batches again; found others",
         ),
         ("presets", {PRESETS}, "or 'initialization' in the problem's `varies`; found normal and u"),
-        ("global", {INITIAL}, "initialising: expected no draw from a global stream; found NumPy's"),
+        (
+            "global",
+            {INITIAL},
+            "initialising: expected no draw from a global random stream; found NumPy's",
+        ),
         ("counted", {INITIAL}, "expected the same parameters again under seed 0; found "),
         ("one", {INITIAL}, "expected other parameters under another seed; found the same"),
         ("company", {ALONE}, "outputs of single cases: expected "),
-        ("holes", {"cases belong together"}, "expected finite values in test_targets; found 15"),
-        ("count", {"cases belong together"}, "found 24 inputs and 23 targets"),
+        ("holes", {"inputs and targets match"}, "expected finite values in test_targets; found 15"),
+        ("count", {"inputs and targets match"}, "found 24 inputs and 23 targets"),
     ],
 )
 def test_a_wrong_problem_is_caught(wrong, laws, told):
@@ -112,38 +116,50 @@ def test_a_wrong_problem_is_caught(wrong, laws, told):
 def test_outputs_of_chance_are_caught():
     with torch.random.fork_rng(devices=[]):
         found = broken(f"{MODULE}:make[wrong=chance]")
-    assert "computing outputs: expected no draw from a global stream" in found[ALONE]
+    assert "computing outputs: expected no draw from a global random stream" in found[ALONE]
 
 
 def test_where_there_is_no_perfect_output_the_law_does_not_apply():
     findings = check(f"{MODULE}:make[wrong=higher]", "quick", None).findings
     (metric,) = (finding for finding in findings if finding.law == METRIC)
-    assert (metric.state, metric.figure) == ("not applicable", "a higher value is better")
+    assert (metric.state, metric.figure) == ("not applicable", "for this metric, higher is better")
 
 
 @pytest.mark.parametrize(
     ("name", "laws", "told"),
     [
         ("Outside", {"hyperparameters are declared"}, "lr=2.0 is out of range: at most 1."),
-        ("Scribbling", {INPUTS, INTERRUPTED, RANKS}, "training cases as they were"),
-        ("Schooled", {INPUTS, INTERRUPTED}, "expected hyperparameters as given, {'lr': 0.05}"),
-        ("Setting", {INPUTS}, "settings as they were; found number of threads 2"),
-        ("Uphill", {MINIMUM}, "at most 0.001 of the way to the minimum left within 1,000 steps"),
-        ("Biased", {MINIMUM}, "of the way left after 1000 steps"),
-        ("Passing", {MINIMUM}, "of the way left after "),
-        ("Stale", {MINIMUM, ANEW}, "another point in step 2; found that of the step before"),
+        ("Scribbling", {INPUTS, INTERRUPTED, RANKS}, "unchanged training cases"),
+        ("Schooled", {INPUTS, INTERRUPTED}, "expected unchanged hyperparameters, {'lr': 0.05}"),
+        ("Setting", {INPUTS}, "unchanged settings of torch; found number of threads 2"),
+        ("Uphill", {MINIMUM}, "at most 0.001 of the initial excess left within 1,000 steps"),
+        ("Biased", {MINIMUM}, "of the initial excess left after 1000 steps"),
+        ("Passing", {MINIMUM}, "of the initial excess left after "),
+        ("Stale", {MINIMUM, ANEW}, "a new point in step 2; found the point of the step before"),
         ("Silent", {REPORTS}, 'a tensor "loss" of shape (1,); found None'),
-        ("Flattering", {REPORTS}, "expected what the objective told in step 1"),
-        ("Cheap", {"ledger shows the declared cost"}, "expected 4; found 8, off by 1"),
-        ("Felt", {"evaluation is not felt", INTERRUPTED}, "whether or not it is evaluated; found"),
+        ("Flattering", {REPORTS}, "expected a loss that the objective returned in step 1"),
+        (
+            "Cheap",
+            {"ledger shows the declared cost"},
+            "expected 4; found 8, a relative difference of 1",
+        ),
+        (
+            "Felt",
+            {"evaluation does not change the run", INTERRUPTED},
+            "whether or not it is evaluated; found",
+        ),
         ("Forgetful", {ROUND_TRIP, INTERRUPTED}, "found another v"),
-        ("Shared", {ROUND_TRIP}, "expected a copy that later steps"),
+        ("Shared", {ROUND_TRIP}, "expected a saved state that later steps"),
         ("Empty", {INTERRUPTED}, "bit for bit, after a stop at step 5; found "),
         ("Odd", {INTERRUPTED}, "of tensors and plain values; found collections.deque"),
         ("Peeking", {RANKS}, "the same parameters on 2 processes, bit for bit; found others"),
-        ("Joined", {FLEET}, "row 0: expected "),
+        ("CombinedComparison", {FLEET}, "row 0: expected "),
         ("Rated", {FLEET}, "row 1: expected "),
-        ("Contagious", {FLEET}, "row 0 as it was, bit for bit, where row 1 is NaN; found another"),
+        (
+            "Contagious",
+            {FLEET},
+            "row 0 unchanged, bit for bit, if row 1 is NaN; found a changed row 0",
+        ),
         ("Padded", {PADDING}, "expected 0 in the padding of θ; found 38 values"),
     ],
 )
@@ -157,7 +173,10 @@ def test_a_wrong_optimizer_is_caught(name, laws, told):
 def test_chance_is_caught():
     with torch.random.fork_rng(devices=[]):
         found = broken(f"{MODULE}:Noisy")
-    assert "expected no draw from a global stream; found torch's" in found["one seed, one run"]
+    assert (
+        "expected no draw from a global random stream; found torch's"
+        in found["same seed, same run"]
+    )
     assert "on 2 processes, bit for bit; found others" in found[RANKS]
 
 
@@ -166,7 +185,7 @@ def test_chance_is_caught():
     [
         ("Crashing", "raised ValueError: no step"),
         ("Leaving", "raised SystemExit: 3"),
-        ("Endless", "expected an end of the step; found 20 losses asked for in it"),
+        ("Endless", "expected the step to end; found 20 evaluations of the loss in it"),
     ],
 )
 def test_what_ends_no_step_is_a_line(name, told, monkeypatch):
@@ -200,12 +219,12 @@ def test_of_a_chaotic_method_ranks_are_held_to_the_steps_before_it_is_one():
 
 def test_near_takes_no_nan_for_near():
     one = torch.ones(2)
-    assert near("x", one, one) == 0
+    assert check_close("x", one, one) == 0
     for other in (math.nan, math.inf, 1 + 1e-6):
-        with pytest.raises(Broken, match="^x: expected 1; found "):
-            near("x", torch.tensor([1.0, other]), one)
-    with pytest.raises(Broken, match=r"expected \(2,\); found \(1,\)"):
-        near("x", one[:1], one)
+        with pytest.raises(LawViolation, match="^x: expected 1; found "):
+            check_close("x", torch.tensor([1.0, other]), one)
+    with pytest.raises(LawViolation, match=r"expected \(2,\); found \(1,\)"):
+        check_close("x", one[:1], one)
 
 
 @pytest.mark.parametrize(
@@ -217,8 +236,11 @@ def test_near_takes_no_nan_for_near():
     ],
 )
 def test_every_global_stream_is_watched(draw, whose):
-    with torch.random.fork_rng(devices=[]), pytest.raises(Broken, match=f"found {whose} moved"):
-        with undisturbed("this"):
+    with (
+        torch.random.fork_rng(devices=[]),
+        pytest.raises(LawViolation, match=f"found {whose} changed"),
+    ):
+        with unchanged_random_streams("this"):
             draw()
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.harness.check.laws import Broken
+from bench.harness.check.laws import LawViolation
 from bench.harness.check.presets import compare
 from bench.harness.check.small_problems import Network
 from bench.harness.core.errors import Usage
@@ -52,9 +52,11 @@ def test_presets_that_are_alike():
 @pytest.mark.parametrize("at", PRESETS)
 @pytest.mark.parametrize("fact", OTHERS)
 def test_what_is_fixed_differs_only_where_it_is_declared(at, fact):
-    with pytest.raises(Broken, match=f"expected the same {fact} at quick and .*'{fact}' in "):
+    with pytest.raises(
+        LawViolation, match=f"expected the same {fact} at the presets quick and .*'{fact}' in "
+    ):
         compare(made(at, fact, OTHERS[fact]))
-    with pytest.raises(Broken, match=f"expected the same {fact} "):
+    with pytest.raises(LawViolation, match=f"expected the same {fact} "):
         compare(made(at, fact, OTHERS[fact], varies=("layout",)))
     said = compare(made(at, fact, OTHERS[fact], varies=(fact,)))
     assert said.startswith(f"quick | standard | paper: {fact} ")
@@ -62,7 +64,9 @@ def test_what_is_fixed_differs_only_where_it_is_declared(at, fact):
 
 
 def test_another_metric_of_the_same_direction_is_another():
-    with pytest.raises(Broken, match="found squared_error, lower is better and error, lower is"):
+    with pytest.raises(
+        LawViolation, match="found squared_error, lower is better and error, lower is"
+    ):
         compare(made("paper", "metric", replace(METRIC, name="error")))
 
 

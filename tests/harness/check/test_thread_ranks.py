@@ -3,17 +3,17 @@
 import pytest
 import torch
 
-from bench.harness.check.laws import Broken
-from bench.harness.check.thread_ranks import together
+from bench.harness.check.laws import LawViolation
+from bench.harness.check.thread_ranks import run_on_ranks
 
 
 def test_ranks_add_up_in_their_order():
     def work(ranks):
         mine = torch.tensor([float(ranks.rank + 1)])
-        ranks.add_up(mine)
+        ranks.all_reduce(mine)
         return ranks.rank, mine.item()
 
-    assert together(3, work) == [(0, 6.0), (1, 6.0), (2, 6.0)]
+    assert run_on_ranks(3, work) == [(0, 6.0), (1, 6.0), (2, 6.0)]
 
 
 @pytest.mark.parametrize(("most", "ended"), [(1, 0), (0, 1)])
@@ -22,8 +22,10 @@ def test_a_rank_that_asks_for_more_than_another_is_told(most, ended):
         for _ in range(2 if ranks.rank == most else 1):
             ranks.any(True)
 
-    with pytest.raises(Broken, match=f"process {ended} has ended and process {most} asks for more"):
-        together(2, work)
+    with pytest.raises(
+        LawViolation, match=f"process {ended} has ended while process {most} makes another call"
+    ):
+        run_on_ranks(2, work)
 
 
 def test_what_one_rank_raises_ends_the_others():
@@ -33,4 +35,4 @@ def test_what_one_rank_raises_ends_the_others():
         ranks.any(True)
 
     with pytest.raises(ValueError, match="^no$"):
-        together(2, work)
+        run_on_ranks(2, work)

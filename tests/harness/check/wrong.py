@@ -219,7 +219,7 @@ class Padded(Sound):
         return report
 
 
-class Joined(Sound):
+class CombinedComparison(Sound):
     fleet_key = ("joined",)
 
     def join(self, others):

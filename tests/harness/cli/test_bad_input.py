@@ -39,7 +39,7 @@ OPTIMIZERS = [
     ("nga", "There is no optimizer 'nga'; did you mean 'nag'?"),
     ("zzzz", "There are: sgd, cm, nag, hf"),
     ("torch.optim.AdmW", "did you mean 'AdamW'?"),
-    ("torch.optim.Muon", "depends on how parameters are cut into matrices and vectors"),
+    ("torch.optim.Muon", "depends on the shapes of the parameter tensors"),
     ("nag@cuda", "no backend 'cuda'; did you mean 'numba-cuda'? Allowed: torch, numba, numba-cuda"),
     ("nag@nmba", "did you mean 'numba'?"),
     ("not_there:Mine", "importing 'not_there' failed"),
@@ -65,8 +65,8 @@ OPTIMIZERS = [
     ("hf[precondition=maybe]", "allowed are true and false"),
     ("nag[schedule=steep]", "allowed are sutskever, constant, nesterov"),
     ("torch.optim.AdamW[lr=-1]", "refuses its hyperparameters"),
-    ("nag[batch=20],nag@numba[batch=2e1]", "nag is there twice"),
-    ("nag[lr=0.01|0.05,batch=20],hf", "these would differ: nag 2, hf 1"),
+    ("nag[batch=20],nag@numba[batch=2e1]", "nag is listed twice"),
+    ("nag[lr=0.01|0.05,batch=20],hf", "but they differ: nag 2, hf 1"),
 ]
 
 
@@ -104,10 +104,10 @@ OTHERS = [
     ("seeds", "1000000", "allowed are 1 to 999999"),
     ("seeds", "99999999999999999999", "allowed are 1 to 999999"),
     ("seeds", "two", "'--seeds': 'two' is not a valid integer"),
-    ("budget", "1000", "write CURRENCY=AMOUNT"),
-    ("budget", "gradients", "write CURRENCY=AMOUNT"),
+    ("budget", "1000", "give CURRENCY=AMOUNT"),
+    ("budget", "gradients", "give CURRENCY=AMOUNT"),
     ("budget", "gradient=5", "did you mean 'gradients'? Allowed: gradients, updates, examples"),
-    ("budget", "=5", "write CURRENCY=AMOUNT"),
+    ("budget", "=5", "give CURRENCY=AMOUNT"),
     ("budget", "gradients=", "must be a positive number"),
     ("budget", "gradients=-5", "must be a positive number"),
     ("budget", "gradients=0", "must be a positive number"),
@@ -116,7 +116,7 @@ OTHERS = [
     ("budget", "gradients=1e300", "must be a positive number below 2^53"),
     ("budget", "updates=1.5", "must be a positive whole number"),
     ("budget", "updates=0.5", "must be a positive whole number"),
-    ("budget", "gradients=19", "does not pay for one update of nag, which costs 20"),
+    ("budget", "gradients=19", "is less than one update of nag costs (20)"),
     ("tune", "0", "--tune 0: allowed are none, grid, and a number from 2"),
     ("tune", "1", "allowed are none, grid"),
     ("tune", "-3", "allowed are none, grid"),
@@ -158,7 +158,7 @@ def refused(said, told, workdir):
 def test_no_optimizers(bench):
     said = bench("compare")
     assert (said.code, said.out) == (2, "")
-    assert "Give --optimizers, as in --optimizers nag,hf, to run a comparison" in said.err
+    assert "Give --optimizers to run a comparison, for example --optimizers nag,hf" in said.err
 
 
 def test_no_such_device(compare, workdir, monkeypatch):
@@ -285,7 +285,7 @@ def test_the_disk_fills_up(compare, disk, more):
 @pytest.mark.parametrize("option", ["json", "html"])
 def test_a_file_in_no_folder_is_refused_before_anything_is_run(compare, option):
     said = compare(**{option: "not_there/result"})
-    told = f"bench: --{option} not_there/result cannot be written: there is no such folder.\n"
+    told = f"bench: --{option} not_there/result cannot be written: its folder does not exist.\n"
     assert (said.code, said.out, said.err) == (4, "", told)
     assert not Path(STORE).exists()
 

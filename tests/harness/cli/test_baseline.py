@@ -32,9 +32,9 @@ def test_accept_says_what_it_takes_the_place_of(bench: Bench, filled: Filled) ->
     first, second = comparison(filled), comparison(filled, 0.2)
     said = bench("baseline", "accept", first[:6], "--name", "main")
     assert (said.code, said.err) == (0, "")
-    assert said.out == f"{first} is accepted in main: curves / quick\n"
+    assert said.out == f"{first} is now in baseline main: curves / quick\n"
     said = bench("baseline", "accept", second, "--note", "a change of the update")
-    assert said.out == f"{second} is accepted in main: curves / quick, in place of {first}\n"
+    assert said.out == f"{second} is now in baseline main: curves / quick, replaces {first}\n"
 
 
 def test_show_has_the_newest_of_each_protocol_and_what_was_before(
@@ -53,8 +53,8 @@ def test_show_has_the_newest_of_each_protocol_and_what_was_before(
     assert lines[0] == "curves / quick, gradients=600000"
     assert lines[1].startswith(f"{second}, accepted 20")
     assert lines[1].endswith(r"UTC: since the update\x1b[31m is another")
-    assert lines[2] == "made by: bench compare --optimizers nag  # 0.2"
-    assert lines[3].startswith(f"before: {first}, accepted 20")
+    assert lines[2] == "command: bench compare --optimizers nag  # 0.2"
+    assert lines[3].startswith(f"earlier: {first}, accepted 20")
     assert lines[5].split() == ["nag", "6", "0.200", "0.180–0.220"]
     assert lines[6].split() == [r"[red]hf\x1b[31m", "0", "–"]
     assert pages[1].startswith("add[T=30] / quick") and "before" not in pages[1]
@@ -63,11 +63,11 @@ def test_show_has_the_newest_of_each_protocol_and_what_was_before(
 def test_an_unknown_name_is_told_of_the_others(bench: Bench, filled: Filled) -> None:
     said = bench("baseline", "show", "main")
     assert said.code == 2
-    assert f"There is no baseline 'main' in {filled.store.shown_url}." in said.err
+    assert f"There is no baseline 'main' in {filled.store.redacted_url}." in said.err
     bench("baseline", "accept", comparison(filled), "--name", "main")
     said = bench("baseline", "show", "mian")
     assert (said.code, said.out) == (2, "")
-    assert "did you mean 'main'? There are: main." in said.err
+    assert "did you mean 'main'? The baselines are: main." in said.err
 
 
 @pytest.mark.parametrize("words", [("list", "baselines"), ("baseline", "list")])
@@ -94,7 +94,7 @@ def test_what_is_not_done_is_refused(bench: Bench, filled: Filled) -> None:
     id = filled.comparison()
     said = bench("baseline", "accept", id)
     assert (said.code, said.out) == (2, "")
-    assert f"{id} is running: only a comparison that is done is accepted." in said.err
+    assert f"{id} is running, but only a finished comparison can be accepted." in said.err
     assert bench("baseline", "accept").code == 2
     assert bench("baseline", "accept", "zzzz").code == 2
 

@@ -29,7 +29,7 @@ def test_a_line_a_law(bench):
     lines = said.out.splitlines()
     assert len(lines) == 15
     assert all(line.startswith(("holds ", "not applicable ")) for line in lines)
-    assert any("gradient is the loss's" in line and "relative error" in line for line in lines)
+    assert any("gradient matches the loss" in line and "relative error" in line for line in lines)
 
 
 def test_a_law_that_does_not_hold(bench):
@@ -39,14 +39,14 @@ def test_a_law_that_does_not_hold(bench):
     found = json.loads(said.out)
     assert (found["schema_version"], found["kind"], found["holds"]) == (1, "problem", False)
     states = {law["law"]: law["state"] for law in found["laws"]}
-    assert states["gradient is the loss's"] == "fails"
+    assert states["gradient matches the loss"] == "fails"
     assert states["padding stays 0"] == "holds"
 
 
 def test_an_optimizer_and_a_file(bench, workdir):
     said = bench("check", f"{WRONG}:Forgetful", "--json", "found.json")
     assert said.code == 1
-    assert "fails  " in said.out and "interrupted is straight" in said.out
+    assert "fails  " in said.out and "a resumed run equals a straight run" in said.out
     found = json.loads((workdir / "found.json").read_text())
     assert (found["kind"], found["preset"]) == ("optimizer", None)
     said = bench("check", "sgd", "--json", "nowhere/found.json")

@@ -85,13 +85,13 @@ def test_a_rule_that_was_changed_is_an_error(
 @pytest.mark.parametrize(
     ("given", "code", "told"),
     [
-        (["--claims", "7"], 2, "--claims 7: write numbers from 1 to 6"),
-        (["--claims", "3-2"], 2, "--claims 3-2: the first number of a range is the smaller"),
-        (["--claims", "one"], 2, "--claims one: write numbers from 1 to 6"),
-        (["--claims", ""], 2, "--claims : write numbers from 1 to 6"),
+        (["--claims", "7"], 2, "--claims 7: give numbers from 1 to 6"),
+        (["--claims", "3-2"], 2, "--claims 3-2: the first number of a range must be the smaller"),
+        (["--claims", "one"], 2, "--claims one: give numbers from 1 to 6"),
+        (["--claims", ""], 2, "--claims : give numbers from 1 to 6"),
         (["--preset", "standard"], 2, "Allowed: quick, paper."),
         (["--preset", "papr"], 2, "did you mean 'paper'"),
-        (["--json", "nowhere/claims.json"], 4, "there is no such folder"),
+        (["--json", "nowhere/claims.json"], 4, "its folder does not exist"),
         (["--claims", "4"], 4, "mnist needs the file"),
         (["--claims", "6", "--threads", "0"], 2, "--threads 0: allowed are 1 to"),
         (["--claims", "6", "--store", "nonsense"], 2, "nonsense"),

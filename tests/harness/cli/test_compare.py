@@ -193,7 +193,7 @@ def test_settings_and_variables(bench, workdir, monkeypatch):
     )
     said = bench("compare")
     assert (said.code, said.out) == (0, "")
-    assert "50 updates a trial, 3 seeds" in said.err
+    assert "50 updates per trial, 3 seeds" in said.err
     assert "cm@numba[" in said.err
     assert list(workdir.iterdir()) == [workdir / "bench.toml"]
 
@@ -201,7 +201,9 @@ def test_settings_and_variables(bench, workdir, monkeypatch):
 def test_a_variable_names_the_store(bench, workdir, tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_STORE", f"sqlite:///{tmp_path / 'elsewhere.db'}")
     monkeypatch.setattr("bench.harness.comparison.compare.write_files", lambda *given: None)
-    monkeypatch.setattr("bench.harness.execution.run.Run._picture", lambda *given: None)
+    monkeypatch.setattr(
+        "bench.harness.execution.leased_fleet.LeasedFleet._draw", lambda *given: None
+    )
     assert bench(*COMPARE, "--optimizers", "nag[batch=20]").code == 0
     assert (tmp_path / "elsewhere.db").is_file()
     assert not Path("mlruns").exists()
@@ -236,7 +238,7 @@ def test_recorded_comparisons_are_judged_as_one(bench, workdir):
     said = bench("compare", a, b[:6], "--no-mlflow", "--json", "result.json")
     assert (said.code, said.err) == (0, "")
     assert "nag and cm: too few seeds for a verdict" in said.out
-    for line in (f"bench compare {a} {b}", f"{a} was made by:", f"{b} was made by:"):
+    for line in (f"bench compare {a} {b}", f"Repeat {a} with:", f"Repeat {b} with:"):
         assert line in said.out
     summary = strictly(Path("result.json").read_text())
     shown = bench("show", summary["comparison"])
@@ -252,7 +254,9 @@ def test_recorded_comparisons_are_judged_as_one(bench, workdir):
         before = len(store.comparisons())
     refused = bench("compare", a, more, "--no-mlflow")
     assert (refused.code, refused.out) == (3, "")
-    assert f"differ: budget (3000 gradients in {a}, 9 updates in {more}). --allow" in refused.err
+    assert (
+        f"differ: budget (3000 gradients in {a}, 9 updates in {more}). With --allow" in refused.err
+    )
     with Store.open("sqlite:///mlruns/bench.db") as store:
         assert len(store.comparisons()) == before
     said = bench("compare", a, more, "--allow", "budget", "--no-mlflow", "--json", "-")
@@ -266,10 +270,10 @@ def test_recorded_comparisons_are_judged_as_one(bench, workdir):
     third = summary["comparison"]
     for ids, told in (
         ((a,), f"{a}: give two or more comparisons"),
-        ((a, a), f"Comparison {a} is there twice"),
-        ((third, a), f"was itself put together with --allow: give {a} {more}."),
+        ((a, a), f"Comparison {a} is given twice"),
+        ((third, a), f"was itself combined with --allow. Give its parts: {a} {more}."),
         ((a, b, "--allow", "budgte"), "did you mean 'budget'?"),
-        ((a, b, "--allow", "direction"), "no field of a protocol that may differ"),
+        ((a, b, "--allow", "direction"), "not a protocol field that may differ"),
     ):
         refused = bench("compare", *ids, "--no-mlflow")
         assert (refused.code, refused.out) == (2, "")
@@ -279,10 +283,16 @@ def test_recorded_comparisons_are_judged_as_one(bench, workdir):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (("3f2a", "77aa", "--optimizers", "nag"), "--optimizers: 3f2a and 77aa are compared as"),
-        (("3f2a", "77aa", "--seeds", "3", "--fresh"), "--seeds, --fresh: 3f2a and 77aa are"),
-        (("--optimizers", "nag", "--allow", "budget"), "--allow is for recorded comparisons"),
-        ((), "Give --optimizers, as in --optimizers nag,hf"),
+        (
+            ("3f2a", "77aa", "--optimizers", "nag"),
+            "--optimizers cannot be used with recorded comparisons: 3f2a and 77aa are compared as",
+        ),
+        (
+            ("3f2a", "77aa", "--seeds", "3", "--fresh"),
+            "--seeds, --fresh cannot be used with recorded comparisons: 3f2a and 77aa are",
+        ),
+        (("--optimizers", "nag", "--allow", "budget"), "--allow applies to recorded comparisons"),
+        ((), "Give --optimizers to run a comparison"),
         (("3f2a", "77aa"), "mlruns/bench.db"),
     ],
 )
@@ -304,4 +314,4 @@ def test_grids_are_extended_where_that_is_asked_for(bench):
     assert [edge["value"] for edge in efforts[0]["edges"]] == [2e-4]
     said = bench("compare", *small, *given, "--extend", "--tune", "4")
     assert (said.code, said.out) == (2, "")
-    assert "--extend --tune 4: N points of a range have no end that grows" in said.err
+    assert "--extend --tune 4: only grids can be extended" in said.err

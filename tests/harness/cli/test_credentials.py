@@ -14,8 +14,8 @@ from urllib.parse import quote
 import pytest
 from sqlalchemy import create_engine, inspect, make_url
 
-from bench.harness.core.secrets import hidden, hide_passwords, secrets_of, without
-from bench.harness.core.store_url import malformed
+from bench.harness.core.secrets import redacted, redacted_urls, redacted_words, secrets_in
+from bench.harness.core.store_url import malformed_url
 from tests.harness.cli.conftest import Said
 
 Bench = Callable[..., Said]
@@ -41,14 +41,14 @@ WORDS = [
 
 @pytest.mark.parametrize("word", WORDS)
 def test_a_word_of_a_command_line(word: str) -> None:
-    (shown,) = hidden([word])
+    (shown,) = redacted_words([word])
     assert "gehe1m" not in shown and "***" in shown
     # What is no secret stays.
     assert shown.partition("://")[0] == word.partition("://")[0]
     assert word.rpartition("/")[0].rpartition("@")[2] in shown
-    assert hidden([shown]) == [shown]
-    assert "gehe1m" not in str(malformed(word))
-    assert any("gehe1m" in secret for secret in secrets_of(word))
+    assert redacted_words([shown]) == [shown]
+    assert "gehe1m" not in str(malformed_url(word))
+    assert any("gehe1m" in secret for secret in secrets_in(word))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_word_of_a_command_line(word: str) -> None:
     ["postgresql:/me:gehe1m@h", "postgres//me:gehe1m@h", "postgresql://me:gehe1m", "a:gehe1m@"],
 )
 def test_what_is_no_url_is_not_repeated(word: str) -> None:
-    assert "gehe1m" not in str(malformed(word))
+    assert "gehe1m" not in str(malformed_url(word))
 
 
 @pytest.mark.parametrize(
@@ -70,14 +70,14 @@ def test_what_is_no_url_is_not_repeated(word: str) -> None:
     ],
 )
 def test_what_holds_no_password_stays_as_it_is(text: str) -> None:
-    assert hide_passwords(text) == text
-    assert hidden(text.split()) == text.split()
+    assert redacted_urls(text) == text
+    assert redacted_words(text.split()) == text.split()
 
 
 def test_every_form_of_a_secret_is_found() -> None:
-    secrets = secrets_of("postgresql://me:gehe1m%2Fx%40@h/db")
+    secrets = secrets_in("postgresql://me:gehe1m%2Fx%40@h/db")
     for form in ("gehe1m%2Fx%40", "gehe1m/x@"):
-        assert without(f"connecting with {form} failed", secrets) == "connecting with *** failed"
+        assert redacted(f"connecting with {form} failed", secrets) == "connecting with *** failed"
 
 
 ASKED = [
@@ -127,7 +127,7 @@ def test_other_words_on_the_command_line(bench: Bench, monkeypatch: pytest.Monke
     def interrupt(text: str) -> None:
         raise KeyboardInterrupt(text)
 
-    monkeypatch.setattr("bench.harness.store.results.read_url", interrupt)
+    monkeypatch.setattr("bench.harness.store.results.parse_store_url", interrupt)
     monkeypatch.setenv("BENCH_STORE", "postgresql://me:gehe1m x@h/db")
     said = bench("list", "trials", "--debug")
     assert said.code == 130 and "KeyboardInterrupt" in said.err
@@ -172,7 +172,7 @@ def watched(command: list[str], folder: Path, **environment: str) -> tuple[int, 
                 # Between fork and exec a child is its parent.
                 if line != mine:
                     lines.add(line.replace(b"\0", b" ").decode())
-            if not asked and "Ctrl-C ends it" in (folder / "said").read_text():
+            if not asked and "Press Ctrl-C to stop" in (folder / "said").read_text():
                 asked = True
                 process.send_signal(signal.SIGINT)
             time.sleep(0.02)
@@ -204,7 +204,7 @@ def test_a_comparison_leaves_no_password_anywhere(postgres_url: str, tmp_path: P
     script.write_text(
         "import bench.harness.execution.pool\n"
         "from bench.harness.cli.main import main\n"
-        "bench.harness.execution.pool.processes = lambda seconds, threads: 2\n"
+        "bench.harness.execution.pool.process_count = lambda seconds, threads: 2\n"
         "main()\n"
     )
     begin = [sys.executable, str(script)]

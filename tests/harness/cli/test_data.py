@@ -75,7 +75,7 @@ def test_verify_of_damaged_pictures(tmp_path: Path) -> None:
 def test_unknown_name(verb: str) -> None:
     result = bench_data(verb, "mnits")
     assert isinstance(result.exception, Usage)
-    assert "'mnits'; did you mean 'mnist'? There are: curves, mnist, faces." in str(
+    assert "'mnits'; did you mean 'mnist'? The data sets are: curves, mnist, faces." in str(
         result.exception
     )
 

@@ -44,7 +44,7 @@ def test_a_healthy_machine(bench, workdir, monkeypatch):
     assert f"{torch.get_num_threads()} threads" in found["processor"][1]
     assert "none yet" in found["store"][1]
     assert "mnist" in found["data: mnist"][1]
-    assert found["data: faces"][1].startswith("1 of 1 file absent: `bench data fetch faces`")
+    assert found["data: faces"][1].startswith("1 of 1 file absent: run `bench data fetch faces`")
     assert list(workdir.iterdir()) == []
     assert len(said.out.splitlines()) <= 24
     assert max(map(len, said.out.splitlines())) <= 100
@@ -81,7 +81,7 @@ def test_a_store_that_is_not_ours(bench, workdir):
     said = bench("doctor", "--store", "sqlite:///other.db")
     assert said.code == 4
     assert states(said)["store"][0] == "problem"
-    assert said.err.endswith("put right: store.\n")
+    assert said.err.endswith("Fix this first: store.\n")
 
 
 def test_a_database_with_room_for_a_store(bench, workdir):
@@ -135,7 +135,7 @@ def test_libraries_that_are_missing(bench, monkeypatch):
     found = states(said)
     assert found["mlflow"][0] == found["sqlalchemy"][0] == "missing"
     assert "bench db sync" in found["mlflow"][1]
-    assert said.err.endswith("put right: sqlalchemy.\n")
+    assert said.err.endswith("Fix this first: sqlalchemy.\n")
 
 
 def test_torch_that_cannot_be_imported(bench, monkeypatch):

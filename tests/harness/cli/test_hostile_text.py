@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from bench.harness.core.errors import Usage
 from bench.harness.core.records import Ledger, Measurement
-from bench.harness.core.spec import canonical, key_of
+from bench.harness.core.spec import canonical_json, key_of
 from bench.harness.core.text import storable, visible
-from bench.harness.planning.fleets import LABEL_LENGTH
+from bench.harness.planning.fleets import MAX_LABEL_LENGTH
 from bench.harness.store.mlflow import entries
 from bench.harness.store.results import Store
 from tests.harness.cli.conftest import Filled, Said
@@ -91,7 +91,7 @@ def test_what_not_every_database_can_store_is_replaced_in_all(filled: Filled) ->
     for each in UNSTORABLE.values():
         for plain in ({"name": each}, [each], {each: 1}):
             with pytest.raises(Usage, match="databases cannot store"):
-                canonical(plain)
+                canonical_json(plain)
 
 
 @settings(
@@ -174,9 +174,9 @@ def test_methods_may_be_called_anything(bench: Bench, workdir: Path) -> None:
         (record,) = store.comparisons()
         trials = store.trials()
         assert [trial.method_name for trial in trials] == list(NASTY.values())
-        assert all(len(trial.method) <= LABEL_LENGTH for trial in trials)
-        short = {trial.method for trial in trials if len(trial.method_name) <= LABEL_LENGTH}
-        assert short == {name for name in NASTY.values() if len(name) <= LABEL_LENGTH}
+        assert all(len(trial.method) <= MAX_LABEL_LENGTH for trial in trials)
+        short = {trial.method for trial in trials if len(trial.method_name) <= MAX_LABEL_LENGTH}
+        assert short == {name for name in NASTY.values() if len(name) <= MAX_LABEL_LENGTH}
         folder = store.files_of_comparison(record.id)
         for trial in trials:
             name = trial.method_name
@@ -203,12 +203,12 @@ def test_a_name_that_no_database_can_store_is_refused(bench: Bench, name: str) -
     Path("mine.py").write_text(OWN.format(CLASS.format(0, UNSTORABLE[name], "x")))
     said = bench("compare", "--optimizers", "./mine.py:Mine0,nag", "--budget", BUDGET)
     assert said.code == 2 and len(said.err.splitlines()) == 1
-    assert "which databases cannot store. Choose another name or value." in said.err
+    assert "because databases cannot store them. Choose another name or value." in said.err
     assert not Path("mlruns").exists()
 
 
 def test_a_plan_may_have_an_id_that_is_a_path(bench: Bench, filled: Filled) -> None:
-    with pytest.raises(Exception, match="is not a name that bench gives"):
+    with pytest.raises(Exception, match="is not a name from bench"):
         filled.store.files_of_comparison("../../x")
 
 

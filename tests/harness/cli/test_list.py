@@ -100,7 +100,7 @@ def test_the_newest_are_listed_and_how_many_more_there_are(bench, filled, what):
 
     said = bench("list", what, "--limit", "2")
     assert ids(said) == newest
-    assert "These are the newest 2 of 4; --limit all lists every one." in said.err
+    assert "These are the newest 2 of 4; --limit all shows every one." in said.err
     for more in (["--limit", "all"], ["--limit", "0"], ["--limit", "4"], ["--limit", "9"], []):
         said = bench("list", what, *more)
         assert (ids(said), said.err) == (every, "")
@@ -118,7 +118,7 @@ def test_a_limit_that_is_no_number_of_rows(bench, filled):
     for wrong in ("-1", "some", "1.5", "9" * 30):
         said = bench("list", "trials", "--limit", wrong)
         assert said.code == 2
-        assert f"'{wrong}' is not a number of rows: write a whole number, or all." in said.err
+        assert f"'{wrong}' is not a number of rows: give a whole number, or all." in said.err
 
 
 def test_a_longer_list_takes_no_more_queries(bench, filled, monkeypatch):
@@ -184,7 +184,7 @@ def test_the_dead_are_not_running(bench, filled, monkeypatch):
 def test_an_empty_store(bench, filled, what):
     said = bench("list", what)
     assert (said.code, said.out) == (0, "")
-    assert f"There is no {what[:-1]} in {filled.store.shown_url} yet." in said.err
+    assert f"There is no {what[:-1]} in {filled.store.redacted_url} yet." in said.err
 
 
 def test_no_store(bench):

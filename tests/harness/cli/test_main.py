@@ -143,7 +143,7 @@ def test_an_error_that_should_not_happen(bench, monkeypatch):
     def fail(text):
         raise ZeroDivisionError("by nothing")
 
-    monkeypatch.setattr("bench.harness.store.results.read_url", fail)
+    monkeypatch.setattr("bench.harness.store.results.parse_store_url", fail)
     said = bench("show", "3")
     assert said.code == 4
     assert "ZeroDivisionError: by nothing" in said.err
@@ -159,7 +159,7 @@ def test_an_interrupt(bench, monkeypatch, error):
     def interrupt(text):
         raise error
 
-    monkeypatch.setattr("bench.harness.store.results.read_url", interrupt)
+    monkeypatch.setattr("bench.harness.store.results.parse_store_url", interrupt)
     said = bench("show", "3")
     assert said.code == 130
     assert "interrupted" in said.err

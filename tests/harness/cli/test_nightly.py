@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from bench.harness.cli.nightly_status import is_silent, told
+from bench.harness.cli.nightly_status import is_overdue, last_night_text
 from bench.harness.core.errors import Infrastructure
 from bench.harness.core.records import NightMetric, NightRecord
-from bench.harness.nightly.suite import Place, Suite
+from bench.harness.nightly.suite import StorageOptions, Suite
 from tests.harness.cli.conftest import Filled, Said
 from tests.harness.recorded_nights import FIRST, HERE, digest, night, quality
 
@@ -42,7 +42,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
     def to(found: NightRecord | Exception) -> list[Any]:
         given: list[Any] = []
 
-        def run(suite: Suite, place: Place) -> NightRecord:
+        def run(suite: Suite, place: StorageOptions) -> NightRecord:
             given.append((suite, place))
             if isinstance(found, Exception):
                 raise found
@@ -139,7 +139,7 @@ def test_history_has_a_line_a_metric_and_says_where_it_changed(
     said = bench("nightly", "history")
     assert said.code == 0, said.err
     lines = said.out.splitlines()
-    assert lines[0].startswith("nightly against main: 10 on record, the last of 20")
+    assert lines[0].startswith("nightly against main: 10 on record, the last from 20")
     words = [line.split() for line in lines]
     assert words[2][3:] == [
         *("nag", "train", "squared", "error", "lower", "10", "1.04", "1", "+4.08", "%"),
@@ -151,7 +151,8 @@ def test_history_has_a_line_a_metric_and_says_where_it_changed(
     assert lines[5].endswith("UTC, commit dddddddddddd")
     assert lines[6].startswith("• curves / quick nag theta after 20 updates: another digest since")
     assert lines[7] == (
-        "Changes of 1 of them are not sought, since their noise is not known: bench noise."
+        "1 of these metrics cannot show changes, because their noise is unknown. `bench noise` "
+        "measures it."
     )
 
 
@@ -218,27 +219,28 @@ def test_history_as_json(bench: Bench, filled: Filled, workdir: Path) -> None:
 def test_silence_is_counted_from_the_end_of_the_last_night() -> None:
     (one,) = [night(0)]
     end = FIRST + timedelta(minutes=8)
-    assert not is_silent([one], end + timedelta(hours=26), within=26)
-    assert is_silent([one], end + timedelta(hours=26, seconds=1), within=26)
+    assert not is_overdue([one], end + timedelta(hours=26), within=26)
+    assert is_overdue([one], end + timedelta(hours=26, seconds=1), within=26)
     # A night that never ended is silence, however late it began.
-    assert is_silent([night(2, ended=None, status="running"), one], end + timedelta(days=2), 26)
-    assert not is_silent([night(2), one], end + timedelta(days=2), 26)
-    assert is_silent([], end, 26)
+    assert is_overdue([night(2, ended=None, status="running"), one], end + timedelta(days=2), 26)
+    assert not is_overdue([night(2), one], end + timedelta(days=2), 26)
+    assert is_overdue([], end, 26)
 
 
 def test_what_is_said_of_the_last_night() -> None:
     now = FIRST + timedelta(hours=10, minutes=8)
     failed = night(0, status="failed", reason="There is no data.")
-    assert told([failed], now) == (
+    assert last_night_text([failed], now) == (
         "nightly: the last night ended 10.0 h ago, failed, at commit 000000000000; "
         "There is no data."
     )
     begun = night(0, uuid="1" * 32, ended=None, status="running", created=now - timedelta(hours=2))
-    assert told([begun, replace(failed, commit=None, reason=None)], now) == (
-        "nightly: the last night ended 10.0 h ago, failed, one that began 2.0 h ago has not ended"
+    assert last_night_text([begun, replace(failed, commit=None, reason=None)], now) == (
+        "nightly: the last night ended 10.0 h ago, failed, the night that began 2.0 h ago has not "
+        "ended"
     )
-    assert told([begun], now) == (
-        "nightly: no night has ended, one that began 2.0 h ago has not ended"
+    assert last_night_text([begun], now) == (
+        "nightly: no night has ended, the night that began 2.0 h ago has not ended"
     )
 
 
@@ -253,7 +255,7 @@ class Later(datetime):
 def test_status(bench: Bench, filled: Filled, monkeypatch: pytest.MonkeyPatch) -> None:
     said = bench("nightly", "status", "--within", "26")
     assert (said.code, said.out) == (1, "")
-    assert "No night is on record in" in said.err
+    assert "No night is recorded in" in said.err
     record(filled, WORSE)
     said = bench("nightly", "status", "--within", "26")
     assert (said.code, said.err) == (0, "")
@@ -269,7 +271,7 @@ def test_status(bench: Bench, filled: Filled, monkeypatch: pytest.MonkeyPatch) -
     assert "No night of nightly has ended within 47.5 hours." in said.err
     assert bench("nightly", "status", "--within", "49", "--suite", "nightly").code == 0
     said = bench("nightly", "status", "--suite", "none", "--within", "1")
-    assert said.code == 1 and "No night of none is on record" in said.err
+    assert said.code == 1 and "No night of none is recorded" in said.err
 
 
 def test_names_of_anybody_are_texts(bench: Bench, filled: Filled) -> None:

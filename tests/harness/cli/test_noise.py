@@ -72,7 +72,7 @@ def test_a_line_a_metric(bench, suite, measured):
     assert lines["sgd"] == ["20", "0.500", *(f"{limit:.2f}" for limit in limits[1:]), "4 %"]
     assert lines["hf"] == ["20", "–", "–", "–", "4 %"]
     assert "hf, update / kernel 1: 2 of 20 trials have no final value." in said.out
-    assert "It took 1.5 minutes." in " ".join(said.out.split())
+    assert "The measurement took 1.5 minutes." in " ".join(said.out.split())
     assert "\x1b" not in said.out
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.harness.comparison.resume import not_named
+from bench.harness.comparison.resume import unapproved_plugins
 from bench.harness.store.results import Store
 from tests.harness.cli.conftest import Said
 from tests.harness.small import BUDGET, request
@@ -79,8 +79,8 @@ def test_a_worker_loads_what_its_user_has_named(bench: Bench, recorded: str) -> 
     said = bench("worker", "--exit-when-empty")
     assert said.code == 4
     sentence = (
-        f"Comparison {recorded} cannot be trained here, and is left out: it uses ./mine.py:Mine "
-        "and tests.harness.small:make, which a worker loads only when it is started with "
+        f"Comparison {recorded} cannot be trained here, so it is skipped: it uses ./mine.py:Mine "
+        "and tests.harness.small:make, which a worker loads only if you start it with "
         "--plugin ./mine.py:Mine --plugin tests.harness.small:make.\n"
     )
     assert said.err.count(sentence) == 1
@@ -98,7 +98,7 @@ def test_a_worker_loads_what_its_user_has_named(bench: Bench, recorded: str) -> 
 def test_the_newest_comparison_may_be_anybodys(bench: Bench, recorded: str) -> None:
     said = bench("resume", "--no-mlflow")
     assert said.code == 2
-    assert f"Comparison {recorded}, the newest that is unfinished, uses ./mine.py:Mine" in said.err
+    assert f"Comparison {recorded}, the newest unfinished one, uses ./mine.py:Mine" in said.err
     assert f"bench resume {recorded}" in said.err
     assert not Path("imported").exists()
     both = ("--plugin", "./mine.py:Mine", "--plugin", "tests.harness.small:make")
@@ -117,13 +117,13 @@ def test_the_newest_comparison_may_be_anybodys(bench: Bench, recorded: str) -> N
 )
 def test_names_that_are_not_built_in(optimizers: str, problem: str, own: list[str]) -> None:
     asked = replace(request("sqlite:///b.db", optimizers), problem=problem)
-    assert not_named(asked, ()) == own
-    assert not_named(asked, own) == []
+    assert unapproved_plugins(asked, ()) == own
+    assert unapproved_plugins(asked, own) == []
 
 
 def test_names_in_points_that_a_plan_has_added_are_no_more_built_in() -> None:
     asked = replace(request("sqlite:///b.db"), problem="curves", added=[["nag[lr=1]"], ["a:b"]])
-    assert not_named(asked, ()) == ["a:b"]
+    assert unapproved_plugins(asked, ()) == ["a:b"]
 
 
 @pytest.mark.parametrize("what", ["optimizers", "problems"])
@@ -143,7 +143,7 @@ def test_entry_points_are_listed_unseen(
     said = bench("list", what)
     assert said.code == 0, said.err
     (line,) = (line for line in said.out.splitlines() if line.startswith("added"))
-    assert "of the package theirs; loaded when it is named" in line
+    assert "from the package theirs; loaded when you use it" in line
     # One that takes a built-in name is never loaded, and not shown.
     own = {"optimizers": "nag", "problems": "curves"}[what]
     assert not any(line.startswith(own) and "theirs" in line for line in said.out.splitlines())

@@ -56,10 +56,10 @@ def test_figure_5(bench, workdir, quickly):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        (["figure7"], "There is no 'figure7' to reproduce; did you mean 'figure"),
+        (["figure7"], "`bench reproduce` has no 'figure7'; did you mean 'figure"),
         (
             ["table4"],
-            "There are: claims, table1, table2, table3, table5, figure2, figure5.",
+            "It has: claims, table1, table2, table3, table5, figure2, figure5.",
         ),
         (["figure5", "--preset", "quik"], "--preset quik: there is no such preset; did you mean"),
         (["figure5", "--iterations", "0"], "'--iterations': 0 is not in the range"),
@@ -80,7 +80,9 @@ def test_usage(bench, workdir, given, told):
 def test_files_that_cannot_be_written(bench, workdir, flag):
     said = bench("reproduce", "figure2", flag, "not_there/file")
     assert (said.code, said.out) == (4, "")
-    assert said.err == f"bench: {flag} not_there/file cannot be written: there is no such folder.\n"
+    assert (
+        said.err == f"bench: {flag} not_there/file cannot be written: its folder does not exist.\n"
+    )
     assert list(workdir.iterdir()) == []
     (workdir / "folder").mkdir()
     said = bench("reproduce", "figure2", flag, "folder")
@@ -99,5 +101,8 @@ def test_a_claim_that_does_not_hold(bench, workdir, monkeypatch):
     monkeypatch.setattr(figure2, "figure2", lambda: data)
     said = bench("reproduce", "figure2")
     assert said.code == 1
-    assert said.err.endswith("bench: CM does not oscillate more than NAG along the steep axis.\n")
+    assert said.err.endswith(
+        "bench: The figure is not reproduced: CM does not oscillate more than NAG along the steep "
+        "axis.\n"
+    )
     assert (workdir / "figure2.png").is_file()

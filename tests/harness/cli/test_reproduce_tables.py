@@ -33,7 +33,9 @@ def test_a_table_and_its_json(bench: Bench, workdir: Path) -> None:
     assert said.code == 0, said.err
     lines = said.out.splitlines()
     assert lines[0] == f"Table 1: {PROBLEM} / quick  data: planes (generated)"
-    assert lines[1] == "train squared error · 20 updates a trial · seeds: 2 reported, 1 of tuning"
+    assert (
+        lines[1] == "train squared error · 20 updates per trial · seeds: 2 reported, 1 for tuning"
+    )
     (row,) = (line.split() for line in lines if line.startswith("0 "))
     assert (row[1], row[3], row[5]) == ("0.1*", "0.1*", "0.5")
     written = json.loads((workdir / "table.json").read_text())
@@ -54,8 +56,8 @@ def test_a_dry_run_says_how_many_trials_and_makes_nothing(bench: Bench, workdir:
     said = bench(*TABLE_1, "--dry-run", "--seeds", 3, "--tune-seeds", 2)
     assert (said.code, said.err) == (0, "")
     assert said.out == (
-        f"Table 1, {PROBLEM} at preset quick: 10 trials at most, those that are on record "
-        "included.\n"
+        f"Table 1, {PROBLEM} at preset quick: 10 trials at most, including those that are recorded "
+        "already.\n"
     )
     assert list(workdir.iterdir()) == []
 
@@ -87,7 +89,7 @@ def test_an_interrupted_table_goes_on(
         (["--preset", "quik"], 2, "--preset quik: there is no such preset; did you mean 'quick'?"),
         (["--seeds", "0"], 2, "--seeds 0: allowed are 1 to"),
         (["--tune-seeds", "0"], 2, "--tune-seeds 0: allowed are 1 to"),
-        (["--budget", "updates"], 2, "--budget updates: write CURRENCY=AMOUNT"),
+        (["--budget", "updates"], 2, "--budget updates: give CURRENCY=AMOUNT"),
         (["--json", "not_there/t.json"], 4, "--json not_there/t.json cannot be written"),
     ],
 )

@@ -99,7 +99,7 @@ def test_resume_trains_what_no_worker_has_and_takes_the_newest_first(bench):
     for id in (newer, older):
         said = bench("resume", "--no-mlflow")
         assert said.code == 0
-        assert said.err.startswith(f"Going on with comparison {id}: bench compare --optimizers ")
+        assert said.err.startswith(f"Continuing comparison {id}: bench compare --optimizers ")
     with store() as opened:
         assert [c.status for c in opened.comparisons()] == ["done"] * 2
         assert [t.attempt for t in opened.trials()] == [1] * 4
@@ -110,7 +110,7 @@ def test_a_single_run_is_planned_and_resumed(bench):
     said = bench(*run, "--plan", "plan.json")
     assert said.code == 0
     id = json.loads(Path("plan.json").read_text())["comparison"]
-    assert f"Comparison {id} is entered in " in said.err and "with 1 fleet to train" in said.err
+    assert f"Comparison {id} is recorded in " in said.err and "with 1 fleet to train" in said.err
     found = result(bench("resume", id, "--no-mlflow", "--json", "-"))
     assert [trial["seed"] for row in found["methods"] for trial in row["trials"]] == [3]
 
@@ -131,7 +131,7 @@ def test_a_plan_says_how_to_go_on(bench):
     assert lines[1:] == [
         "  torchrun --nnodes=… --nproc-per-node=… -m bench.harness.execution.worker plan.json",
         "or, any number of times, bench worker --exit-when-empty.",
-        f"After that, bench resume {id} judges it.",
+        f"After that, bench resume {id} shows the result.",
     ]
     assert not Path("plans").exists()
 
@@ -147,7 +147,7 @@ def test_a_plan_for_more_than_there_is_here_is_carried_out_elsewhere_and_judged_
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     id = planned(bench, "--nproc-per-node", "16", "--fresh")
     # As long as trials wait, this command would have to start the ranks.
-    told = "--nproc-per-node 16: allowed are 1 to 2, this machine's cores."
+    told = "--nproc-per-node 16: allowed are 1 to 2, the cores of this machine."
     refused(bench("resume", id, "--no-mlflow"), 2, told)
     assert bench("worker", "--exit-when-empty").code == 0
     with store() as opened:
@@ -203,11 +203,11 @@ def refused(said, code, *told):
     [
         (("--nproc-per-node", "0"), "--nproc-per-node 0: allowed are 1 to "),
         (("--nproc-per-node", "-2"), "--nproc-per-node -2: allowed are 1 to "),
-        (("--nproc-per-node", "1000"), "Several machines are started with --plan and torchrun."),
+        (("--nproc-per-node", "1000"), "For several machines, use --plan and torchrun."),
         (("--nproc-per-node", "two"), "'--nproc-per-node': 'two' is not a valid integer"),
-        (("--mode", "data"), "say over how many, as in --nproc-per-node 2, or write --plan FILE"),
+        (("--mode", "data"), "--nproc-per-node 2, or write a plan with --plan FILE"),
         (("--mode", "both"), "'--mode': 'both' is not one of"),
-        (("--timed", "--plan", "p.json"), "and --mode trials several at a time: leave one of"),
+        (("--timed", "--plan", "p.json"), "but --mode trials runs several at a time. Leave out"),
         (("--plan", "p.json", "--tune", "2"), "--plan: which trials there are follows from tuning"),
     ],
 )  # fmt: skip
@@ -226,7 +226,7 @@ def test_a_plan_before_tuning_is_refused(bench, workdir):
 def test_trials_side_by_side_are_not_timed(bench, workdir, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     flags = ("--timed", "--nproc-per-node", "2")
-    refused(bench(*COMPARE, "--optimizers", NAG, *flags), 2, "--mode trials several at a time")
+    refused(bench(*COMPARE, "--optimizers", NAG, *flags), 2, "--mode trials runs several at a time")
     assert list(workdir.iterdir()) == []
     for allowed in (
         (*flags, "--mode", "data"),
@@ -254,7 +254,7 @@ def test_without_a_store_there_is_nothing_to_go_on_with(bench, workdir, command)
 
 def test_nothing_is_unfinished(bench):
     store().close()
-    refused(bench("resume"), 2, "There is no comparison in ", "all are done, or are being run.")
+    refused(bench("resume"), 2, "There is no comparison to resume in ", "or are running.")
 
 
 def test_a_comparison_that_there_is_not(bench):
@@ -274,16 +274,16 @@ def test_one_that_is_being_run_is_left_alone(bench):
         opened.take_over(id, "elsewhere:17")
     said = bench("resume", id, "--no-mlflow")
     refused(said, 4, f"Comparison {id} is being run by elsewhere:17", "leaves it alone")
-    refused(bench("resume", "--no-mlflow"), 2, "all are done, or are being run.")
+    refused(bench("resume", "--no-mlflow"), 2, "all are done, or are running.")
     with store() as opened:
         assert (opened.comparison(id).owner, opened.trials()) == ("elsewhere:17", [])
 
 
 def test_one_of_an_earlier_version_has_no_plan(bench, filled):
     id = filled.comparison(command="bench compare --optimizers nag,cm")
-    told = "give its command again, bench compare --optimizers nag,cm"
-    refused(bench("resume", id), 2, f"Comparison {id} was entered by another version", told)
-    refused(bench("resume"), 2, "There is no comparison in ")
+    told = "Repeat its command: bench compare --optimizers nag,cm"
+    refused(bench("resume", id), 2, f"Comparison {id} has no plan that this version", told)
+    refused(bench("resume"), 2, "There is no comparison to resume in ")
 
 
 @pytest.mark.parametrize("change", ["more", "less", "of the request"])
@@ -297,13 +297,13 @@ def test_a_plan_of_another_version_is_refused_in_a_sentence(bench, filled, chang
         filled.protocol, "comparison", "bench compare --optimizers nag", plan=body,
         status="planned", shared=True,
     )  # fmt: skip
-    told = "give its command again, bench compare --optimizers nag"
+    told = "Repeat its command: bench compare --optimizers nag"
     for asked in (("resume", id), ("resume",)):
-        refused(bench(*asked), 2, f"Comparison {id} was entered by another version", told)
-    filled.store.enter_fleets(id, [(1.0, {})])
+        refused(bench(*asked), 2, f"Comparison {id} has no plan that this version", told)
+    filled.store.add_fleets(id, [(1.0, {})])
     said = bench("worker", "--exit-when-empty")
     assert said.code == 4 and "Traceback" not in said.err
-    assert f"Comparison {id} cannot be trained here, and is left out: " in said.err
+    assert f"Comparison {id} cannot be trained here, so it is skipped: " in said.err
     assert [fleet.status for fleet in filled.store.fleets(id)] == ["planned"]
 
 
@@ -323,7 +323,7 @@ def test_other_versions_are_not_gone_on_with(bench, monkeypatch):
         patch.setattr(
             "bench.harness.planning.plan.versions", lambda: {**versions(), "bench": "9.9"}
         )
-        told = ("was planned with bench version ", "here is bench version 9.9")
+        told = ("was made with bench version ", "this machine has bench version 9.9")
         refused(bench("resume", id, "--no-mlflow"), 4, *told)
         said = bench("worker", "--exit-when-empty")
         assert said.code == 4

@@ -63,7 +63,7 @@ def test_comparison_that_runs(bench, filled):
     said = bench("show", comparison)
     assert said.code == 0, said.err
     assert f"comparison {comparison}: running" in said.out
-    assert "600,000 gradients a trial" in said.out
+    assert "600,000 gradients per trial" in said.out
     assert words(said, [str(whole), "nag", "0", "budget"])[:2] == ["100%", "2.40"]
     assert words(said, [str(begun), "hf", "1", "running"]) == [
         *("10%", "3.53", "3.88", "300", "60,000", "60")
@@ -184,7 +184,7 @@ def test_two_trials_that_can_be_compared(bench, filled):
     assert words(said, ["status"]) == ["budget", "running"]
     assert said.out.endswith(
         "protocol: equal\nmethod: differs in method, lr\nsource: equal\n"
-        "start: not recorded of both\ncontext: differs in threads, versions torch\n"
+        "start: not recorded for both\ncontext: differs in threads, versions torch\n"
     )
 
 
@@ -196,9 +196,9 @@ def test_two_trials_that_cannot(bench, filled):
     assert said.code == 3
     assert words(said, ["≠", "preset"]) == ["quick", "paper"]
     assert said.err == (
-        f"bench: Trials {a} and {b} cannot be compared, since their protocols differ: preset "
-        "(quick and paper); budget (600000 gradients and 750000 updates). --allow preset --allow "
-        "budget compares them all the same, and says so.\n"
+        f"bench: Trials {a} and {b} cannot be compared, because their protocols differ: preset "
+        "(quick and paper); budget (600000 gradients and 750000 updates). With --allow preset "
+        "--allow budget they are compared nevertheless, and the report notes it.\n"
     )
 
 
@@ -206,7 +206,9 @@ def test_unknown_trial(bench, filled):
     trial = filled.trial(filled.comparison())
     said = bench("show", 4711)
     assert said.code == 2
-    assert f"There is no trial 4711 in {filled.store.shown_url}; the nearest: {trial}." in said.err
+    assert (
+        f"There is no trial 4711 in {filled.store.redacted_url}; the nearest: {trial}." in said.err
+    )
 
 
 @pytest.mark.parametrize("id", ["zz", "zzzzzzzz", "", "²"])
@@ -377,8 +379,10 @@ def test_two_comparisons_that_cannot(bench, filled):
     said = bench("show", a, b, "--allow", "evaluations")
     assert said.code == 0, said.err
     out = " ".join(said.out.split())
-    assert "Under protocols that differ, as allowed, in evaluations." in out
-    assert f"--allow evaluations: it differs, and was allowed to (24 in {a}, 25 in {b})." in out
+    assert "The protocols differ, as allowed, in evaluations." in out
+    assert (
+        f"--allow evaluations: the protocols differ here, as allowed (24 in {a}, 25 in {b})." in out
+    )
     assert len(filled.store.comparisons()) == before
 
 
@@ -387,12 +391,12 @@ def test_two_trials_with_fields_that_are_allowed(bench, filled):
     a, b = filled.trial(filled.comparison()), filled.trial(filled.comparison(**other), **other)
     said = bench("show", a, b, "--allow", "preset")
     assert said.code == 3
-    assert "differ: budget (600000 gradients and 750000 updates). --allow budget" in said.err
+    assert "differ: budget (600000 gradients and 750000 updates). With --allow budget" in said.err
     said = bench("show", a, b, "--allow", "preset", "--allow", "budget")
     assert said.code == 0, said.err
     assert said.out.endswith(
-        "--allow preset: it differs, and was allowed to: quick and paper\n"
-        "--allow budget: it differs, and was allowed to: 600000 gradients and 750000 updates\n"
+        "--allow preset: the trials differ here, as allowed: quick and paper\n"
+        "--allow budget: the trials differ here, as allowed: 600000 gradients and 750000 updates\n"
     )
 
 
@@ -405,14 +409,14 @@ def test_a_field_that_may_not_differ(bench, filled, field, hint):
     for two in (ids, [finished(filled, "nag"), finished(filled, "hf")]):
         said = bench("show", *two, "--allow", field)
         assert (said.code, said.out) == (2, "")
-        assert f"--allow {field}: this is no field of a protocol that may differ" in said.err
+        assert f"--allow {field}: this is not a protocol field that may differ" in said.err
         assert hint in said.err
 
 
 def test_allow_is_for_two(bench, filled):
     said = bench("show", filled.comparison(), "--allow", "budget")
     assert (said.code, said.out) == (2, "")
-    assert "--allow is for two" in said.err
+    assert "--allow applies to two records only" in said.err
 
 
 def finished(filled, label, **fields):

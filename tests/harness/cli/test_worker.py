@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from bench.harness.core.errors import LeaseLost
-from bench.harness.execution.run import Run
+from bench.harness.execution.leased_fleet import LeasedFleet
 from bench.harness.store.owner import process_name
 from tests.harness.cli.test_resume import COMPARE, NAG, STORE, planned, store
 from tests.harness.small import PROBLEM, QUICK_HF
@@ -27,7 +27,7 @@ def test_a_worker_with_nothing_to_do_ends(bench):
     said = bench("worker", "--exit-when-empty")
     assert (said.code, said.out) == (0, "")
     url = f"sqlite:///{STORE.absolute()}"
-    assert said.err == f"Nothing waits any more in {url}; 0 fleets trained.\n"
+    assert said.err == f"No fleet is waiting in {url}; 0 fleets trained.\n"
 
 
 def test_a_worker_trains_what_is_open_to_workers_alone(bench):
@@ -73,15 +73,15 @@ def test_a_worker_trains_what_the_command_was_interrupted_in(bench):
 
 def test_a_worker_that_has_lost_its_lease_goes_on_with_the_next_fleet(bench, monkeypatch):
     id = planned(bench, optimizers=f"{NAG},{QUICK_HF}")
-    train, turns = Run.train, []
+    train, turns = LeasedFleet.train, []
 
-    def late(run, leased, *given):
-        turns.append(leased.number)
+    def late(fleet):
+        turns.append(fleet._lease.number)
         if len(turns) == 1:
             raise LeaseLost("Somebody else has it.")
-        train(run, leased, *given)
+        train(fleet)
 
-    monkeypatch.setattr(Run, "train", late)
+    monkeypatch.setattr(LeasedFleet, "train", late)
     said = bench("worker", "--exit-when-empty")
     assert said.code == 0 and said.err.count("Somebody else has it.") == 1
     with store() as opened:
@@ -102,10 +102,10 @@ def test_a_worker_leaves_out_what_cannot_be_trained_there(bench, workdir):
     plugins = ("--plugin", "./mine.py:Mine", "--plugin", PROBLEM)
     said = bench("worker", "--exit-when-empty", *plugins)
     assert said.code == 4
-    told = f"Comparison {theirs} cannot be trained here, and is left out: "
+    told = f"Comparison {theirs} cannot be trained here, so it is skipped: "
     assert said.err.count(told) == 1 and "./mine.py" in said.err
     url = f"sqlite:///{STORE.absolute()}"
-    last = f"What is left in {url} cannot be trained here; 1 fleet trained."
+    last = f"The fleets left in {url} cannot be trained here; 1 fleet trained."
     assert said.err.splitlines()[-1] == last
     with store() as opened:
         assert [fleet.status for fleet in opened.fleets(ours)] == ["ended"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.harness.comparison.combine import compare_recorded, join
+from bench.harness.comparison.combine import combine_records, compare_recorded
 from bench.harness.comparison.comparability import FIELDS, check_allowed
 from bench.harness.comparison.compare import compare, run_one
 from bench.harness.core.errors import Incomparable, Infrastructure, Usage
@@ -119,7 +119,7 @@ def rows(store: Store) -> list[int]:
 
 
 def joined(store: Store, *ids: str, allowed: tuple[str, ...] = ()) -> dict[str, Any]:
-    return join(store, [store.comparison(id) for id in ids], allowed).summary
+    return combine_records(store, [store.comparison(id) for id in ids], allowed).summary
 
 
 def names(summary: dict[str, Any]) -> list[str]:
@@ -212,9 +212,9 @@ def test_what_tuning_took_is_said(recorded: Recorded, store: Store) -> None:
     summary = joined(store, a, b)
     efforts = {row["method"]: row["tuning"]["trials"] for row in summary["methods"]}
     assert efforts == {f"nag ({a})": 16, "sgd": 16, f"nag ({b})": 0, "cm": 0}
-    assert [note for note in summary["notes"] if "tuning trials" in note] == [
-        "Not all were chosen by equally many tuning trials: "
-        f"nag ({a}) by 16, sgd by 16, nag ({b}) by 0, cm by 0."
+    assert [note for note in summary["notes"] if "tuned with" in note] == [
+        "The methods were tuned with different effort: "
+        f"nag ({a}) with 16, sgd with 16, nag ({b}) with 0, cm with 0 trials."
     ]
     same = recorded.done({"cm": 3.0}, tuned={"cm": 16})
     assert not [note for note in joined(store, a, same)["notes"] if "tuning" in note]
@@ -266,8 +266,8 @@ def test_a_field_that_differs_is_refused_by_name_with_both_values(
         with pytest.raises(Incomparable) as refused:
             attempt(store, a, b)
         said = str(refused.value)
-        assert f"since their protocols differ: {field} ({told.format(a=a, b=b)})." in said
-        may = f" --allow {field} compares them all the same, and says so."
+        assert f"because their protocols differ: {field} ({told.format(a=a, b=b)})." in said
+        may = f" With --allow {field} they are compared nevertheless, and the report notes it."
         assert said.endswith(").") if field == "direction" else said.endswith(may)
     assert rows(store) == before
     if field == "direction":
@@ -285,9 +285,9 @@ def test_what_was_allowed_is_recorded_with_each_verdict_that_rests_on_it(
     a = recorded.done({"nag": 1.0, "sgd": 2.0})
     b = recorded.done({"cm": 3.0}, budget=Budget("gradients", 6000), precision="fp64")
     for one, other in (("budget", "precision"), ("precision", "budget")):
-        with pytest.raises(Incomparable, match=rf"differ: {other} \(.*--allow {other} compares"):
+        with pytest.raises(Incomparable, match=rf"differ: {other} \(.*With --allow {other} they"):
             compare_recorded(store, [a, b], [one])
-    with pytest.raises(Incomparable, match="--allow budget --allow precision compares"):
+    with pytest.raises(Incomparable, match="With --allow budget --allow precision they are"):
         compare_recorded(store, [a, b], [])
     # A field that is equal may be allowed to differ, which changes nothing.
     summary = compare_recorded(store, [a, b], ["budget", "precision", "preset"])
@@ -304,13 +304,13 @@ def test_what_was_allowed_is_recorded_with_each_verdict_that_rests_on_it(
     assert record.summary == summary
     report = store.files_of_comparison(record.id).joinpath("report.txt").read_text()
     said = " ".join(report.split())
-    assert said.count("Under protocols that differ, as allowed, in budget, precision.") == 2
+    assert said.count("The protocols differ, as allowed, in budget, precision.") == 2
     assert f"(3000 gradients in {a}, 6000 gradients in {b})" in said
-    assert "--allow precision: it differs, and was allowed to (fp32 in" in said
+    assert "--allow precision: the protocols differ here, as allowed (fp32 in" in said
     words = shlex.split(summary["reproduce"])
     options = ["--allow", "budget", "--allow", "precision", "--allow", "preset"]
     assert words == ["bench", "compare", a, b, *options]
-    with pytest.raises(Usage, match=f"{record.id} was itself put together .*: give {a} {b}"):
+    with pytest.raises(Usage, match=f"{record.id} was itself combined .*: {a} {b}"):
         joined(store, record.id, a)
 
 
@@ -331,7 +331,7 @@ def test_a_field_that_may_not_differ(recorded: Recorded, store: Store, field: st
     with pytest.raises(Usage) as refused:
         joined(store, a, b, allowed=(field,))
     said = str(refused.value)
-    assert said.startswith(f"--allow {field}: this is no field of a protocol that may differ")
+    assert said.startswith(f"--allow {field}: this is not a protocol field that may differ")
     assert ("did you mean 'budget'?" in said) is (field == "budgte")
     assert "direction" not in said.partition("Allowed: ")[2]
     assert check_allowed(["budget", "data_digest"]) == ["budget", "data_digest"]
@@ -349,11 +349,11 @@ def test_what_cannot_be_judged_is_said_and_leaves_no_trace(
     store.finish_comparison(tuning, "done", None)
     before = rows(store)
     for ids, told in (
-        ([a, a], f"Comparison {a} is there twice"),
-        ([a, a[:6]], f"Comparison {a} is there twice"),
-        ([a, open_], f"{open_} has no result yet, it is running: `bench resume {open_}`"),
-        ([tuning, a], f"{tuning} is a tuning, whose trials are not reported"),
-        ([a], f"{a}: give two or more comparisons; `bench show {a}` shows one"),
+        ([a, a], f"Comparison {a} is given twice"),
+        ([a, a[:6]], f"Comparison {a} is given twice"),
+        ([a, open_], f"{open_} is running and has no result yet. `bench resume {open_}`"),
+        ([tuning, a], f"{tuning} is a tuning, and its trials are not reported"),
+        ([a], f"{a}: give two or more comparisons. `bench show {a}` shows a single one"),
         ([a, "zzzz"], "There is no comparison 'zzzz'"),
     ):
         with pytest.raises(Usage) as refused:
@@ -367,7 +367,7 @@ def test_a_trial_of_a_tuning_is_never_reported(store: Store, store_url: str) -> 
     asked = request(store_url, "nag[batch=20]", budget="updates=2")
     tried, reported = run_one(asked, 1_000_000), run_one(asked, 0)
     assert tried is not None and reported is not None
-    with pytest.raises(Usage, match="ran on a seed for tuning, which is never reported"):
+    with pytest.raises(Usage, match="ran on a tuning seed, whose results are never reported"):
         joined(store, tried["comparison"], reported["comparison"])
 
 

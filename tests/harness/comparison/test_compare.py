@@ -13,7 +13,7 @@ from bench.harness.comparison.compare import compare, prepare, run_one
 from bench.harness.comparison.resume import resume
 from bench.harness.comparison.session import Runs
 from bench.harness.core.errors import Infrastructure, Usage
-from bench.harness.core.seeds import TUNING_SEEDS_FROM
+from bench.harness.core.seeds import FIRST_TUNING_SEED
 from bench.harness.planning import tuning
 from bench.harness.report.files import to_json
 from bench.harness.store.results import Store
@@ -140,7 +140,7 @@ def test_said_are_hyperparameters_that_follow_from_the_budget(store_url, capsys)
     # √(150 / 750,000) of 250 and of 1,000.
     assert "period=4,final=14" in err
     assert "small / quick on planes (generated): 4×4 images; " in err
-    assert "; 3,000 gradients a trial, 2 seeds, cpu, 1 thread." in err
+    assert "; 3,000 gradients per trial, 2 seeds, cpu, 1 thread." in err
 
 
 def test_a_dry_run_makes_nothing(store_url, tmp_path, capsys):
@@ -225,7 +225,7 @@ def test_tuning(store, store_url, capsys):
     effort = 3 * 2
     assert len(tuned) == 2 * effort
     assert {t.seed for t in tuned} == set(tuning.tuning_seeds(2))
-    assert min(t.seed for t in tuned) >= TUNING_SEEDS_FROM
+    assert min(t.seed for t in tuned) >= FIRST_TUNING_SEED
     assert {t.seed for t in reported} == {0, 1}
     (kind,) = {c.kind for c in store.comparisons() if c.id != summary["comparison"]}
     assert kind == "tuning"
@@ -284,7 +284,7 @@ def tunings(store):
 
 
 def test_grids_grow_by_as_many_points_of_every_method(store, store_url, capsys, monkeypatch):
-    monkeypatch.setattr("bench.harness.comparison.compare.MOST_ROUNDS", 2)
+    monkeypatch.setattr("bench.harness.comparison.compare.MAX_ROUNDS", 2)
     summary = compare(request(store_url, GRIDS, extend=True, seeds=1, tune_seeds=1))
     # Rates this small are too small: every best is the largest, round after round.
     assert tunings(store) == [
@@ -296,7 +296,7 @@ def test_grids_grow_by_as_many_points_of_every_method(store, store_url, capsys, 
     assert "Tried besides: nag lr=0.0004, watcher lr=0.1." in said
     assert "Tried besides: nag lr=0.0008, watcher lr=1." in said
     assert "The grids were extended 2 times, which is the most." in said
-    assert "lr=0.0008 is at the upper end of what was tried, 4 values from 0.0001 to 0.0008" in said
+    assert "lr=0.0008 is at the upper end of the 4 values tried, 0.0001 to 0.0008" in said
     nag, watcher = summary["methods"]
     for row, rates in ((nag, [1e-4, 2e-4, 4e-4, 8e-4]), (watcher, [1e-3, 1e-2, 0.1, 1.0])):
         effort = row["tuning"]
@@ -308,7 +308,7 @@ def test_grids_grow_by_as_many_points_of_every_method(store, store_url, capsys, 
             if t.method_name == row["name"]
         }
         assert {p["hyperparameters"]["lr"]: p["values"] for p in effort["points"]} == on_record
-        assert {tuple(point["seeds"]) for point in effort["points"]} == {(TUNING_SEEDS_FROM,)}
+        assert {tuple(point["seeds"]) for point in effort["points"]} == {(FIRST_TUNING_SEED,)}
     assert nag["hyperparameters"]["lr"] == 8e-4, "chosen among all that were tried"
     assert nag["tuning"]["edges"] == [
         {"name": "lr", "value": 8e-4, "side": "largest", "tried": [1e-4, 2e-4, 4e-4, 8e-4]}
@@ -321,7 +321,7 @@ def test_grids_grow_by_as_many_points_of_every_method(store, store_url, capsys, 
 
 
 def test_an_extension_is_gone_on_with(store, store_url, monkeypatch, capsys):
-    monkeypatch.setattr("bench.harness.comparison.compare.MOST_ROUNDS", 2)
+    monkeypatch.setattr("bench.harness.comparison.compare.MAX_ROUNDS", 2)
     given = {"extend": True, "seeds": 1, "tune_seeds": 1}
     whole = compare(request(store_url, GRIDS, **given))
     real, rounds = Runs.execute, []
@@ -358,7 +358,7 @@ def test_a_best_value_inside_its_grid_ends_the_extension(store, store_url, capsy
 @pytest.mark.parametrize(
     ("optimizers", "tune", "message"),
     [
-        ("nag,sgd", "8", r"--extend --tune 8: N points of a range have no end that grows"),
+        ("nag,sgd", "8", r"--extend --tune 8: only grids can be extended"),
         ("nag,sgd", "none", r"--extend: nag has no grid of numbers"),
         ("sgd[lr=1|2],nag[schedule=constant|sutskever]", "none", r"--extend: nag has no grid"),
     ],
@@ -412,7 +412,7 @@ def test_a_seed_that_is_none(store_url, seed):
         run_one(request(store_url), seed)
 
 
-@pytest.mark.parametrize("seed", [TUNING_SEEDS_FROM, 2**53 - 1])
+@pytest.mark.parametrize("seed", [FIRST_TUNING_SEED, 2**53 - 1])
 def test_a_seed_for_tuning_is_shown_and_not_reported(store, store_url, seed):
     summary = run_one(request(store_url), seed)
     assert [trial["seed"] for trial in summary["methods"][0]["trials"]] == [seed]
@@ -457,8 +457,12 @@ def test_a_timed_comparison_is_run_alone(store, store_url):
 @pytest.mark.parametrize(
     ("problem", "optimizers", "message"),
     [
-        ("add", "nag,hf[batch=0]", r"--optimizers hf: add draws its.*as in hf\[batch=1000\]"),
-        ("curves", "nag,hf[structural=0.1]", r"--optimizers hf: curves has no hidden state"),
+        (
+            "add",
+            "nag,hf[batch=0]",
+            r"--optimizers hf: add draws new training cases.*for example hf\[batch=1000\]",
+        ),
+        ("curves", "nag,hf[structural=0.1]", r"--optimizers hf: structural damping acts on"),
     ],
 )
 def test_what_a_problem_cannot_do_is_refused_before_anything_trains(

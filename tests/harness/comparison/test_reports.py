@@ -34,7 +34,7 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
         Image.new("RGB", (3, 2)).save(path, format="PNG")
 
     for name in ("learning_curves", "profiles"):
-        monkeypatch.setattr(f"bench.harness.report.files.{name}", stand_in)
+        monkeypatch.setattr(f"bench.harness.comparison.files.{name}", stand_in)
 
 
 def done(filled: Filled, *methods: str, seeds: int = 2, diverged: bool = False) -> str:
@@ -92,7 +92,7 @@ def test_without_a_result_it_is_said_how_it_stands(filled: Filled, tmp_path: Pat
     filled.measure(filled.trial(comparison, "hf", 1), 5)
     text = written(filled.store, comparison, tmp_path)
     assert "No verdict yet." in text
-    assert "The comparison is running; 1 of 2 trials begun have ended." in text
+    assert "The comparison is running; 1 of the 2 trials begun have ended." in text
     assert "is better than" not in text and "too few seeds" not in text
 
 
@@ -101,11 +101,11 @@ def test_how_to_go_on_is_said_where_there_is_a_plan(filled: Filled, tmp_path: Pa
         comparison = filled.store.new_comparison(filled.protocol, "comparison", "bench", plan=plan)
         filled.store.finish_comparison(comparison, "interrupted", None)
         text = written(filled.store, comparison, tmp_path)
-        assert (f"`bench resume {comparison}` goes on with it." in text) == (plan is not None)
+        assert (f"`bench resume {comparison}` continues it." in text) == (plan is not None)
 
 
 def test_nothing_begun_and_a_tuning(filled: Filled, tmp_path: Path) -> None:
-    assert "0 of 0 trials begun" in written(filled.store, filled.comparison(), tmp_path)
+    assert "0 of the 0 trials begun" in written(filled.store, filled.comparison(), tmp_path)
     tuning = filled.comparison(kind="tuning")
     filled.end(filled.trial(tuning, seed=1_000_000_000))
     filled.store.finish_comparison(tuning, "done", None)
@@ -134,9 +134,11 @@ def test_joined_comparisons_have_the_labels_of_their_summary(
     assert {trial.method for trial in recorded.trials} == labels
     text = written(filled.store, joined, tmp_path)
     assert all(label in text for label in labels)
-    assert f"{first} was made by:" in text
+    assert f"Repeat {first}:" in text
     # The same page is among its files.
-    assert "was made by:" in (filled.store.files_of_comparison(joined) / "report.html").read_text()
+    assert (
+        f"Repeat {first}:" in (filled.store.files_of_comparison(joined) / "report.html").read_text()
+    )
 
 
 def test_where_it_cannot_be_written_the_option_is_named(filled: Filled, tmp_path: Path) -> None:

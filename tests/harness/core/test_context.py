@@ -13,7 +13,7 @@ import torch
 from bench.harness.core.context import context, info
 from bench.harness.core.errors import Usage
 from bench.harness.core.sources import source_digest
-from bench.harness.core.spec import canonical, key_of
+from bench.harness.core.spec import canonical_json, key_of
 from bench.models.problem import Problem
 from bench.optim.hyperparameters import Hyperparameter
 
@@ -57,7 +57,7 @@ def test_info_has_no_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     found = info()
     assert found["argv"] == ["bench", "--store=postgresql://me:***@host/db"]
     assert found["path"] == str(tmp_path) and found["host"]
-    assert "secret" not in canonical(found)
+    assert "secret" not in canonical_json(found)
 
 
 def load(path: Path, name: str) -> ModuleType:

@@ -3,9 +3,9 @@ import shlex
 import pytest
 
 from bench.harness.core import defaults
-from bench.harness.core.defaults import origin, scaled_schedule, tuned
+from bench.harness.core.defaults import scaled_schedule, tuned_origin, tuned_values
 from bench.harness.core.spec import Budget
-from bench.harness.planning.fleets import methods
+from bench.harness.planning.fleets import make_methods
 from bench.harness.planning.problems import resolve
 from bench.models.built_in import PROBLEMS
 from bench.models.problem import PRESETS
@@ -14,7 +14,7 @@ from bench.optim.text import parse
 
 ENTRIES = [
     (problem, preset, method)
-    for problem, presets in defaults._file().items()
+    for problem, presets in defaults._defaults_file().items()
     if problem != "like"
     for preset, methods in presets.items()
     for method in methods
@@ -24,13 +24,13 @@ ENTRIES = [
 @pytest.mark.parametrize(("problem", "preset", "method"), ENTRIES)
 def test_an_entry_can_be_used_and_says_where_it_is_from(problem, preset, method):
     assert resolve(problem, preset).preset == preset
-    values = tuned(problem, preset, method)
+    values = tuned_values(problem, preset, method)
     assert values
     cast = find(method)(find(method).backends[0], **values).hyperparameters
     assert {name: cast[name] for name in values} == values
-    entry = defaults._file()[problem][preset][method]
+    entry = defaults._defaults_file()[problem][preset][method]
     assert entry.keys() <= {"values", "command", "source"}
-    assert origin(problem, preset, method)
+    assert tuned_origin(problem, preset, method)
     if "command" in entry:
         words = shlex.split(entry["command"])
         assert words[:2] == ["bench", "compare"]
@@ -41,22 +41,22 @@ def test_an_entry_can_be_used_and_says_where_it_is_from(problem, preset, method)
 
 @pytest.mark.parametrize(("problem", "preset"), sorted({entry[:2] for entry in ENTRIES}))
 def test_tuned_defaults_are_for_methods_tuned_together(problem, preset):
-    entries = defaults._file()[problem][preset].values()
+    entries = defaults._defaults_file()[problem][preset].values()
     commands = {e["command"] for e in entries if "command" in e}
     assert len(commands) <= 1, "equal effort is one command for all of them"
 
 
 def test_a_problem_without_values_has_those_of_the_one_it_is_like():
-    assert tuned("xor", "quick", "hf") == tuned("add", "quick", "hf") != {}
-    assert origin("xor", "quick", "hf").startswith("as for add: Martens & Sutskever (2011)")
+    assert tuned_values("xor", "quick", "hf") == tuned_values("add", "quick", "hf") != {}
+    assert tuned_origin("xor", "quick", "hf").startswith("as for add: Martens & Sutskever (2011)")
     # By way of xor, which has values for nag of its own.
-    assert tuned("mem5", "quick", "hf") == tuned("add", "quick", "hf")
-    assert tuned("mem5", "quick", "nag") == tuned("xor", "quick", "nag")
-    assert tuned("xor", "quick", "nag") != tuned("add", "quick", "nag")
-    assert tuned("curves", "quick", "hf") != tuned("mnist", "quick", "hf")
+    assert tuned_values("mem5", "quick", "hf") == tuned_values("add", "quick", "hf")
+    assert tuned_values("mem5", "quick", "nag") == tuned_values("xor", "quick", "nag")
+    assert tuned_values("xor", "quick", "nag") != tuned_values("add", "quick", "nag")
+    assert tuned_values("curves", "quick", "hf") != tuned_values("mnist", "quick", "hf")
 
 
-@pytest.mark.parametrize(("problem", "like"), defaults._file()["like"].items())
+@pytest.mark.parametrize(("problem", "like"), defaults._defaults_file()["like"].items())
 def test_what_a_problem_is_like_is_one_that_has_values(problem, like):
     assert {problem, like} <= PROBLEMS.keys()
     assert like in {entry[0] for entry in ENTRIES}
@@ -67,7 +67,7 @@ def test_what_a_problem_is_like_is_one_that_has_values(problem, like):
 def test_nag_and_hf_can_be_compared_on_every_problem_as_they_are(problem, preset):
     made = resolve(problem, preset)
     budget = Budget("gradients", made.budget)
-    methods_ = [methods(parse(name), made, budget, "cpu")[0] for name in ("nag", "hf")]
+    methods_ = [make_methods(parse(name), made, budget, "cpu")[0] for name in ("nag", "hf")]
     draws = problem not in ("curves", "mnist", "faces")
     for method in methods_:
         if draws:
@@ -75,15 +75,15 @@ def test_nag_and_hf_can_be_compared_on_every_problem_as_they_are(problem, preset
 
 
 def test_nothing_is_tuned_for_what_is_unknown():
-    assert tuned("nothing", "quick", "nag") == {}
-    assert tuned("curves", "quick", "torch.optim.AdamW") == {}
-    assert origin("nothing", "quick", "nag") is None
+    assert tuned_values("nothing", "quick", "nag") == {}
+    assert tuned_values("curves", "quick", "torch.optim.AdamW") == {}
+    assert tuned_origin("nothing", "quick", "nag") is None
 
 
 def test_values_can_be_changed_by_who_asked():
     problem, preset, method = ENTRIES[0]
-    tuned(problem, preset, method).clear()
-    assert tuned(problem, preset, method)
+    tuned_values(problem, preset, method).clear()
+    assert tuned_values(problem, preset, method)
 
 
 SPACE = {"lr", "period", "final"}

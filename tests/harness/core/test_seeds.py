@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-from bench.harness.core.seeds import TUNING_SEEDS_FROM, generator, seed_of
+from bench.harness.core.seeds import FIRST_TUNING_SEED, generator, seed_of
 
 
 def test_a_seed_is_128_bits_of_the_sha256_of_its_name() -> None:
@@ -26,7 +26,7 @@ def test_seeds_and_draws_are_fixed() -> None:
 def test_every_name_is_a_stream_of_its_own() -> None:
     names = [
         (root, *path)
-        for root in (0, 1, 2, 10, TUNING_SEEDS_FROM)
+        for root in (0, 1, 2, 10, FIRST_TUNING_SEED)
         for path in (("initialization",), ("order", "gradient", 0), ("order", "gradient", 1))
     ]
     assert len({seed_of(*name) for name in names}) == len(names)

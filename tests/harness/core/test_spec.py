@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.harness.core.errors import Usage
-from bench.harness.core.spec import Budget, MethodSpec, Protocol, TrialSpec, canonical, key_of
+from bench.harness.core.spec import Budget, MethodSpec, Protocol, TrialSpec, canonical_json, key_of
 from bench.optim.registry import names, resolve
 
 PROTOCOL = Protocol(
@@ -73,24 +73,24 @@ def spec_of(text: str) -> MethodSpec:
 )
 def test_numbers_are_written_as_rfc_8785_appendix_b_has_them(bits: int, expected: str) -> None:
     (number,) = struct.unpack(">d", bits.to_bytes(8, "big"))
-    assert canonical(number) == expected
+    assert canonical_json(number) == expected
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 @settings(max_examples=200, deadline=None)
 def test_numbers_are_read_back_exactly(number: float) -> None:
-    assert float(canonical(number)) == number
+    assert float(canonical_json(number)) == number
 
 
 def test_names_are_sorted_and_there_is_no_space() -> None:
-    assert canonical({"b": [1, True, None], "a": "é"}) == '{"a":"é","b":[1,true,null]}'
+    assert canonical_json({"b": [1, True, None], "a": "é"}) == '{"a":"é","b":[1,true,null]}'
     assert key_of({"b": 1, "a": 2}) == key_of({"a": 2, "b": 1})
 
 
 @pytest.mark.parametrize("number", [2**53, 10**17, float("nan"), float("-inf")])
 def test_a_number_that_json_cannot_carry_is_a_sentence(number: float) -> None:
-    with pytest.raises(Usage, match="finite numbers only, and whole numbers below 2\\^53"):
-        canonical({"period": number})
+    with pytest.raises(Usage, match="must be finite, and whole numbers must be below 2\\^53"):
+        canonical_json({"period": number})
 
 
 def test_one_number_has_one_key_however_it_is_written() -> None:
@@ -134,7 +134,7 @@ def test_the_amount_of_the_budget_counts() -> None:
 
 
 def test_equal_protocols_differ_in_nothing() -> None:
-    again = Protocol.from_dict(json.loads(canonical(PROTOCOL.as_dict())))
+    again = Protocol.from_dict(json.loads(canonical_json(PROTOCOL.as_dict())))
     assert PROTOCOL.differences(again) == []
     assert again.key == PROTOCOL.key
     assert isinstance(again.budget, Budget)

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench.harness.distributed.consensus import TALK_SECONDS, Talks, checksums
-from bench.harness.distributed.ranks import ALONE, part_of
+from bench.harness.distributed.consensus import CONSENSUS_SECONDS, Consensus, checksums
+from bench.harness.distributed.ranks import SINGLE_PROCESS, part_of
 
 T = TypeVar("T")
 Answers = list[tuple[bool, bool]]
@@ -39,20 +39,20 @@ class Member:
     def part(self, cases: int) -> slice:
         return part_of(cases, self.rank, self.size)
 
-    def add_up(self, *tensors: Tensor) -> None:
+    def all_reduce(self, *tensors: Tensor) -> None:
         raise AssertionError("nothing is added up in a talk")
 
-    def agree(self, what: str, values: Sequence[float]) -> None:
+    def check_agreement(self, what: str, values: Sequence[float]) -> None:
         assert len({tuple(each) for each in self._all(values)}) == 1, what
 
     def any(self, *flags: bool) -> list[bool]:
         return [any(each) for each in zip(*self._all(flags), strict=True)]
 
-    def first(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         found: T = self._all(value)[0]
         return found
 
-    def beat(self, updates: int) -> None:
+    def report_alive(self, updates: int) -> None:
         self.beats.append(updates)
 
     def _all(self, mine: Any) -> list[Any]:
@@ -78,11 +78,11 @@ def asked(
     """The answers of each rank at each update; from its own one on, each wants to stop or keep."""
 
     def work(member: Member) -> Answers:
-        talks, answers = Talks(member), Answers()
+        talks, answers = Consensus(member), Answers()
         for made, update in enumerate(updates):
             seconds = made * paces[member.rank]
             stop, keep = update >= stops[member.rank], update >= keeps[member.rank]
-            answers.append(talks.agreed(update, seconds, stop, keep))
+            answers.append(talks.decide(update, seconds, stop, keep))
             if answers[-1][0]:
                 break
         assert member.beats == list(updates)[: len(answers)]
@@ -114,14 +114,14 @@ def test_a_signal_to_one_rank_is_heard_soon(already: int, pace: float, rank: int
     answers, _ = asked([pace] * 2, stops, [10**9] * 2, range(already, already + 2_000))
     heard = already + len(answers[0]) - 1
     assert answers[0][-1] == answers[1][-1] == (True, False)
-    assert (heard - at) * pace <= TALK_SECONDS
+    assert (heard - at) * pace <= CONSENSUS_SECONDS
 
 
 def test_quick_updates_are_not_held_up_by_talks() -> None:
     updates = 3_000
     _, meetings = asked([0.001] * 2, [10**9] * 2, [10**9] * 2, range(updates))
     # A talk is two exchanges; the first two are at the first two updates.
-    assert meetings <= 2 * (2 + updates * 0.001 / TALK_SECONDS + 1)
+    assert meetings <= 2 * (2 + updates * 0.001 / CONSENSUS_SECONDS + 1)
 
 
 def test_the_state_is_kept_at_the_update_of_a_talk() -> None:
@@ -130,10 +130,10 @@ def test_the_state_is_kept_at_the_update_of_a_talk() -> None:
 
 
 def test_a_process_alone_decides_at_every_update() -> None:
-    talks = Talks(ALONE)
+    talks = Consensus(SINGLE_PROCESS)
     for update in range(3):
         for flags in ((False, False), (True, False), (False, True), (True, True)):
-            assert talks.agreed(update, 0.0, *flags) == flags
+            assert talks.decide(update, 0.0, *flags) == flags
 
 
 @settings(deadline=None)

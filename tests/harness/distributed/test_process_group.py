@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.harness.core.errors import Usage
-from bench.harness.distributed.process_group import PIECE, Place
+from bench.harness.distributed.process_group import BROADCAST_BYTES, Membership
 from tests.harness.ranked import end, start
 
 SOON = 30
@@ -33,7 +33,7 @@ def test_exchanges(size, tmp_path):
             torch.testing.assert_close(mine, expected)
         assert each["any"] == [True, False, True]
         assert each["first"] == {"rank": 0, "names": ["a", None]}
-        assert each["bytes"] == b"\x07" * (PIECE + 3)
+        assert each["bytes"] == b"\x07" * (BROADCAST_BYTES + 3)
     parts = [each["part"] for each in found]
     assert parts[0].startswith("slice(0, ")
     assert parts[-1].endswith(", 7, None)")
@@ -44,7 +44,7 @@ def test_ranks_that_have_parted_all_say_so(tmp_path):
     found = end(processes, tmp_path)
     assert found[0] == found[1]
     assert found[0].startswith(
-        "Infrastructure: Ranks have parted over the loss: rank 0 has 0.25; rank 1 has "
+        "Infrastructure: The ranks disagree about the loss: rank 0 has 0.25; rank 1 has "
         "0.25000000000000006. "
     )
     assert [process.returncode for process in processes] == [4, 4]
@@ -80,10 +80,10 @@ def test_where_a_rank_is_killed_the_others_end_at_once_and_name_it(size, tmp_pat
     assert seconds < SOON
     for rank, each in zip((0, 2), said, strict=False):
         assert re.fullmatch(
-            rf"Infrastructure: Rank {rank} lost touch with the others\. "
-            rf"Rank 1 \(\S+:{processes[1].pid}\) has died: it had made \d+ updates when last "
-            r"heard, \d+ s ago; (rank 0 waits|ranks 0, 2 wait) at update \d+\. "
-            r"What is recorded until here stays\.",
+            rf"Infrastructure: Rank {rank} lost the connection to the other ranks\. "
+            rf"Rank 1 \(\S+:{processes[1].pid}\) has died: its last sign of life came \d+ s "
+            r"ago, after \d+ updates; (rank 0 waits|ranks 0, 2 wait) at update \d+\. "
+            r"All results up to now are kept\.",
             each,
         )
 
@@ -94,7 +94,9 @@ def test_where_rank_0_is_killed_the_other_ends_at_once_and_names_it(tmp_path):
     processes[0].send_signal(signal.SIGKILL)
     (said,), seconds = survivors(processes, tmp_path, dead=0)
     assert seconds < SOON
-    assert said.startswith("Infrastructure: Rank 1 lost touch with the others. Rank 0 (")
+    assert said.startswith(
+        "Infrastructure: Rank 1 lost the connection to the other ranks. Rank 0 ("
+    )
     assert f":{processes[0].pid}), or the launcher that started it, does not answer; " in said
 
 
@@ -104,7 +106,7 @@ def test_an_error_of_one_rank_ends_the_others(tmp_path):
     assert processes[1].wait(timeout=120) == 1
     (said,), seconds = survivors(processes, tmp_path, dead=1)
     assert seconds < SOON
-    assert f":{processes[1].pid}) has died: it had made " in said
+    assert f":{processes[1].pid}) has died: its last sign of life came " in said
 
 
 @pytest.mark.slow
@@ -114,13 +116,13 @@ def test_a_rank_that_is_stopped_is_named_by_the_other(tmp_path):
     (said,), seconds = survivors(processes, tmp_path, dead=1)
     assert HANGS - 1 < seconds < SOON
     found = re.fullmatch(
-        rf"hangs: Rank 1 \(\S+:{processes[1].pid}\) is behind: it had made (\d+) updates when last "
-        rf"heard, (\d+) s ago; rank 0 waits at update (\d+)\. No sign of life for {HANGS} s ends "
-        r"the run; BENCH_DEADLINE sets another limit\.",
+        rf"hangs: Rank 1 \(\S+:{processes[1].pid}\) is behind: its last sign of life came "
+        rf"(\d+) s ago, after (\d+) updates; rank 0 waits at update (\d+)\. "
+        rf"No sign of life for {HANGS} s ends the run; BENCH_DEADLINE sets another limit\.",
         said,
     )
     assert found
-    made, ago, at = map(int, found.groups())
+    ago, made, at = map(int, found.groups())
     assert made < at
     assert HANGS <= ago <= math.ceil(seconds) + 1
 
@@ -142,7 +144,8 @@ def test_a_rank_whose_training_hangs_says_so_itself_and_so_do_the_others(tmp_pat
     assert [process.returncode for process in processes] == [4, 4]
     assert found[0] == found[1]
     assert found[0].startswith("hangs: Rank 1 (")
-    assert ") is behind: it had made 20 updates when last heard, " in found[0]
+    assert ") is behind: its last sign of life came " in found[0]
+    assert " s ago, after 20 updates; " in found[0]
     assert "; rank 0 waits at update 21. " in found[0]
 
 
@@ -150,17 +153,17 @@ def test_a_rank_that_is_missing_is_not_waited_for_without_end(tmp_path):
     processes = start(2, tmp_path, "exchanged", deadline=2)
     processes[1].kill()
     (said,), _ = survivors(processes, tmp_path, dead=1)
-    assert said.startswith("Infrastructure: Rank 0 did not find the other 1 within 2 s, ")
+    assert said.startswith("Infrastructure: Rank 0 did not reach the other ranks within 2 s, ")
 
 
 @pytest.mark.parametrize("wrong", [{"RANK": None}, {"WORLD_SIZE": "two"}, {"LOCAL_RANK": ""}])
 def test_a_place_that_is_not_given_is_asked_for(wrong, monkeypatch):
     for name, value in {"RANK": "3", "LOCAL_RANK": "1", "WORLD_SIZE": "4"}.items():
         monkeypatch.setenv(name, value)
-    assert Place.given() == Place(3, 1, 4)
+    assert Membership.from_environment() == Membership(3, 1, 4)
     for name, value in wrong.items():
         monkeypatch.delenv(name)
         if value is not None:
             monkeypatch.setenv(name, value)
-    with pytest.raises(Usage, match="RANK, LOCAL_RANK, WORLD_SIZE are whole numbers that torchrun"):
-        Place.given()
+    with pytest.raises(Usage, match="torchrun sets RANK, LOCAL_RANK, WORLD_SIZE to whole numbers"):
+        Membership.from_environment()

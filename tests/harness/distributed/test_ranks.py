@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.harness.check.thread_ranks import together
+from bench.harness.check.thread_ranks import run_on_ranks
 from bench.harness.core.errors import Infrastructure
-from bench.harness.distributed.ranks import ALONE, part_of, require_agreement
+from bench.harness.distributed.ranks import SINGLE_PROCESS, part_of, require_agreement
 
 
 @given(cases=st.integers(0, 10**6), size=st.integers(1, 70))
@@ -25,16 +25,16 @@ def test_parts_are_all_cases_in_order_and_differ_by_one_at_most(cases, size):
 def test_a_process_alone_is_asked_and_changes_nothing():
     tensor, value = torch.tensor([1.0, math.nan]), object()
     before = tensor.clone()
-    ALONE.add_up(tensor)
-    ALONE.agree("nothing", [1.0])
-    ALONE.beat(3)
+    SINGLE_PROCESS.all_reduce(tensor)
+    SINGLE_PROCESS.check_agreement("nothing", [1.0])
+    SINGLE_PROCESS.report_alive(3)
     assert tensor.equal(before) or tensor.isnan().equal(before.isnan())
     assert tensor[0] == 1
-    assert ALONE.any(True, False) == [True, False]
-    assert ALONE.any() == []
-    assert ALONE.first(value) is value
-    assert ALONE.part(7) == slice(0, 7)
-    assert (ALONE.rank, ALONE.size) == (0, 1)
+    assert SINGLE_PROCESS.any(True, False) == [True, False]
+    assert SINGLE_PROCESS.any() == []
+    assert SINGLE_PROCESS.broadcast(value) is value
+    assert SINGLE_PROCESS.part(7) == slice(0, 7)
+    assert (SINGLE_PROCESS.rank, SINGLE_PROCESS.size) == (0, 1)
 
 
 NAN = math.nan
@@ -70,16 +70,16 @@ def test_equal_bits_agree(found):
 def test_who_differs_is_named_with_what_they_have(found, told):
     with pytest.raises(Infrastructure) as error:
         require_agreement("the loss", found)
-    assert str(error.value).startswith(f"Ranks have parted over the loss: {told}")
+    assert str(error.value).startswith(f"The ranks disagree about the loss: {told}")
 
 
 def test_ranks_in_threads_exchange_what_they_bring():
     def work(ranks):
         tensor = torch.tensor([1.0, 10.0]) * (ranks.rank + 1)
-        ranks.add_up(tensor)
-        return tensor.tolist(), ranks.any(ranks.rank == 2, False), ranks.first(ranks.rank)
+        ranks.all_reduce(tensor)
+        return tensor.tolist(), ranks.any(ranks.rank == 2, False), ranks.broadcast(ranks.rank)
 
-    assert together(3, work) == [([6.0, 60.0], [True, False], 0)] * 3
+    assert run_on_ranks(3, work) == [([6.0, 60.0], [True, False], 0)] * 3
 
 
 def test_what_a_thread_raises_ends_all_and_is_what_is_raised():
@@ -89,4 +89,4 @@ def test_what_a_thread_raises_ends_all_and_is_what_is_raised():
         ranks.any(True)
 
     with pytest.raises(LookupError, match="mine"):
-        together(3, work)
+        run_on_ranks(3, work)

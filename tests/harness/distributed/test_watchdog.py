@@ -7,39 +7,39 @@ import pytest
 
 from bench.harness.core.errors import Usage
 from bench.harness.distributed import watchdog
-from bench.harness.distributed.watchdog import Pulse, Watch, deadline, verdict
+from bench.harness.distributed.watchdog import Heartbeat, Watchdog, deadline, diagnosis
 
 
 def pulse(rank, beat=5, exchanges=10, updates=7, at=970.0):
-    return Pulse(f"host:{100 + rank}", beat, exchanges, updates, at)
+    return Heartbeat(f"host:{100 + rank}", beat, exchanges, updates, at)
 
 
 def moved(pulses, still=()):
     return [
-        Pulse(**{**vars(each), "beat": each.beat + (rank not in still)})
+        Heartbeat(**{**vars(each), "beat": each.beat + (rank not in still)})
         for rank, each in enumerate(pulses)
     ]
 
 
 def test_a_rank_whose_pulse_has_stopped_is_behind_whatever_it_had_entered():
     pulses = [pulse(0), pulse(1, exchanges=10, updates=6, at=969.0), pulse(2)]
-    assert verdict(pulses, moved(pulses, still={1}), 1000.0, "has died") == (
-        "Rank 1 (host:101) has died: it had made 6 updates when last heard, 31 s ago; "
+    assert diagnosis(pulses, moved(pulses, still={1}), 1000.0, "has died") == (
+        "Rank 1 (host:101) has died: its last sign of life came 31 s ago, after 6 updates; "
         "ranks 0, 2 wait at update 8."
     )
 
 
 def test_of_living_ranks_the_one_that_has_entered_the_fewest_exchanges_is_behind():
     pulses = [pulse(0), pulse(1, exchanges=9)]
-    assert verdict(pulses, moved(pulses), 1000.0, "has died") == (
-        "Rank 1 (host:101) is behind: it had made 7 updates when last heard, 30 s ago; "
+    assert diagnosis(pulses, moved(pulses), 1000.0, "has died") == (
+        "Rank 1 (host:101) is behind: its last sign of life came 30 s ago, after 7 updates; "
         "rank 0 waits at update 8."
     )
 
 
 def test_several_may_be_behind():
     pulses = [pulse(0), pulse(1), pulse(2), pulse(3)]
-    found = verdict(pulses, moved(pulses, still={0, 3}), 1000.0, "is behind")
+    found = diagnosis(pulses, moved(pulses, still={0, 3}), 1000.0, "is behind")
     assert found.startswith("Rank 0 (host:100) is behind: ")
     assert "; rank 3 (host:103) is behind: " in found
     assert found.endswith("; ranks 1, 2 wait at update 8.")
@@ -47,13 +47,13 @@ def test_several_may_be_behind():
 
 def test_where_all_wait_for_the_same_none_is_named():
     pulses = [pulse(0), pulse(1)]
-    found = verdict(pulses, moved(pulses), 1000.0, "is behind")
+    found = diagnosis(pulses, moved(pulses), 1000.0, "is behind")
     assert found.startswith("All ranks wait in the same exchange, at update 8,")
 
 
 def test_a_clock_that_is_ahead_does_not_make_the_future():
     pulses = [pulse(0), pulse(1, at=1003.0)]
-    assert "last heard, 0 s ago" in verdict(pulses, moved(pulses, still={1}), 1000.0, "has died")
+    assert "came 0 s ago, " in diagnosis(pulses, moved(pulses, still={1}), 1000.0, "has died")
 
 
 class Stored:
@@ -85,7 +85,7 @@ def two():
     """The watches of two ranks, and what each has said."""
     store, said = Stored(), ([], [])
     store.values["1"] = store.values["0"] = b'{"process": "host:1"}'
-    watches = [Watch(rank, 2, store, LIMIT, said[rank].append) for rank in range(2)]
+    watches = [Watchdog(rank, 2, store, LIMIT, said[rank].append) for rank in range(2)]
     yield store, watches, said
     store.stopped.set()
     for each in watches:
@@ -104,7 +104,7 @@ def test_as_long_as_both_are_alive_nothing_is_said(two):
     end = time.monotonic() + 3 * LIMIT
     while time.monotonic() < end:
         for each in watches:
-            each.alive(3)
+            each.record_activity(3)
         time.sleep(0.01)
     assert said == ([], [])
 
@@ -112,21 +112,22 @@ def test_as_long_as_both_are_alive_nothing_is_said(two):
 def test_both_name_the_one_that_has_not_come(two):
     _, (first, second), said = two
     for each in (first, second):
-        each.alive(41)
-        each.entered()
-    first.alive(42)
-    first.entered()
+        each.record_activity(41)
+        each.record_exchange()
+    first.record_activity(42)
+    first.record_exchange()
     until(lambda: all(said))
     assert said[0] == said[1]
     (sentence,) = said[0]
     assert sentence.startswith("Rank 1 (")
-    assert "is behind: it had made 41 updates when last heard, " in sentence
+    assert "is behind: its last sign of life came " in sentence
+    assert " s ago, after 41 updates; " in sentence
     assert "; rank 0 waits at update 43. No sign of life for 0.4 s ends the run;" in sentence
 
 
 def test_a_store_that_does_not_answer_is_not_waited_for(two):
     store, (_, second), said = two
-    second.alive(5)
+    second.record_activity(5)
     store.stopped.clear()
     until(lambda: said[1])
     assert said[1][0].startswith("Rank 0 (")
@@ -138,11 +139,11 @@ def test_a_process_that_was_stopped_itself_has_not_waited(monkeypatch):
     store, said, ahead = Stored(), [], 0.0
     clock = time.monotonic
     monkeypatch.setattr(watchdog.time, "monotonic", lambda: clock() + ahead)
-    watched = Watch(0, 1, store, 2.0, said.append)
+    watched = Watchdog(0, 1, store, 2.0, said.append)
     time.sleep(0.3)
     ahead = 3600.0
     time.sleep(0.6)
-    watched.alive(1)
+    watched.record_activity(1)
     watched.close()
     assert said == []
 

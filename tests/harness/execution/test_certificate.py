@@ -19,17 +19,17 @@ from bench.harness.comparison.compare import compare, run_one
 from bench.harness.core.records import Certificate, TrialRecord
 from bench.harness.core.seeds import generator, seed_plan
 from bench.harness.execution.certificate import theta_digest
-from bench.harness.execution.run import Run
+from bench.harness.execution.leased_fleet import LeasedFleet
 from bench.harness.planning import placement
-from bench.harness.planning.commands import reproduce_trial
-from bench.harness.planning.fleets import labelled, trials
-from bench.harness.planning.plan import source_of_method, source_of_problem
+from bench.harness.planning.commands import trial_command
+from bench.harness.planning.fleets import label_methods, make_trials
+from bench.harness.planning.plan import method_source, problem_source
 from bench.harness.planning.preparation import prepare
 from bench.harness.planning.problems import resolve
 from bench.harness.store.results import Store
 from bench.harness.training import machine
-from bench.harness.training.case_order import Order
-from bench.harness.training.case_stream import BLOCK, Fresh
+from bench.harness.training.case_order import CaseOrder
+from bench.harness.training.case_stream import BLOCK, CaseStream
 from bench.models.layout import Layout
 from tests.harness.execution.test_resumed_fleet import stopped
 from tests.harness.execution.test_run import OWN, Runs
@@ -123,8 +123,8 @@ def test_another_initialisation_is_another_start(store: Store, store_url: str) -
 def test_processes_of_their_own_certify_the_same(
     store: Store, store_url: str, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.harness.planning.request.os.cpu_count", lambda: 2)
-    monkeypatch.setattr(placement, "PAYS_FROM", 0.0)
+    monkeypatch.setattr("bench.harness.planning.preparation.os.cpu_count", lambda: 2)
+    monkeypatch.setattr(placement, "MIN_SECONDS_FOR_PROCESSES", 0.0)
     both = f"nag[batch=20],{OWN}Watcher"
     compare(request(store_url, both, threads=2))
     spread = {(trial.method, trial.seed): trial for trial in store.trials()}
@@ -167,7 +167,7 @@ def test_a_trial_gone_on_with_keeps_its_certificate_and_an_attempt_has_its_own(
     first = stopped(run, planned)
     assert made(first).theta == start(0)
     asked: list[Any] = []
-    monkeypatch.setattr(Run, "_certificate", lambda *given: asked.append(given))
+    monkeypatch.setattr(LeasedFleet, "_certificate", lambda *given: asked.append(given))
     (ended,) = go(run, planned)
     assert (ended.id, ended.status, asked) == (first.id, "budget", [])
     assert made(ended) == made(first)
@@ -223,10 +223,10 @@ def test_built_in_sources_are_two(store_url: str) -> None:
     run = prepare(request(store_url, "nag[batch=20]", problem="curves", budget=None))
     own = prepare(request(store_url, "nag[batch=20]"))
     # The function that made it is part of a problem of one's own.
-    assert source_of_problem(run.problem) != source_of_problem(own.problem)
+    assert problem_source(run.problem) != problem_source(own.problem)
     (method,) = run.methods
     trial: Any = type("Trial", (), {"candidate": type("Candidate", (), {"method": method})})
-    assert source_of_method(trial) != source_of_problem(run.problem)
+    assert method_source(trial) != problem_source(run.problem)
 
 
 # The seed plan
@@ -248,12 +248,12 @@ def test_the_streams_of_a_seed_give_the_numbers_that_trials_see(root: int) -> No
     assert theta.equal(make("quick").initialize(generator(root, "initialization")))
 
     gradient = streams.pop("gradient batches")
-    order = Order(30, root, "gradient")
+    order = CaseOrder(30, root, "gradient")
     for epoch in range(3):
         named = by_rule(gradient.replace("EPOCH", str(epoch)))
         assert order.take(30).tolist() == named.permutation(30).tolist()
     curvature = by_rule(streams.pop("curvature batches")).permutation(30)
-    assert Order(30, root, "curvature").take(60).tolist() == [*curvature, *curvature]
+    assert CaseOrder(30, root, "curvature").take(60).tolist() == [*curvature, *curvature]
 
     def draw(rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
         return rng.standard_normal(size), rng.standard_normal(size)
@@ -262,7 +262,7 @@ def test_the_streams_of_a_seed_give_the_numbers_that_trials_see(root: int) -> No
     for stream in ("gradient", "curvature"):
         name = fresh.replace("gradient|curvature", stream)
         expected = [draw(by_rule(name.replace("BLOCK", str(b))), BLOCK)[0] for b in range(2)]
-        drawn, _ = Fresh(draw, root, stream).take(2 * BLOCK)
+        drawn, _ = CaseStream(draw, root, stream).take(2 * BLOCK)
         assert drawn.tolist() == np.concatenate(expected).tolist()
     assert streams == {}
 
@@ -296,8 +296,8 @@ def test_a_command_has_the_budget_to_the_last_digit(
     store_url: str, budget: str, words: str
 ) -> None:
     ready = prepare(request(store_url, budget=budget))
-    trial = trials(labelled(ready.methods), ready.protocol, [0], "reported")[0]
-    said = shlex.split(reproduce_trial(ready, trial))
+    trial = make_trials(label_methods(ready.methods), ready.protocol, [0], "reported")[0]
+    said = shlex.split(trial_command(ready, trial))
     assert said[said.index("--budget") + 1] == words
     assert prepare(request(store_url, budget=words)).protocol == ready.protocol
 
@@ -305,8 +305,8 @@ def test_a_command_has_the_budget_to_the_last_digit(
 def test_a_command_says_over_how_many_ranks_each_update_was_spread(store_url: str) -> None:
     for mode, expected in (("data", ["--nproc-per-node", "2", "--mode", "data"]), ("trials", [])):
         ready = prepare(request(store_url, mode=mode, nproc_per_node=2))
-        trial = trials(labelled(ready.methods), ready.protocol, [0], "reported")[0]
-        said = shlex.split(reproduce_trial(ready, trial))
+        trial = make_trials(label_methods(ready.methods), ready.protocol, [0], "reported")[0]
+        said = shlex.split(trial_command(ready, trial))
         assert said[said.index("--precision") + 2 :] == [
             *("--device", "cpu", "--threads", "1"),
             *expected,

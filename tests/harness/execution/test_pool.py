@@ -8,8 +8,8 @@ import pytest
 from bench.harness.comparison.compare import compare
 from bench.harness.core.errors import Usage
 from bench.harness.core.spec import MethodSpec, TrialSpec
-from bench.harness.execution.pool import _Dealing, _unpickled
-from bench.harness.execution.pool_process import _packed
+from bench.harness.execution.pool import _Dispatcher, _unpickled
+from bench.harness.execution.pool_process import _pickled
 from bench.harness.planning import placement
 from bench.harness.store.owner import this_process
 from bench.harness.store.results import Store
@@ -46,8 +46,8 @@ class Raising(Watcher):
 @pytest.fixture(autouse=True)
 def two_processes(monkeypatch, workdir):
     """Two cores, work of any size worth two processes, and a user's own files."""
-    monkeypatch.setattr("bench.harness.planning.request.os.cpu_count", lambda: 2)
-    monkeypatch.setattr(placement, "PAYS_FROM", 0.0)
+    monkeypatch.setattr("bench.harness.planning.preparation.os.cpu_count", lambda: 2)
+    monkeypatch.setattr(placement, "MIN_SECONDS_FOR_PROCESSES", 0.0)
     (workdir / "mine.py").write_text(MINE)
     (workdir / "problem.py").write_text("from tests.harness.small import make\n")
 
@@ -80,7 +80,7 @@ def test_it_is_what_one_process_records_and_is_found_again(tmp_path, capfd):
         for url, threads in zip(urls, (2, 1), strict=True)
     ]
     spread, here = (compare(each) for each in asked)
-    said = "Fleets run in processes of their own: 2 at a time, 1 thread each."
+    said = "Fleets are trained in separate processes: 2 at a time, 1 thread each."
     assert capfd.readouterr().err.count(said) == 1
     assert [row["final"] for row in spread["methods"]] == [row["final"] for row in here["methods"]]
     with Store.open(urls[0]) as one, Store.open(urls[1]) as other:
@@ -122,15 +122,15 @@ def test_of_what_the_dead_process_had_alone_the_lease_ends(store_url):
     living, dead = this_process(), "elsewhere:17"
     with Store.open(store_url) as store:
         id = store.new_comparison(PROTOCOL, "comparison", "bench compare")
-        fleets = store.enter_fleets(id, [(1.0, {})] * 3)
+        fleets = store.add_fleets(id, [(1.0, {})] * 3)
         begun = {}
         for fleet, owner in zip(fleets[:2], (dead, living), strict=True):
             assert store.lease(owner, id, fleet.number)
             begun[owner] = begin(store, id, owner, fleet)
         process = SimpleNamespace(owner=dead, fleet=fleets[1])
         run = SimpleNamespace(store=store, comparison_id=id)
-        dealing = _Dealing(run, fleets, bars=None)
-        assert dealing._end_trials(process, "its process died") == [begun[dead]]
+        dispatcher = _Dispatcher(run, fleets, bars=None)
+        assert dispatcher._end_trials(process, "its process died") == [begun[dead]]
         assert [(fleet.status, fleet.owner) for fleet in store.fleets(id)] == [
             ("planned", None),
             ("running", living),
@@ -174,7 +174,7 @@ def test_an_error_arrives_as_what_it_was_where_it_can(error, expected, told):
     try:
         raise error
     except Exception as raised:
-        found = _unpickled(*_packed(raised))
+        found = _unpickled(*_pickled(raised))
     assert type(found) is expected
     assert str(found) == told
     if expected is not RuntimeError:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -16,9 +15,10 @@ import torch
 from bench.harness.core.errors import Infrastructure, LeaseLost
 from bench.harness.core.records import Certificate, TrialRecord
 from bench.harness.core.spec import Budget
+from bench.harness.execution.leased_fleet import LeasedFleet
 from bench.harness.execution.progress import Bars
 from bench.harness.execution.run import Run
-from bench.harness.execution.trainer import Here, enter, execute
+from bench.harness.execution.trainer import LocalTrainer, execute, record_fleets
 from bench.harness.planning.fleets import Trial
 from bench.harness.store import recorder as module
 from bench.harness.store.owner import process_name, this_process
@@ -38,7 +38,7 @@ def store(store_url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def runs(store: Store, monkeypatch: pytest.MonkeyPatch) -> Runs:
-    monkeypatch.setattr(Run, "_picture", lambda *given: None)
+    monkeypatch.setattr(LeasedFleet, "_draw", lambda *given: None)
     return Runs(store)
 
 
@@ -53,7 +53,7 @@ def stopped(run: Run, planned: list[Trial], by: type[BaseException] | None = Non
     bars = Bars()
     bars.fleet = lambda *fleet: nullcontext(stop)  # type: ignore[method-assign]
     with pytest.raises(by or InterruptedRun):
-        execute(run, planned, bars, Here())
+        execute(run, planned, bars, LocalTrainer())
     run.interrupted.name = ""
     *_, last = run.store.trials(run.comparison_id)
     assert (last.status, last.ledger.updates) == ("interrupted", 1)
@@ -123,20 +123,22 @@ def test_off_the_cpu_what_was_measured_after_the_state_is_taken_again(
     trial = stopped(run, planned)
     before = store.measurements([trial.id])[trial.id]
     store.record([(trial.id, replace(before[0], index=index)) for index in (2, 3)])
-    (fleet,) = store.fleets(run.comparison_id)
     there = replace(run, machine=replace(run.machine, device=torch.device(device)))
     found = store.trial(trial.id)
     assert len(before) == 2
-    begin = partial(there._begin, fleet, 0, planned[0], {}, _no_certificate)
-    assert begin(found, measured=2) == trial.id
+    leased: Any = object.__new__(LeasedFleet)
+    leased._run, leased._trials, leased._certificate = there, planned, _no_certificate
+    leased._records = [found]
+    assert leased._open(0, None, measured=2) == trial.id
     assert len(store.measurements([trial.id])[trial.id]) == kept
     # What has ended by itself is not trained again, so nothing of it is forgotten.
     store.end(trial.id, "diverged", "", found.ledger, None)
-    assert begin(store.trial(trial.id), measured=0) == trial.id
+    leased._records = [store.trial(trial.id)]
+    assert leased._open(0, None, measured=0) == trial.id
     assert len(store.measurements([trial.id])[trial.id]) == kept
 
 
-def _no_certificate() -> Certificate:
+def _no_certificate(*given: object) -> Certificate:
     raise AssertionError("A trial that is gone on with keeps the certificate of its start.")
 
 
@@ -168,7 +170,7 @@ def test_who_has_lost_its_lease_stops_and_leaves_all_to_the_other(
 ) -> None:
     monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.0)
     run, planned = prepared(runs, "nag[batch=20]", seeds=1)
-    enter(run, planned, Here(), fresh=False)
+    record_fleets(run, planned, LocalTrainer(), fresh=False)
     leased = run.lease()
     assert leased is not None
     updates: list[int] = []
@@ -176,14 +178,14 @@ def test_who_has_lost_its_lease_stops_and_leaves_all_to_the_other(
     def go_missing(progress: Any) -> None:
         updates.append(progress.updates)
         lose(store, run)
-        recorder.settle()
+        recorder.flush()
         assert recorder.lost(leased.id)
         if how != "between two updates":
             raise KeyboardInterrupt if how == "by Ctrl-C" else ZeroDivisionError
 
     with run.recorder() as recorder:
         with pytest.raises(LeaseLost) as told:
-            run.train(leased, recorder, go_missing)
+            LeasedFleet(run, leased, recorder, go_missing).train()
         assert recorder.close()
     assert str(told.value).startswith(
         f"Nothing was heard of this process for a minute, so its lease of fleet 0 of comparison "
@@ -201,7 +203,7 @@ def test_who_has_lost_its_lease_stops_and_leaves_all_to_the_other(
 
 def test_who_has_not_heard_that_its_lease_is_lost_clears_nothing(runs: Runs, store: Store) -> None:
     run, planned = prepared(runs, "nag[batch=20]", seeds=1)
-    enter(run, planned, Here(), fresh=False)
+    record_fleets(run, planned, LocalTrainer(), fresh=False)
     leased = run.lease()
     assert leased is not None
 
@@ -209,7 +211,7 @@ def test_who_has_not_heard_that_its_lease_is_lost_clears_nothing(runs: Runs, sto
         lose(store, run)
 
     with run.recorder() as recorder:
-        run.train(leased, recorder, go_missing)
+        LeasedFleet(run, leased, recorder, go_missing).train()
     assert [file.read_text() for file in run.checkpoints.iterdir()] == ["theirs"]
     assert store.fleets(run.comparison_id)[0].owner == ELSEWHERE
 
@@ -218,7 +220,7 @@ def test_the_fleet_of_a_dead_process_is_leased_before_it_is_said_that_none_waits
     runs: Runs, store: Store
 ) -> None:
     run, planned = prepared(runs, NAG_HF, seeds=1)
-    enter(run, planned, Here(), fresh=False)
+    record_fleets(run, planned, LocalTrainer(), fresh=False)
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     assert store.lease(process_name(gone.pid), run.comparison_id, 0)

@@ -12,16 +12,23 @@ import torch
 
 from bench.harness.core.errors import Infrastructure
 from bench.harness.core.spec import Budget
-from bench.harness.execution.pool import Pool
+from bench.harness.execution.leased_fleet import LeasedFleet
+from bench.harness.execution.pool import PoolTrainer
 from bench.harness.execution.progress import Bars
 from bench.harness.execution.run import Run
-from bench.harness.execution.torchrun import Torchrun
-from bench.harness.execution.trainer import Here, execute
-from bench.harness.planning.fleets import into_fleets, labelled, methods, protocol_of, trials
+from bench.harness.execution.torchrun import TorchrunTrainer
+from bench.harness.execution.trainer import LocalTrainer, execute
+from bench.harness.planning.fleets import (
+    group_into_fleets,
+    label_methods,
+    make_methods,
+    make_protocol,
+    make_trials,
+)
 from bench.harness.store.results import Store
 from bench.harness.training.bound_objective import initial_parameters
 from bench.harness.training.cases import DeviceData
-from bench.harness.training.interrupt import Interrupted, InterruptedRun
+from bench.harness.training.interrupt import InterruptedRun, InterruptFlag
 from bench.harness.training.machine import Machine
 from bench.models.problem import DataSource
 from bench.optim.text import parse, split
@@ -30,7 +37,7 @@ from tests.harness.small import make, request
 PROBLEM = make("quick")
 DATA = PROBLEM.data(DataSource(()))
 BUDGET = Budget("updates", 100.0)
-PROTOCOL = protocol_of(PROBLEM, DATA, BUDGET, "fp32")
+PROTOCOL = make_protocol(PROBLEM, DATA, BUDGET, "fp32")
 OWN = "tests.harness.plugins:"
 
 
@@ -43,7 +50,7 @@ def store(store_url):
 @pytest.fixture(autouse=True)
 def no_pictures(request, monkeypatch):
     if "picture" not in request.node.name:
-        monkeypatch.setattr(Run, "_picture", lambda *given: None)
+        monkeypatch.setattr(LeasedFleet, "_draw", lambda *given: None)
 
 
 class Runs:
@@ -51,7 +58,7 @@ class Runs:
 
     def __init__(self, store):
         self.store, self.said = store, []
-        self.interrupted = Interrupted()
+        self.interrupted = InterruptFlag()
 
     def new(self, **given):
         machine = Machine(torch.device("cpu"), 1, "fp32")
@@ -61,7 +68,7 @@ class Runs:
             "protocol": PROTOCOL,
             "problem": PROBLEM,
             "data": DATA,
-            "tensors": DeviceData.put(DATA, machine.device, torch.float32),
+            "tensors": DeviceData.from_data(DATA, machine.device, torch.float32),
             "machine": machine,
             "interrupted": self.interrupted,
             "say": self.said.append,
@@ -71,12 +78,14 @@ class Runs:
         return Run(**{**usual, **given})
 
     def execute(self, text, seeds=1, purpose="reported", fresh=False, show=None, **given):
-        every = [m for each in split(text) for m in methods(parse(each), PROBLEM, BUDGET, "cpu")]
+        every = [
+            m for each in split(text) for m in make_methods(parse(each), PROBLEM, BUDGET, "cpu")
+        ]
         run, bars = self.new(methods=every, **given), Bars()
         if show is not None:
             bars.fleet = lambda *fleet: nullcontext(show)
-        planned = trials(labelled(every), PROTOCOL, range(seeds), purpose)
-        return [self.store.trial(i) for i in execute(run, planned, bars, Here(), fresh)]
+        planned = make_trials(label_methods(every), PROTOCOL, range(seeds), purpose)
+        return [self.store.trial(i) for i in execute(run, planned, bars, LocalTrainer(), fresh)]
 
     def recorded(self):
         return self.store.trials()
@@ -166,7 +175,7 @@ def test_a_signal_ends_it_between_two_updates(runs, store):
     assert (trial.status, trial.reason) == ("interrupted", "interrupted by a signal")
     assert 0 < trial.ledger.updates < 100
     assert store.measurements([trial.id])[trial.id]
-    runs.interrupted = Interrupted()
+    runs.interrupted = InterruptFlag()
     again = runs.execute("nag[batch=20],hf[cg_max=5]")
     assert [(t.status, t.attempt) for t in again] == [("budget", 2), ("budget", 1)]
 
@@ -201,7 +210,7 @@ def test_a_failure_is_told_whatever_memory_there_is(runs, monkeypatch):
         made.append(memory(*given))
         return made[-1]
 
-    monkeypatch.setattr("bench.harness.execution.run.Memory", made_once)
+    monkeypatch.setattr("bench.harness.execution.run.MemoryModel", made_once)
     with pytest.raises(ZeroDivisionError):
         runs.execute(f"{OWN}Failing")
     assert [trial.status for trial in runs.recorded()] == ["failed"]
@@ -209,14 +218,14 @@ def test_a_failure_is_told_whatever_memory_there_is(runs, monkeypatch):
 
 @pytest.mark.parametrize(("room", "share"), [(2**29, (2, 0)), (2**40, (1, 1))])
 def test_processes_are_as_many_as_memory_takes(runs, monkeypatch, room, share):
-    monkeypatch.setattr("bench.harness.execution.pool.processes", lambda seconds, threads: 2)
-    monkeypatch.setattr("bench.harness.training.memory.available", lambda device: room)
+    monkeypatch.setattr("bench.harness.execution.pool.process_count", lambda seconds, threads: 2)
+    monkeypatch.setattr("bench.harness.training.memory.free_memory", lambda device: room)
     run = runs.new(machine=Machine(torch.device("cpu"), 2, "fp32"))
-    every = [m for each in split("hf") for m in methods(parse(each), PROBLEM, BUDGET, "cpu")]
-    planned = trials(labelled(every), PROTOCOL, range(2), "reported")
-    groups = into_fleets(planned, run.memory, run.timed)
-    of_one = Pool(request(runs.store.url, "hf")).share(run, groups)
-    assert (of_one.threads, of_one.beside) == share
+    every = [m for each in split("hf") for m in make_methods(parse(each), PROBLEM, BUDGET, "cpu")]
+    planned = make_trials(label_methods(every), PROTOCOL, range(2), "reported")
+    groups = group_into_fleets(planned, run.memory, run.timed)
+    of_one = PoolTrainer(request(runs.store.url, "hf")).share(run, groups)
+    assert (of_one.threads, of_one.other_fleets) == share
 
 
 @pytest.mark.parametrize(
@@ -233,14 +242,14 @@ def test_processes_are_as_many_as_memory_takes(runs, monkeypatch, room, share):
 def test_ranks_that_do_not_fit_side_by_side_are_refused(
     runs, monkeypatch, mode, seeds, path, refused
 ):
-    every = methods(parse("hf"), PROBLEM, BUDGET, "cpu")
-    groups = [[t] for t in trials(labelled(every), PROTOCOL, range(seeds), "reported")]
+    every = make_methods(parse("hf"), PROBLEM, BUDGET, "cpu")
+    groups = [[t] for t in make_trials(label_methods(every), PROTOCOL, range(seeds), "reported")]
     plan = SimpleNamespace(request=SimpleNamespace(plan=path))
 
     def share(room):
-        monkeypatch.setattr("bench.harness.training.memory.available", lambda device: room)
+        monkeypatch.setattr("bench.harness.training.memory.free_memory", lambda device: room)
         run = runs.new(machine=Machine(torch.device("cpu"), 2, "fp32"), methods=every)
-        return Torchrun(plan, 2, mode).share(run, groups)
+        return TorchrunTrainer(plan, 2, mode).share(run, groups)
 
     machine = share(2**40)
     assert (machine.threads, machine.ranks) == (1, 2 if mode == "data" else 1)
@@ -250,15 +259,15 @@ def test_ranks_that_do_not_fit_side_by_side_are_refused(
     with pytest.raises(Infrastructure) as told:
         share(2**20)
     assert str(told.value) == (
-        "The memory of this machine does for 1 ranks, and 2 were asked for: write "
+        "The memory of this machine is enough for 1 ranks, but 2 were requested: write "
         "--nproc-per-node 1, or a smaller batch or preset."
     )
 
 
 def test_a_fleet_that_would_not_fit_is_not_begun(runs, store, monkeypatch):
-    monkeypatch.setattr("bench.harness.training.memory.available", lambda device: 1000)
+    monkeypatch.setattr("bench.harness.training.memory.free_memory", lambda device: 1000)
     with pytest.raises(
-        Infrastructure, match=r"needs .* one trial \(K = 1\).* has 1 KiB .*not begun"
+        Infrastructure, match=r"needs .* one trial \(K = 1\).* has 1 KiB .*nothing was started"
     ):
         runs.execute("nag", seeds=2)
     assert not runs.recorded()
@@ -300,10 +309,10 @@ def test_a_store_that_cannot_take_everything(runs, store, monkeypatch):
     monkeypatch.undo()
     (trial,) = runs.recorded()
     assert trial.status == "running"
-    monkeypatch.setattr(Run, "_picture", lambda *given: None)
+    monkeypatch.setattr(LeasedFleet, "_draw", lambda *given: None)
     runs.said.clear()
     runs.execute("cm[batch=20]")
-    assert "are in the store now" in runs.said[0]
+    assert "have been written to the store" in runs.said[0]
     assert store.trial(trial.id).status == "budget"
     assert runs.execute("nag[batch=20]")[0].id == trial.id
 

@@ -13,14 +13,15 @@ import pytest
 from bench.harness.core.errors import Infrastructure
 from bench.harness.core.records import FleetRecord, TrialRecord
 from bench.harness.core.spec import Budget
+from bench.harness.execution.leased_fleet import LeasedFleet
 from bench.harness.execution.progress import Bars
 from bench.harness.execution.run import Run
-from bench.harness.execution.trainer import Here, enter, execute
-from bench.harness.planning.fleets import Trial, labelled, methods, trials
+from bench.harness.execution.trainer import LocalTrainer, execute, record_fleets
+from bench.harness.planning.fleets import Trial, label_methods, make_methods, make_trials
 from bench.harness.store.owner import this_process
 from bench.harness.store.results import Store
 from bench.harness.training import machine
-from bench.harness.training.interrupt import Interrupted, InterruptedRun
+from bench.harness.training.interrupt import InterruptedRun, InterruptFlag
 from bench.harness.training.machine import Machine
 from bench.optim.text import parse, split
 from tests.harness import plugins
@@ -37,28 +38,30 @@ def store(store_url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def runs(store: Store, monkeypatch: pytest.MonkeyPatch) -> Runs:
-    monkeypatch.setattr(Run, "_picture", lambda *given: None)
+    monkeypatch.setattr(LeasedFleet, "_draw", lambda *given: None)
     return Runs(store)
 
 
 def prepared(
     runs: Runs, text: str, seeds: int = 2, budget: Budget = BUDGET, **given: Any
 ) -> tuple[Run, list[Trial]]:
-    every = [m for each in split(text) for m in methods(parse(each), PROBLEM, budget, "cpu")]
+    every = [m for each in split(text) for m in make_methods(parse(each), PROBLEM, budget, "cpu")]
     protocol = replace(PROTOCOL, budget=budget)
-    planned = trials(labelled(every), protocol, range(seeds), "reported")
+    planned = make_trials(label_methods(every), protocol, range(seeds), "reported")
     id = runs.store.new_comparison(protocol, "comparison", "bench compare")
     usual = {"methods": every, "protocol": protocol, "comparison_id": id}
     return runs.new(**{**usual, **given}), planned
 
 
-class Watching(Here):
+class Watching(LocalTrainer):
     """Trains here, notes what it was given, and does something before the fleet of a turn."""
 
-    def __init__(self, before: Callable[[int], None] = lambda turn: None, at_once: int = 1) -> None:
+    def __init__(
+        self, before: Callable[[int], None] = lambda turn: None, min_fleets: int = 1
+    ) -> None:
         self.given: list[list[int]] = []
         self.shared: Machine | None = None
-        self.at_once = at_once
+        self.min_fleets = min_fleets
         self._before = before
 
     def share(self, run: Run, groups: Sequence[Sequence[Trial]]) -> Machine:
@@ -73,8 +76,8 @@ class Watching(Here):
         return super().train(run, fleets, bars)
 
 
-def go(run: Run, planned: list[Trial], trainer: Here | None = None) -> list[TrialRecord]:
-    ids = execute(run, planned, Bars(), trainer or Here())
+def go(run: Run, planned: list[Trial], trainer: LocalTrainer | None = None) -> list[TrialRecord]:
+    ids = execute(run, planned, Bars(), trainer or LocalTrainer())
     found = [run.store.trial(id) for id in ids]
     assert [t.key for t in found] == [t.spec.key for t in planned]
     return found
@@ -86,11 +89,11 @@ def statuses(run: Run) -> list[str]:
 
 def test_a_plan_that_was_entered_keeps_its_fleets(runs: Runs, store: Store) -> None:
     run, planned = prepared(runs, NAG_HF)
-    fleets = enter(run, planned, Here(), fresh=False)
+    fleets = record_fleets(run, planned, LocalTrainer(), fresh=False)
     assert [len(fleet.task["trials"]) for fleet in fleets] == [2, 1, 1]
     # Meanwhile another comparison records the same trials.
     go(*prepared(runs, NAG_HF))
-    assert enter(run, planned, Watching(at_once=4), fresh=True) == fleets
+    assert record_fleets(run, planned, Watching(min_fleets=4), fresh=True) == fleets
     assert store.fleets(run.comparison_id) == fleets
     assert store.comparison(run.comparison_id).reused == set()
 
@@ -98,8 +101,8 @@ def test_a_plan_that_was_entered_keeps_its_fleets(runs: Runs, store: Store) -> N
 def test_a_fleet_is_written_down_with_what_decides_its_bits(runs: Runs) -> None:
     run, planned = prepared(runs, NAG_HF)
     trainer = Watching()
-    trainer.shared = replace(run.machine, threads=3, beside=5)
-    first, second, third = (run.task(f) for f in enter(run, planned, trainer, fresh=False))
+    trainer.shared = replace(run.machine, threads=3, other_fleets=5)
+    first, second, third = (run.task(f) for f in record_fleets(run, planned, trainer, fresh=False))
     assert {(task.threads, task.beside) for task in (first, second, third)} == {(3, 5)}
     assert first.trials == [(0, "nag", 0, "reported"), (0, "nag", 1, "reported")]
     assert [task.trials for task in (second, third)] == [
@@ -110,7 +113,7 @@ def test_a_fleet_is_written_down_with_what_decides_its_bits(runs: Runs) -> None:
 
 def test_there_are_as_many_fleets_as_can_be_trained_at_once(runs: Runs) -> None:
     run, planned = prepared(runs, "nag[batch=20]")
-    assert len(enter(run, planned, Watching(at_once=2), fresh=False)) == 2
+    assert len(record_fleets(run, planned, Watching(min_fleets=2), fresh=False)) == 2
 
 
 def test_what_is_on_record_is_no_fleet_and_stands_in_its_place(runs: Runs, store: Store) -> None:
@@ -134,11 +137,11 @@ def test_where_all_is_on_record_nothing_is_trained(runs: Runs) -> None:
 
 def test_only_fleets_that_wait_are_trained(runs: Runs) -> None:
     run, planned = prepared(runs, NAG_HF)
-    enter(run, planned, Here(), fresh=False)
+    record_fleets(run, planned, LocalTrainer(), fresh=False)
     with run.recorder() as recorder:
         leased = run.lease(1)
         assert leased is not None
-        run.train(leased, recorder, lambda progress: None)
+        LeasedFleet(run, leased, recorder, lambda progress: None).train()
     assert statuses(run) == ["planned", "ended", "planned"]
     trainer = Watching()
     ended = go(run, planned, trainer)
@@ -155,7 +158,7 @@ def test_only_fleets_that_wait_are_trained(runs: Runs) -> None:
 def test_after_a_signal_it_goes_on_with_the_same_trials(runs: Runs, store: Store) -> None:
     whole = go(*prepared(runs, NAG_HF))
     run, planned = prepared(runs, NAG_HF)
-    enter(run, planned, Here(), fresh=True)
+    record_fleets(run, planned, LocalTrainer(), fresh=True)
 
     def stop(progress: Any) -> None:
         runs.interrupted.name = "SIGTERM"
@@ -163,12 +166,12 @@ def test_after_a_signal_it_goes_on_with_the_same_trials(runs: Runs, store: Store
     bars = Bars()
     bars.fleet = lambda *fleet: nullcontext(stop)  # type: ignore[method-assign]
     with pytest.raises(InterruptedRun):
-        execute(run, planned, bars, Here())
+        execute(run, planned, bars, LocalTrainer())
     assert statuses(run) == ["planned"] * 3
     begun = store.trials(run.comparison_id)
     assert [t.status for t in begun] == ["interrupted"] * 2
     assert 0 < begun[0].ledger.updates < 100
-    run = replace(run, interrupted=Interrupted())
+    run = replace(run, interrupted=InterruptFlag())
     ended = go(run, planned)
     assert [ended[0].id, ended[2].id] == [t.id for t in begun]
     assert [t.status for t in ended] == ["budget"] * 4
@@ -197,7 +200,7 @@ def test_on_another_machine_it_begins_anew(
     (begun,) = store.trials(run.comparison_id)
     here = machine.context
     monkeypatch.setattr(machine, "context", lambda *given: {**here(*given), "device": "other"})
-    (ended,) = go(replace(run, interrupted=Interrupted()), planned)
+    (ended,) = go(replace(run, interrupted=InterruptFlag()), planned)
     assert (ended.attempt, ended.status, begun.attempt) == (2, "budget", 1)
     assert runs.said == [
         f"Trial {begun.id} was begun with another device, so it begins anew, as another attempt."
@@ -228,8 +231,8 @@ def test_a_fleet_that_failed_is_told_and_is_tried_again_once_it_is_taken_over(
     with pytest.raises(Infrastructure) as told:
         go(run, planned, trainer)
     assert str(told.value) == (
-        f"failing s0 failed at {this_process()}: ZeroDivisionError('at ten'). What was measured "
-        f"is recorded; `bench resume {run.comparison_id}` trains it anew."
+        f"failing s0 failed at {this_process()}: ZeroDivisionError('at ten'). The measurements "
+        f"are recorded; `bench resume {run.comparison_id}` trains it again."
     )
     assert trainer.given == [[1]] and statuses(run) == ["failed", "ended"]
     store.finish_comparison(run.comparison_id, "failed", None)
@@ -246,10 +249,10 @@ def test_a_fleet_that_failed_before_its_trials_were_begun_is_told_too(
     runs: Runs, store: Store
 ) -> None:
     run, planned = prepared(runs, NAG_HF, seeds=1)
-    fleets = enter(run, planned, Here(), fresh=False)
+    fleets = record_fleets(run, planned, LocalTrainer(), fresh=False)
     assert store.lease(ELSEWHERE, run.comparison_id, 1)
     store.end_fleet(fleets[1].id, ELSEWHERE, "failed")
-    with pytest.raises(Infrastructure, match=f"^hf s0 failed at {ELSEWHERE}. What was measured"):
+    with pytest.raises(Infrastructure, match=f"^hf s0 failed at {ELSEWHERE}. The measurements"):
         go(run, planned)
 
 
@@ -257,12 +260,12 @@ def test_trials_that_were_prepared_otherwise_than_planned_are_not_run(
     runs: Runs, store: Store
 ) -> None:
     run, planned = prepared(runs, NAG_HF)
-    enter(run, planned, Here(), fresh=False)
+    record_fleets(run, planned, LocalTrainer(), fresh=False)
     fewer, _ = prepared(runs, "nag[batch=20]", comparison_id=run.comparison_id)
     others, _ = prepared(runs, "nag[batch=20],hf[cg_max=6]", comparison_id=run.comparison_id)
     for other in (fewer, others):
         fleet = store.fleets(run.comparison_id)[1]
-        with pytest.raises(Infrastructure, match="^Other trials were prepared here than were plan"):
+        with pytest.raises(Infrastructure, match="^The trials here differ from the planned ones"):
             other.trials_of(fleet)
     assert [t.spec.key for t in run.trials_of(fleet)] == [planned[1].spec.key]
     assert store.trials() == []
@@ -275,7 +278,7 @@ def test_fleets_that_others_train_are_waited_for(
     runs: Runs, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, planned = prepared(runs, NAG_HF, seeds=1)
-    fleets = enter(run, planned, Here(), fresh=False)
+    fleets = record_fleets(run, planned, LocalTrainer(), fresh=False)
     assert store.lease(ELSEWHERE, run.comparison_id, 0)
     waits: list[float] = []
 
@@ -291,14 +294,14 @@ def test_fleets_that_others_train_are_waited_for(
     assert trainer.given == [[1], [0]]
     assert [t.status for t in ended] == ["budget"] * 2
     assert len(waits) == 3
-    assert runs.said == [f"Waiting for fleets that are trained elsewhere: {ELSEWHERE}."]
+    assert runs.said == [f"Waiting for fleets that other processes train: {ELSEWHERE}."]
 
 
 def test_who_waits_for_others_can_be_stopped(
     runs: Runs, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, planned = prepared(runs, "nag[batch=20]", seeds=1)
-    enter(run, planned, Here(), fresh=False)
+    record_fleets(run, planned, LocalTrainer(), fresh=False)
     assert store.lease(ELSEWHERE, run.comparison_id, 0)
 
     def wait(seconds: float) -> None:
@@ -312,7 +315,7 @@ def test_who_waits_for_others_can_be_stopped(
 
 def test_a_fleet_that_ended_without_its_trials_is_told(runs: Runs, store: Store) -> None:
     run, planned = prepared(runs, NAG_HF, seeds=1)
-    fleets = enter(run, planned, Here(), fresh=False)
+    fleets = record_fleets(run, planned, LocalTrainer(), fresh=False)
     assert store.lease(this_process(), run.comparison_id, 1)
     store.end_fleet(fleets[1].id, this_process(), "ended")
     with pytest.raises(Infrastructure, match=f"^1 of 2 trials of comparison {run.comparison_id}"):
@@ -323,7 +326,7 @@ def test_a_fleet_that_ended_without_its_trials_is_told(runs: Runs, store: Store)
 def test_trials_of_one_command_follow_the_plan(runs: Runs) -> None:
     """Whatever order they were trained in: the costly ones first, say."""
 
-    class Backwards(Here):
+    class Backwards(LocalTrainer):
         def train(self, run: Run, fleets: Sequence[FleetRecord], bars: Bars) -> bool:
             return super().train(run, fleets[::-1], bars)
 

@@ -68,20 +68,20 @@ def test_only_what_is_done_is_accepted(store: Store, status: Any) -> None:
     good = comparison(store)
     started = store.new_comparison(PROTOCOL, "comparison", "bench")
     store.finish_comparison(started, status, None)
-    with pytest.raises(Usage, match=f"{started} is {status}: only a comparison that is done"):
+    with pytest.raises(Usage, match=f"{started} is {status}, but only a finished comparison"):
         accept(store, [good, started], "main", None)
     assert store.baselines() == []
 
 
 @pytest.mark.parametrize("kind", ["run", "tuning"])
 def test_only_comparisons_are_accepted(store: Store, kind: str) -> None:
-    with pytest.raises(Usage, match=f"is a {kind}: only comparisons are accepted"):
+    with pytest.raises(Usage, match=f"is a {kind}, but only comparisons can be accepted"):
         accept(store, [comparison(store, kind=kind)], "main", None)
 
 
 def test_two_under_one_protocol_are_refused_together(store: Store) -> None:
     first, second = comparison(store), comparison(store)
-    with pytest.raises(Usage, match=f"{first} and {second} have one protocol"):
+    with pytest.raises(Usage, match=f"{first} and {second} have the same protocol"):
         accept(store, [first, second], "main", None)
     assert store.baselines() == []
 
@@ -91,6 +91,6 @@ def test_an_unknown_id_and_a_name_that_is_none(store: Store) -> None:
     with pytest.raises(Usage, match="There is no comparison 'zzzz'"):
         accept(store, [id, "zzzz"], "main", None)
     for wrong in ("", "  ", "a\nb", "a\x1b[31m", "a\ud800"):
-        with pytest.raises(Usage, match="write a name such as main"):
+        with pytest.raises(Usage, match="give a name such as main"):
             accept(store, [id], wrong, None)
     assert store.baselines() == []

@@ -23,28 +23,28 @@ def only(some: Sequence[NightRecord], accepted: dict[str, BaselineRecord] | None
     return history
 
 
-def turns(history: History) -> list[tuple[int, float | None]]:
-    return [((turn.night.created - FIRST).days, turn.size) for turn in history.turns]
+def change_points(history: History) -> list[tuple[int, float | None]]:
+    return [((turn.night.created - FIRST).days, turn.size) for turn in history.change_points]
 
 
 def test_a_step_is_found_with_its_night_and_its_size() -> None:
     history = only(nights(*[0.0, None, *[0.01, -0.01] * 5], *[0.04] * 4))
-    ((day, size),) = turns(history)
+    ((day, size),) = change_points(history)
     assert day == 12
     assert size == pytest.approx(4, abs=0.5)
-    assert history.is_watched and history.reference == 0.0
-    assert turns(only(nights(*[0.01, -0.01] * 8))) == []
+    assert history.has_change_points and history.reference == 0.0
+    assert change_points(only(nights(*[0.01, -0.01] * 8))) == []
 
 
 def test_after_an_acceptance_it_starts_anew() -> None:
     some = nights(*[0.0] * 8, *[0.04] * 4)
-    assert [day for day, _ in turns(only(some))] == [8]
+    assert [day for day, _ in change_points(only(some))] == [8]
     accepted = BaselineRecord("main", FIRST + timedelta(days=7, hours=12), "c0ffee00", None)
     history = only(some, {PROTOCOL: accepted})
     # What the newest night was held against is the reference, whatever it was before.
     assert len(history.nights) == 4 and history.latest.value == 0.04
     after = nights(*[0.0] * 8, *[0.04] * 4, reference=0.04)
-    assert turns(only(after, {PROTOCOL: accepted})) == []
+    assert change_points(only(after, {PROTOCOL: accepted})) == []
 
 
 def test_a_metric_with_nothing_since_it_was_accepted_has_no_history_yet() -> None:
@@ -54,22 +54,22 @@ def test_a_metric_with_nothing_since_it_was_accepted_has_no_history_yet() -> Non
 
 def test_a_digest_changes_where_it_is_another_than_the_night_before() -> None:
     some = [night(day, digest(letter)) for day, letter in enumerate("aabbba")]
-    assert turns(only(some[::-1])) == [(2, None), (5, None)]
+    assert change_points(only(some[::-1])) == [(2, None), (5, None)]
 
 
 def test_without_noise_no_change_is_sought_and_the_first_value_is_the_reference() -> None:
     history = only(nights(None, 0.5, *[9.0] * 9, sd=None, reference=None))
-    assert (history.is_watched, history.turns, history.reference) == (False, (), 0.5)
+    assert (history.has_change_points, history.change_points, history.reference) == (False, (), 0.5)
     # The newest noise that is known holds for all nights.
     some = [night(11, quality(value=9.0, reference=0.5)), *nights(0.5, *[9.0] * 9, sd=None)]
-    assert [day for day, _ in turns(only(some))] == [1]
+    assert [day for day, _ in change_points(only(some))] == [1]
     wider = [night(11, quality(value=0.04, sd=1.0)), *nights(*[0.0] * 8, *[0.04] * 3)]
-    assert turns(only(wider)) == []
+    assert change_points(only(wider)) == []
 
 
 def test_a_metric_that_never_had_a_value_has_no_reference() -> None:
     history = only(nights(None, None, reference=None))
-    assert (history.reference, history.is_watched) == (None, False)
+    assert (history.reference, history.has_change_points) == (None, False)
 
 
 def test_the_metrics_are_those_of_the_suite_as_it_is_now() -> None:

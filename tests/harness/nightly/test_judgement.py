@@ -8,7 +8,13 @@ from dataclasses import replace
 import pytest
 
 from bench.harness.analysis.noise import Noise, threshold
-from bench.harness.nightly.judgement import Ended, ended, judge_digest, judge_quality, judge_time
+from bench.harness.nightly.judgement import (
+    FinalValues,
+    final_values,
+    judge_digest,
+    judge_quality,
+    judge_time,
+)
 from tests.harness.recorded_nights import digest, night, quality
 
 FAMILY = 8
@@ -40,7 +46,7 @@ LIMIT = threshold(0.01, 19, FAMILY)
 
 
 def held(now, before, found=FOUND, of=None):
-    tonight, accepted = (Ended(dict(enumerate(values)), 0) for values in (now, before))
+    tonight, accepted = (FinalValues(dict(enumerate(values)), 0) for values in (now, before))
     return judge_quality(found, tonight, accepted, of or noise(), FAMILY)
 
 
@@ -67,17 +73,21 @@ def test_a_difference_is_a_finding_beyond_the_threshold_whichever_side(times, di
 
 def test_a_plain_scale_is_not_logarithmic():
     judged = held([3.0, -1.0], [0.0, 0.0], replace(FOUND, scale="plain"))
-    assert (judged.value, judged.reference, judged.state) == (1.0, 0.0, "worse")
+    assert (judged.value, judged.reference, judged.state) == (
+        1.0,
+        0.0,
+        "worse",
+    )
 
 
 def test_only_seeds_that_both_have_count():
-    tonight, accepted = Ended({0: 1.0, 1: 9.0}, 0), Ended({0: 1.001, 2: 5.0}, 0)
+    tonight, accepted = FinalValues({0: 1.0, 1: 9.0}, 0), FinalValues({0: 1.001, 2: 5.0}, 0)
     judged = judge_quality(FOUND, tonight, accepted, noise(), FAMILY)
     assert (judged.state, judged.n, judged.value) == ("same", 1, 0.0)
     # The noise is that of a mean over three.
     assert judged.sd == pytest.approx(0.01 * math.sqrt(3))
     assert judged.threshold == pytest.approx(LIMIT * math.sqrt(3))
-    equal = judge_quality(FOUND, tonight, Ended({0: 1.0, 2: 5.0}, 0), noise(), FAMILY)
+    equal = judge_quality(FOUND, tonight, FinalValues({0: 1.0, 2: 5.0}, 0), noise(), FAMILY)
     assert (equal.state, equal.value, equal.reference) == ("same", 0.0, 0.0)
     assert equal.threshold == judged.threshold
 
@@ -98,16 +108,16 @@ def test_a_diverged_trial_is_worse_than_any_other(now, before, state):
 def test_as_many_diverged_trials_as_before_leave_the_others_to_be_judged():
     judged = held([None, 2.0, 1.0], [None, 1.0, 1.0])
     assert (judged.state, judged.n) == ("worse", 2)
-    assert judged.reason == "1 of 3 trials diverged, where 1 did."
+    assert judged.reason == "1 of 3 trials diverged; in the baseline, 1 did."
     judged = held([None, 0.1], [5.0, None])
-    assert judged.state == "not judged" and "No seed has a value in both" in judged.reason
+    assert judged.state == "not judged" and "No seed has a finite value in both" in judged.reason
     assert held([None, None], [None, None]).state == "same"
 
 
 @pytest.mark.parametrize("of", [None, noise(None, "They diverged.")])
 @pytest.mark.parametrize("values", [[0.0, 1.0], [None, 1.0], [2.0, 2.0]])
 def test_equal_values_need_no_noise(values, of):
-    tonight = Ended(dict(enumerate(values)), 0)
+    tonight = FinalValues(dict(enumerate(values)), 0)
     judged = judge_quality(FOUND, tonight, tonight, of, FAMILY)
     assert judged.state == "same" and judged.value == judged.reference
 
@@ -115,12 +125,22 @@ def test_equal_values_need_no_noise(values, of):
 @pytest.mark.parametrize(
     ("tonight", "accepted", "of", "told"),
     [
-        (Ended({0: 1.0}, 0), None, noise(), "is accepted"),
-        (Ended({0: 1.0}, 2), Ended({0: 1.0}, 0), noise(), "2 of its trials have no outcome"),
-        (Ended({0: 1.0}, 0), Ended({1: 1.0}, 0), noise(), "no seed in common"),
-        (Ended({0: 0.0}, 0), Ended({0: 1.0}, 0), noise(), "not positive"),
-        (Ended({0: 1.0}, 0), Ended({0: 1.1}, 0), None, "no noise on record"),
-        (Ended({0: 1.0}, 0), Ended({0: 1.1}, 0), noise(None, "They diverged."), "They diverged"),
+        (FinalValues({0: 1.0}, 0), None, noise(), "no comparison with this protocol"),
+        (
+            FinalValues({0: 1.0}, 2),
+            FinalValues({0: 1.0}, 0),
+            noise(),
+            "2 of the method's trials have no outcome",
+        ),
+        (FinalValues({0: 1.0}, 0), FinalValues({1: 1.0}, 0), noise(), "none of tonight's seeds"),
+        (FinalValues({0: 0.0}, 0), FinalValues({0: 1.0}, 0), noise(), "not positive"),
+        (FinalValues({0: 1.0}, 0), FinalValues({0: 1.1}, 0), None, "Its noise is unknown"),
+        (
+            FinalValues({0: 1.0}, 0),
+            FinalValues({0: 1.1}, 0),
+            noise(None, "They diverged."),
+            "They diverged",
+        ),
     ],
 )
 def test_what_cannot_be_judged_says_why(tonight, accepted, of, told):
@@ -132,7 +152,7 @@ def test_what_cannot_be_judged_says_why(tonight, accepted, of, told):
     ("values", "value"), [([1.0, 4.0], math.log(2)), ([None, 1.0], None), ([0.0, 1.0], None)]
 )
 def test_what_is_not_accepted_yet_is_shown(values, value):
-    judged = judge_quality(FOUND, Ended(dict(enumerate(values)), 0), None, noise(), FAMILY)
+    judged = judge_quality(FOUND, FinalValues(dict(enumerate(values)), 0), None, noise(), FAMILY)
     assert judged.value == (value if value is None else pytest.approx(value)) and judged.n == 2
 
 
@@ -142,7 +162,7 @@ def test_trials_without_an_outcome_are_counted():
         {"seed": 1, "status": "diverged", "train": None},
         {"seed": 2, "status": "failed", "train": None},
     ]
-    assert ended({"trials": trials}) == Ended({0: 0.5, 1: None}, 1)
+    assert final_values({"trials": trials}) == FinalValues({0: 0.5, 1: None}, 1)
 
 
 def test_a_first_digest_is_new_and_the_same_one_again_is_the_same():
@@ -160,7 +180,7 @@ def test_another_digest_says_since_which_commit():
     history += [(night(4), digest("b")), (night(5), digest("c"))]
     judged = judge_digest(digest("c"), history, "f" * 40)
     assert "since the night of 2026-03-05" in judged.reason
-    assert "the last with the accepted one was the night of 2026-03-04" in judged.reason
+    assert "The last night with the accepted θ was the night of 2026-03-04" in judged.reason
 
 
 def test_a_change_is_told_until_it_is_accepted():

@@ -70,7 +70,7 @@ def test_findings_fail_in_either_direction_and_what_is_not_judged_is_skipped() -
     root = read(quality(), WORSE, NEW, BETTER, CHANGED, BLIND, status="changed")
     failures = {each.get("type"): each.get("message", "") for each in root.iter("failure")}
     assert failures.keys() == {"worse", "better", "changed"}
-    assert "of hf on curves / quick: worse; 2.72 where 1 was" in failures["worse"]
+    assert "of hf on curves / quick: worse; 2.72 instead of 1" in failures["worse"]
     assert failures["changed"].endswith("Another θ.")
     assert {each.get("message") for each in root.iter("skipped")} == {
         "not judged: No noise.",

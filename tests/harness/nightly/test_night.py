@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from bench.harness.analysis.noise import Noise, threshold
+from bench.harness.core import context
 from bench.harness.nightly import night as module
 from bench.harness.nightly.baseline import accept
-from bench.harness.nightly.suite import DigestPlan, Part, Place, Suite, TimePlan
+from bench.harness.nightly.suite import DigestPlan, Part, StorageOptions, Suite, TimePlan
 from bench.harness.nightly.timing import relative_times
 from bench.harness.planning.preparation import prepare
-from bench.harness.store import context
 from bench.harness.store.owner import process_name
 from bench.harness.store.results import Store
 from bench.optim.hyperparameters import UsageError
@@ -39,7 +39,7 @@ ONE = replace(SUITE, parts=(Part(PROBLEM, "nag[batch=20]", budget=BUDGET),))
 
 @pytest.fixture
 def place(store_url):
-    return Place(store_url, no_mlflow=True)
+    return StorageOptions(store_url, no_mlflow=True)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def steady(monkeypatch):
     """Every update takes as long as the kernel."""
     monkeypatch.setattr(
         module,
-        "times_apart",
+        "measure_in_process",
         lambda request, plan: {method.name: 0.0 for method in prepare(request).methods},
     )
 
@@ -150,7 +150,7 @@ def test_a_fault_shows_in_the_errors_alone(place, monkeypatch):
 @pytest.mark.usefixtures("steady")
 def test_a_gain_that_nobody_has_explained_is_a_finding_as_well(place, monkeypatch):
     begun(place, ONE)
-    right = module.ended
+    right = module.final_values
 
     def halved(row):
         of = right(row)
@@ -160,7 +160,7 @@ def test_a_gain_that_nobody_has_explained_is_a_finding_as_well(place, monkeypatc
 
     def better(part):
         with monkeypatch.context() as patch:
-            patch.setattr(module, "ended", halved)
+            patch.setattr(module, "final_values", halved)
             return measured(part)
 
     monkeypatch.setattr(module, "_qualities", better)
@@ -201,8 +201,8 @@ def test_an_interrupted_night_is_on_record_with_what_it_found(place, monkeypatch
         module.run(ONE, place)
     with Store.open(place.store) as store:
         night = store.nights()[0]
-    assert (night.status, night.reason) == ("failed", "It was interrupted.")
-    assert states(night, "digest") == {"nag": "same"} and module.ended is not None
+    assert (night.status, night.reason) == ("failed", "The night was interrupted.")
+    assert states(night, "digest") == {"nag": "same"} and module.final_values is not None
 
 
 @pytest.mark.usefixtures("steady")
@@ -287,7 +287,7 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch):
     made = Machine(7)
-    monkeypatch.setattr(module, "times_apart", made.times)
+    monkeypatch.setattr(module, "measure_in_process", made.times)
     return made
 
 
@@ -318,7 +318,7 @@ def test_twenty_clean_nights_and_then_an_update_that_is_slower_by_15_percent(pla
 
 def test_a_burst_of_other_work_is_no_finding(place, monkeypatch):
     logs = [1.0]
-    monkeypatch.setattr(module, "times_apart", lambda request, plan: {"nag": logs.pop(0)})
+    monkeypatch.setattr(module, "measure_in_process", lambda request, plan: {"nag": logs.pop(0)})
     begun(place, ONE)
     logs += [2.0, 1.01]
     night = module.run(ONE, place)

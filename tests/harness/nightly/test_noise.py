@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from bench.harness.analysis.noise import Noise, threshold
-from bench.harness.core.context import steady
+from bench.harness.core.context import stable_context
 from bench.harness.core.errors import Infrastructure
 from bench.harness.core.spec import key_of
 from bench.harness.nightly import noise as module
 from bench.harness.nightly.noise import measure_noise
-from bench.harness.nightly.suite import NoisePlan, Part, Place, Suite, TimePlan
-from bench.harness.nightly.timing import metric_of
+from bench.harness.nightly.suite import NoisePlan, Part, StorageOptions, Suite, TimePlan
+from bench.harness.nightly.timing import time_metric_name
 from bench.harness.planning.preparation import prepare
 from bench.harness.planning.request import Request
 from bench.harness.store.results import Store
@@ -55,7 +55,7 @@ def script(monkeypatch) -> Script:
 
 def test_times_are_measured_before_between_and_after_comparisons(script, store_url) -> None:
     body = measure_noise(
-        suite("updates=2", "updates=3", times=7), Place(store_url), measure=script.times
+        suite("updates=2", "updates=3", times=7), StorageOptions(store_url), measure=script.times
     )
     told = [{"time": "t"}.get(event, event) for event in script.events]
     # Once for each of the two.
@@ -66,20 +66,20 @@ def test_times_are_measured_before_between_and_after_comparisons(script, store_u
 
 def test_the_scatter_of_every_metric_is_recorded_for_nights(script, store_url) -> None:
     asked = suite("updates=2")
-    body = measure_noise(asked, Place(store_url), measure=script.times)
+    body = measure_noise(asked, StorageOptions(store_url), measure=script.times)
     with Store.open(store_url) as store:
         (record,) = store.noises("tiny")
     assert record.body == body
     assert body["suite"] == asked.key
     found = {(n.kind, n.method): n for n in map(Noise.from_dict, record.body["metrics"])}
-    prepared = prepare(asked.request(asked.parts[0], Place(store_url)))
+    prepared = prepare(asked.request(asked.parts[0], StorageOptions(store_url)))
     for each in found.values():
         assert each.protocol_key == prepared.protocol.key
-        assert each.context_digest == key_of(steady(prepared.machine.context(1)))
+        assert each.context_digest == key_of(stable_context(prepared.machine.context(1)))
         assert (each.problem, each.scale) == ("small / quick, updates=2", "log")
     time = found["time", "nag"]
     # 0, 0.1, 0.2 and 0.3 are one measurement a night.
-    assert (time.metric, time.df, time.n) == (metric_of(asked.time), 3, 4)
+    assert (time.metric, time.df, time.n) == (time_metric_name(asked.time), 3, 4)
     assert time.sd == pytest.approx(0.12909944)
     assert found["time", "sgd"].sd == pytest.approx(0.012909944)
     quality = found["quality", "sgd"]
@@ -96,7 +96,7 @@ def test_the_scatter_of_every_metric_is_recorded_for_nights(script, store_url) -
 
 
 def test_comparisons_are_run_on_seeds_of_their_own_number(store_url, no_pictures) -> None:
-    asked, place = suite("updates=3", seeds=3, times=3), Place(store_url, no_mlflow=True)
+    asked, place = suite("updates=3", seeds=3, times=3), StorageOptions(store_url, no_mlflow=True)
     bodies = [measure_noise(asked, place, measure=Script().times) for _ in range(2)]
     with Store.open(store_url) as store:
         for body in bodies:
@@ -112,7 +112,7 @@ def test_comparisons_are_run_on_seeds_of_their_own_number(store_url, no_pictures
 
 def test_a_store_that_cannot_be_used_is_told_of_before_anything_is_measured(script, tmp_path):
     (tmp_path / "file").write_text("")
-    place = Place(f"sqlite:///{tmp_path}/file/bench.db")
+    place = StorageOptions(f"sqlite:///{tmp_path}/file/bench.db")
     with pytest.raises(Infrastructure):
         measure_noise(suite("updates=2"), place, measure=script.times)
     assert script.events == []

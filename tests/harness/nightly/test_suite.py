@@ -7,7 +7,7 @@ import tomllib
 import pytest
 
 from bench.harness.core.errors import Usage
-from bench.harness.nightly.suite import NoisePlan, Part, Place, Suite, name_of
+from bench.harness.nightly.suite import NoisePlan, Part, StorageOptions, Suite, part_name
 from tests.harness.small import PROBLEM
 
 WHOLE = """
@@ -54,12 +54,14 @@ def test_all_that_can_be_said(tmp_path):
 
 def test_a_request_is_run_anew_under_the_suites_settings():
     suite = read(WHOLE)
-    first, second = (suite.request(part, Place("sqlite:///x.db", "data")) for part in suite.parts)
+    first, second = (
+        suite.request(part, StorageOptions("sqlite:///x.db", "data")) for part in suite.parts
+    )
     assert (first.optimizers, first.problem, first.preset) == ("nag,hf", "curves", "standard")
     assert (first.seeds, first.threads, first.device, first.budget) == (8, 2, "cpu", "updates=300")
     assert first.fresh and not first.timed and first.tune == "none"
     assert (second.budget, second.data_dir, second.store) == (None, "data", "sqlite:///x.db")
-    assert suite.request(suite.parts[0], Place("sqlite:///x.db"), seeds=3).seeds == 3
+    assert suite.request(suite.parts[0], StorageOptions("sqlite:///x.db"), seeds=3).seeds == 3
 
 
 def test_the_key_says_what_is_asked_for():
@@ -73,18 +75,18 @@ def test_the_key_says_what_is_asked_for():
 @pytest.mark.parametrize(
     ("text", "told"),
     {
-        'name = "n"': "one or more tables [[compare]]",
-        'name = "n"\ncompare = 3': "one or more tables [[compare]]",
+        'name = "n"': "at least one table [[compare]]",
+        'name = "n"\ncompare = 3': "at least one table [[compare]]",
         LEAST: "the top of the file lacks name",
-        "name = 3\n" + LEAST: "name is to be a text, not 3",
-        'name = "n"\nseeds = true\n' + LEAST: "seeds is to be a whole number, not True",
+        "name = 3\n" + LEAST: "name must be a text, not 3",
+        'name = "n"\nseeds = true\n' + LEAST: "seeds must be a whole number, not True",
         'name = "n"\nseeds = 0\n' + LEAST: "seeds = 0: allowed are 1 to",
         'name = "n"\nsedds = 3\n' + LEAST: "no 'sedds'; did you mean 'seeds'",
         'name = "n"\ndevice = "gpu"\n' + LEAST: "allowed are 'cpu' and 'cuda'",
-        'name = "n"\ntime = 2\n' + LEAST: "[time] is to be a table",
+        'name = "n"\ntime = 2\n' + LEAST: "[time] must be a table",
         'name = "n"\n[time]\nblock = 2\n' + LEAST: "[time] has no 'block'; did you mean 'blocks'",
-        'name = "n"\n[noise]\nseeds = 2\n' + LEAST: "below 3 seeds",
-        'name = " "\n' + LEAST: "name = ' ': write a name",
+        'name = "n"\n[noise]\nseeds = 2\n' + LEAST: "seeds and times must be at least 3",
+        'name = " "\n' + LEAST: "name = ' ': give a name",
         'name = "n"\nbaseline = "a\\u001b"\n' + LEAST: "baseline = ",
         'name = "n"\n[[compare]]\nproblem = "curves"': "[[compare]] lacks optimizers",
         'name = "n"\n' + LEAST + "parts = 3": "[[compare]] has no 'parts'",
@@ -113,22 +115,22 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     [
         (
             ("gradients=3000", ""),
-            "small / quick, gradients=3000 is there twice, under one protocol",
+            "small / quick, gradients=3000 appears twice with the same protocol",
         ),
-        (("seconds=1",), "depends on the machine"),
+        (("seconds=1",), "gives other results on every machine"),
     ],
 )
 def test_what_no_baseline_could_hold_is_refused(budgets, told, store_url):
     parts = tuple(Part(PROBLEM, "nag[batch=20]", budget=budget) for budget in budgets)
     with pytest.raises(Usage) as caught:
-        Suite("small", parts).prepared(Place(store_url))
+        Suite("small", parts).prepare_parts(StorageOptions(store_url))
     assert told in str(caught.value)
 
 
 def test_parts_are_told_apart_by_their_budgets(store_url):
     parts = tuple(Part(PROBLEM, "nag[batch=20]", budget=f"updates={n}") for n in (5, 6))
-    found = Suite("small", parts).prepared(Place(store_url))
-    assert [name_of(part) for part in found] == [
+    found = Suite("small", parts).prepare_parts(StorageOptions(store_url))
+    assert [part_name(part) for part in found] == [
         "small / quick, updates=5",
         "small / quick, updates=6",
     ]

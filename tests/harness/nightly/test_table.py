@@ -13,6 +13,7 @@ from rich.console import Console
 
 from bench.harness.core.records import NightRecord
 from bench.harness.nightly.table import (
+    accept_command,
     allowed,
     as_dict,
     change,
@@ -20,7 +21,6 @@ from bench.harness.nightly.table import (
     figure,
     findings,
     render,
-    to_accept,
     to_markdown,
     verdict,
 )
@@ -29,7 +29,7 @@ from tests.harness.recorded_nights import PROTOCOL, digest, night, quality
 
 WORSE = quality(method="hf", state="worse", value=math.log(0.2), reference=math.log(0.16))
 BETTER = quality(method="cm", state="better", value=math.log(0.1), reference=math.log(0.2))
-CHANGED = digest("b", state="changed", reason="Another θ tonight, at commit abc.")
+CHANGED = digest("b", state="changed", reason="θ differs tonight, at commit abc.")
 BLIND = quality(
     method="sgd", state="not judged", reference=None, threshold=None, sd=None, reason="Nothing yet."
 )
@@ -85,13 +85,13 @@ def test_figures_that_are_not_there() -> None:
 
 def test_a_sentence_has_all_figures_and_the_direction() -> None:
     assert describe(WORSE) == (
-        "train squared error of hf on curves / quick: worse; 0.200 where 0.160 was, +25 %; "
+        "train squared error of hf on curves / quick: worse; 0.200 instead of 0.160, +25 %; "
         "allowed -4.88 % to +5.13 %; n=6; lower is better."
     )
     assert "higher is better." in describe(quality(direction="higher"))
     assert describe(CHANGED) == (
-        "theta after 20 updates of nag on curves / quick: changed; it is to be equal. "
-        "Another θ tonight, at commit abc."
+        "theta after 20 updates of nag on curves / quick: changed; must be equal. "
+        "θ differs tonight, at commit abc."
     )
 
 
@@ -107,8 +107,10 @@ def test_a_page_begins_with_the_verdict_and_has_every_metric() -> None:
     lines = page.splitlines()
     assert lines[0] == ("Something has changed: 1 worse, 1 better of 6 metrics.")
     assert "nightly against main · 2026-03-05 02:00–02:08 UTC · commit 000000000000" in lines[1]
-    assert lines[2] == "It failed in part: No data."
-    assert lines[3].startswith("• train squared error of hf on curves / quick: worse; 0.200 where")
+    assert lines[2] == "A part of the night failed: No data."
+    assert lines[3].startswith(
+        "• train squared error of hf on curves / quick: worse; 0.200 instead of"
+    )
     assert "• not judged: train squared error of sgd on curves / quick: Nothing yet." in page
     assert "• new: theta after 20 updates of nag on curves / quick: The first one." in page
     rows = [line.split() for line in lines if re.search(r"\b(lower|equal)  ", line)]
@@ -130,18 +132,18 @@ def test_what_may_be_accepted_are_the_comparisons_in_question() -> None:
     ran = {"comparison_id": "c0ffee00"}
     other = quality(protocol_key="q" * 64, comparison_id="77aa0011")
     is_as_it_was = night(0, quality(**ran), other)
-    assert to_accept(is_as_it_was) is None
+    assert accept_command(is_as_it_was) is None
     # A digest is of the protocol of its comparison, and accepted with it.
     changed = night(0, quality(**ran), other, CHANGED, status="changed")
-    assert to_accept(changed) == "bench baseline accept c0ffee00 --name main"
-    assert to_accept(changed) in text(changed)
-    assert f"    {to_accept(changed)}\n" in to_markdown(changed)
+    assert accept_command(changed) == "bench baseline accept c0ffee00 --name main"
+    assert accept_command(changed) in text(changed)
+    assert f"    {accept_command(changed)}\n" in to_markdown(changed)
     first = quality(**ran, state="not judged", reference=None)
-    assert to_accept(night(0, first, other, baseline="my own", status="failed")) == (
+    assert accept_command(night(0, first, other, baseline="my own", status="failed")) == (
         "bench baseline accept c0ffee00 --name 'my own'"
     )
     # With a reference it is the noise that lacks.
-    assert to_accept(night(0, quality(**ran, state="not judged"), status="failed")) is None
+    assert accept_command(night(0, quality(**ran, state="not judged"), status="failed")) is None
     assert PROTOCOL != other.protocol_key
 
 
@@ -162,10 +164,14 @@ def test_names_open_nothing_in_markdown_or_on_a_terminal() -> None:
     bad = night(0, quality(**named), suite=nasty, baseline=nasty, reason=nasty, status="changed")
     page = to_markdown(bad)
     assert "\x1b" not in page and "\x1b" not in text(bad)
-    command = to_accept(bad)
+    command = accept_command(bad)
     assert command is None
     body = page.replace("<details>", "").replace("</details>", "")
-    body = body.replace("<summary>", "").replace("</summary>", "").replace("**It failed", "")
+    body = (
+        body.replace("<summary>", "")
+        .replace("</summary>", "")
+        .replace("**A part of the night failed:**", "")
+    )
     body = "\n".join(line for line in body.splitlines() if "&lt;b&gt;" not in line)
     assert not re.search(r"(?<!\\)[<`\[\]]|(?<!\\)\*\*[^\\ ]", body)
     summary = next(line for line in page.splitlines() if "<summary>" in line)

@@ -19,8 +19,8 @@ from bench.harness.analysis.noise import Scatter, scatter, threshold
 from bench.harness.core.errors import Infrastructure
 from bench.harness.nightly import timing, timing_process
 from bench.harness.nightly.suite import TimePlan
-from bench.harness.nightly.timing import blocks_of, kernel_of, night_times, relative_times
-from bench.harness.nightly.timing_process import times_apart
+from bench.harness.nightly.timing import make_blocks, make_kernel, night_times, relative_times
+from bench.harness.nightly.timing_process import measure_in_process
 from bench.harness.planning.preparation import prepare
 from bench.harness.training import ledger
 from bench.harness.training.fleet import Fleet
@@ -114,8 +114,10 @@ def test_methods_take_turns_between_kernels_and_each_begins_a_round() -> None:
 
 def test_a_night_records_the_median_over_blocks(monkeypatch) -> None:
     spoilt = iter([1.0, 9.0, 2.0, 8.0, 1.5])
-    monkeypatch.setattr(timing, "kernel_of", lambda prepared: lambda: 1.0)
-    monkeypatch.setattr(timing, "blocks_of", lambda prepared, n: {"nag": lambda: next(spoilt) * n})
+    monkeypatch.setattr(timing, "make_kernel", lambda prepared: lambda: 1.0)
+    monkeypatch.setattr(
+        timing, "make_blocks", lambda prepared, n: {"nag": lambda: next(spoilt) * n}
+    )
     assert night_times(None, TimePlan(blocks=5, updates=3)) == {"nag": math.log(2.0 * 3)}  # type: ignore[arg-type]
 
 
@@ -146,7 +148,7 @@ def test_a_block_times_its_updates_and_neither_what_sets_up_nor_what_evaluates(
     monkeypatch.setattr(Fleet, "_evaluate", evaluate)
     # A budget that ends before the block does.
     prepared = prepare(request(store_url, "sgd[batch=20],nag[batch=20]", budget="gradients=40"))
-    blocks = blocks_of(prepared, 5)
+    blocks = make_blocks(prepared, 5)
     assert list(blocks) == ["sgd", "nag"]
     assert [blocks["nag"](), blocks["nag"](), blocks["sgd"]()] == [3.0, 3.0, 3.0]
     # Each from the start.
@@ -163,13 +165,13 @@ def test_a_pass_of_the_kernel_is_a_fixed_share_of_its_block(monkeypatch, clock, 
 
     monkeypatch.setattr(timing, "Clock", Clock)
     monkeypatch.setattr(timing, "WORK", {"cpu": 6e7})
-    small = kernel_of(prepared)()
+    small = make_kernel(prepared)()
     monkeypatch.setattr(timing, "WORK", {"cpu": 12e7})
     # Six layers, three products each; two calls more.
     layers = 16 * 8 + 8 * 3 + 3 * 8 + 8 * 16
     operations = 6 * timing.CASES * layers + 4 * prepared.problem.layout.size
     passes = math.ceil(12e7 / (operations + (3 * 4 + 2) * timing.CALL))
-    assert kernel_of(prepared)() == pytest.approx(6.0 / passes)
+    assert make_kernel(prepared)() == pytest.approx(6.0 / passes)
     assert small == pytest.approx(12.0 / passes, rel=0.05)
 
 
@@ -188,7 +190,7 @@ def answer(monkeypatch, code: int, out: str) -> list[dict]:
 def test_times_are_measured_in_another_process(monkeypatch, store_url) -> None:
     asked, plan = request(store_url, "sgd[batch=20],nag[batch=20]"), TimePlan(blocks=2, updates=3)
     given = answer(monkeypatch, 0, '{"nag": 0.5}\n')
-    assert times_apart(asked, plan) == {"nag": 0.5}
+    assert measure_in_process(asked, plan) == {"nag": 0.5}
     (there,) = given
     assert there["command"][-1] == "bench.harness.nightly.timing_process"
     assert there["request"] == asdict(asked)
@@ -209,13 +211,13 @@ def test_times_are_measured_in_another_process(monkeypatch, store_url) -> None:
 def test_a_process_that_fails_is_told_of(monkeypatch, store_url) -> None:
     answer(monkeypatch, 3, "")
     with pytest.raises(Infrastructure, match="ended with exit code 3"):
-        times_apart(request(store_url), TimePlan())
+        measure_in_process(request(store_url), TimePlan())
 
 
 @pytest.mark.slow
 def test_a_real_process_measures_what_this_one_does(store_url) -> None:
     asked, plan = request(store_url, "sgd[batch=20],nag[batch=20]"), TimePlan(blocks=2, updates=3)
-    there, here = times_apart(asked, plan), night_times(prepare(asked), plan)
+    there, here = measure_in_process(asked, plan), night_times(prepare(asked), plan)
     assert list(there) == list(here)
     # Of one kernel and one unit; this is no place to hold seconds against each other.
     assert all(abs(there[label] - here[label]) < math.log(100) for label in here)

@@ -13,13 +13,13 @@ import pytest
 from bench.harness.comparison import session
 from bench.harness.core.errors import Infrastructure
 from bench.harness.core.published import TABLE_1, TABLE_3
-from bench.harness.core.seeds import TUNING_SEEDS_FROM
+from bench.harness.core.seeds import FIRST_TUNING_SEED
 from bench.harness.paper import claim_runs, claims
 from bench.harness.paper.claim_runs import decide_claims
 from bench.harness.paper.claims import NUMBERS, PRESETS, Rule, rules
 from bench.harness.planning import problems
-from bench.harness.planning.fleets import methods
-from bench.harness.planning.preparation import budget_of
+from bench.harness.planning.fleets import make_methods
+from bench.harness.planning.preparation import parse_budget
 from bench.harness.report.files import to_json
 from bench.harness.store.results import Store
 from bench.optim.text import parse
@@ -39,11 +39,11 @@ def test_there_are_six_at_each_preset() -> None:
 def test_every_run_can_be_asked_for(rule: Rule) -> None:
     for run in rule.runs:
         problem = problems.resolve(run.problem, rule.preset)
-        budget = budget_of(run.budget, problem)
-        points = [methods(parse(text), problem, budget, "cpu") for text in run.arms.values()]
+        budget = parse_budget(run.budget, problem)
+        points = [make_methods(parse(text), problem, budget, "cpu") for text in run.arms.values()]
         # Equal effort, and few enough seeds that the tuning ones are others.
         assert len({len(each) for each in points}) == 1
-        assert 1 <= run.seeds < TUNING_SEEDS_FROM
+        assert 1 <= run.seeds < FIRST_TUNING_SEED
         assert run.tune_seeds >= 1
 
 

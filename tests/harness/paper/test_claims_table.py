@@ -67,5 +67,5 @@ def test_what_nothing_can_be_told_of_says_why() -> None:
     assert "1. More is more: cannot tell" in text
     assert "rule version 2 (SHA-256 dddddddddddd…), data: curves (generated)" in text
     assert "a over b: A trial diverged." in text
-    assert "be gained beyond: a lr=1." in text
+    assert "values beyond it may be better: a lr=1." in text
     assert "one c0ffee00" in text

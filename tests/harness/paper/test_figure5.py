@@ -10,7 +10,7 @@ from bench.harness.core.errors import Usage
 from bench.harness.core.paths import data_source
 from bench.harness.core.spec import Budget
 from bench.harness.paper.damped import damped_quadratic, largest_eigenvalue
-from bench.harness.paper.figure5 import SCHEDULE, draw, figure5, race
+from bench.harness.paper.figure5 import SCHEDULE, compare_convergence, draw, figure5
 from bench.harness.paper.quadratic import Quadratic
 from bench.harness.planning.problems import resolve
 from bench.harness.training.cases import DeviceData
@@ -53,20 +53,20 @@ class Watcher:
     def __init__(self):
         self.taken = []
 
-    def measured(self, row, measurement):
+    def on_measurement(self, row, measurement):
         self.taken.append(measurement)
 
-    def progressed(self, progress):
+    def on_progress(self, progress):
         pass
 
-    def stopping(self):
+    def should_stop(self):
         return False
 
 
 def test_it_is_what_hessian_free_minimises_next(damped):
     """λ, chunk, gradient and error are those of the iteration that follows."""
     problem, watcher = resolve(PROBLEM, "quick"), Watcher()
-    data = DeviceData.put(problem.data(data_source(None)), torch.device("cpu"), torch.float64)
+    data = DeviceData.from_data(problem.data(data_source(None)), torch.device("cpu"), torch.float64)
     hf = method(HF)
     fleet = Fleet(problem, data, hf, [0], Budget("updates", ITERATIONS + 1.0), 100)
     seen = {}
@@ -108,7 +108,7 @@ def test_the_damped_matrix(damped):
 
 def test_cg_is_never_above_nag(damped):
     """NAG's iterates lie in the Krylov spaces over which CG's are the best."""
-    found = race(damped.quadratic, STEPS)
+    found = compare_convergence(damped.quadratic, STEPS)
     for nag in found.nag.values():
         assert (found.cg <= nag + 1e-12 * abs(found.minimum)).all()
     assert found.cg_is_never_above
@@ -125,7 +125,7 @@ def test_every_step_is_that_of_the_methods():
     """φ of CG as CG itself gives it, and of NAG as the paper's update rule does."""
     a, g = spectrum(torch.logspace(-2, 1, 12)), torch.linspace(1, 2, 12).double()[None]
     quadratic = Quadratic(lambda v: v @ a, g)
-    found = race(quadratic, steps=20, momenta=(0.9,))
+    found = compare_convergence(quadratic, steps=20, momenta=(0.9,))
     for steps in (1, 2, 7, 11):
         vectors = Vectors(g)
         solution = conjugate_gradients(lambda v: v @ a, g, None, vectors, steps, tolerance=0.0)
@@ -144,7 +144,10 @@ def test_single_precision_is_near(damped):
     single = damped_quadratic(PROBLEM, "quick", 1, 0, method=HF, dtype=torch.float32)
     double = damped_quadratic(PROBLEM, "quick", 1, 0, method=HF)
     assert single.quadratic.linear.dtype == torch.float32
-    ours, theirs = race(single.quadratic, 10), race(double.quadratic, 10)
+    ours, theirs = (
+        compare_convergence(single.quadratic, 10),
+        compare_convergence(double.quadratic, 10),
+    )
     np.testing.assert_allclose(ours.cg, theirs.cg, rtol=1e-2)
     assert ours.cg_is_never_above
 

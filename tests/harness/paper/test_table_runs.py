@@ -75,7 +75,7 @@ def test_both_selections_are_what_is_on_record(store_url: str) -> None:
     text = shown(result)
     assert "data: planes (generated)" in text and f"Table 1: {PROBLEM} / quick" in text
     assert "SGD_C is not run: it is a result of Chapelle & Erhan 2011." in text
-    assert "2 reported, 1 of tuning" in text and "which preset paper has" in text
+    assert "2 reported, 1 for tuning" in text and "those of preset paper" in text
     # The same again trains nothing.
     again = made(SMALL, store_url)
     with Store.open(store_url) as store:
@@ -139,14 +139,14 @@ def test_hessian_free_trains_by_its_defaults(store_url: str, monkeypatch: Any) -
     result = made(table, store_url, "updates=5")
     _, column = result["tasks"][0]["columns"]
     assert column["untuned"]["mean"] == pytest.approx(fmean(column["untuned"]["values"]))
-    assert "HF*: no ε is chosen" in shown(result)
+    assert "HF*: run with the defaults of bench compare" in shown(result)
 
 
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
-        ("seconds=1", r"--budget seconds=1: where the final phase begins is known only"),
-        ("updates=1", r"--budget updates=1: the final phase has 1 updates, and the trial 1,"),
+        ("seconds=1", r"--budget seconds=1: table 2 needs a budget in gradients"),
+        ("updates=1", r"--budget updates=1: the trial has 1 updates and its final phase 1,"),
     ],
 )
 def test_table_2_needs_something_before_its_final_phase(

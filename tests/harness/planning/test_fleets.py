@@ -12,19 +12,19 @@ from bench.harness.core.errors import Infrastructure, Usage
 from bench.harness.core.spec import Budget, TrialSpec
 from bench.harness.planning import fleets as module
 from bench.harness.planning.fleets import (
-    CPU_OPERATIONS,
-    CPU_ROWS,
+    MAX_CPU_OPERATIONS,
+    MAX_CPU_ROWS,
     Trial,
-    by_seed,
-    into_fleets,
-    labelled,
-    methods,
-    protocol_of,
-    trials,
-    worth_joining,
+    group_into_fleets,
+    label_methods,
+    make_methods,
+    make_protocol,
+    make_trials,
+    max_useful_rows,
+    split_by_seed,
 )
 from bench.harness.training.cases import DeviceData
-from bench.harness.training.memory import Memory
+from bench.harness.training.memory import MemoryModel
 from bench.models.built_in import PROBLEMS
 from bench.models.problem import DataSource
 from bench.optim.text import parse, split
@@ -33,12 +33,12 @@ from tests.harness.small import make
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SMALL = make("quick")
 UPDATES = Budget("updates", 3_000.0)
-PROTOCOL = protocol_of(SMALL, SMALL.data(DataSource(())), UPDATES, "fp32")
+PROTOCOL = make_protocol(SMALL, SMALL.data(DataSource(())), UPDATES, "fp32")
 
 
 def candidates(text, problem=SMALL, budget=UPDATES):
-    return labelled(
-        [m for each in split(text) for m in methods(parse(each), problem, budget, "cpu")]
+    return label_methods(
+        [m for each in split(text) for m in make_methods(parse(each), problem, budget, "cpu")]
     )
 
 
@@ -55,7 +55,7 @@ def test_protocol_has_what_all_trials_share():
 def test_schedule_follows_the_budget_below_paper(preset):
     curves = PROBLEMS["curves"](preset)
     for budget in (UPDATES, Budget("gradients", 600_000.0), Budget("examples", 600_000.0)):
-        (nag,) = methods(parse("nag"), curves, budget, "cpu")
+        (nag,) = make_methods(parse("nag"), curves, budget, "cpu")
         assert nag.hyperparameters["batch"] == 200
         share = sqrt(3_000 / 750_000)
         assert nag.hyperparameters["period"] == round(250 * share) == 16
@@ -65,30 +65,30 @@ def test_schedule_follows_the_budget_below_paper(preset):
 def test_schedule_of_paper_is_the_published_one():
     curves = PROBLEMS["curves"]("paper")
     for budget in (UPDATES, Budget("gradients", curves.budget)):
-        (nag,) = methods(parse("nag"), curves, budget, "cpu")
+        (nag,) = make_methods(parse("nag"), curves, budget, "cpu")
         assert (nag.hyperparameters["period"], nag.hyperparameters["final"]) == (250, 1_000)
 
 
 def test_what_is_written_is_not_scaled():
-    (nag,) = methods(parse("nag[period=7]"), SMALL, UPDATES, "cpu")
+    (nag,) = make_methods(parse("nag[period=7]"), SMALL, UPDATES, "cpu")
     assert (nag.hyperparameters["period"], nag.hyperparameters["final"]) == (7, 63)
 
 
 def test_schedule_without_an_end_is_not_scaled():
-    (nag,) = methods(parse("nag"), SMALL, Budget("seconds", 5.0), "cpu")
+    (nag,) = make_methods(parse("nag"), SMALL, Budget("seconds", 5.0), "cpu")
     assert nag.hyperparameters["period"] == 250
 
 
 def test_written_over_tuned_over_declared(monkeypatch):
     values = {"lr": 0.3, "mu_max": 0.95, "period": 9, "not_its_own": 1}
-    monkeypatch.setattr(module, "tuned", lambda *asked: values)
-    (nag,) = methods(parse("nag[lr=0.2]"), SMALL, UPDATES, "cpu")
+    monkeypatch.setattr(module, "tuned_values", lambda *asked: values)
+    (nag,) = make_methods(parse("nag[lr=0.2]"), SMALL, UPDATES, "cpu")
     h = nag.hyperparameters
     assert (h["lr"], h["mu_max"], h["period"], h["batch"]) == (0.2, 0.95, 9, 200)
 
 
 def test_a_grid_is_a_method_a_point():
-    made = methods(parse("nag[lr=0.1|0.2,batch=10|20]"), SMALL, UPDATES, "cpu")
+    made = make_methods(parse("nag[lr=0.1|0.2,batch=10|20]"), SMALL, UPDATES, "cpu")
     points = [(m.hyperparameters["lr"], m.hyperparameters["batch"]) for m in made]
     assert points == [(0.1, 10), (0.1, 20), (0.2, 10), (0.2, 20)]
 
@@ -108,12 +108,12 @@ def test_labels_tell_methods_apart(text, labels):
 
 
 def test_the_same_method_twice():
-    with pytest.raises(Usage, match="nag is there twice, with the same hyperparameters"):
+    with pytest.raises(Usage, match="nag is listed twice with the same hyperparameters"):
         candidates("nag[lr=.01],nag[lr=1e-2]")
 
 
 def test_methods_take_turns_under_every_seed():
-    planned = trials(candidates("nag,hf"), PROTOCOL, range(2), "reported")
+    planned = make_trials(candidates("nag,hf"), PROTOCOL, range(2), "reported")
     turns = [(t.candidate.label, t.spec.seed, t.purpose) for t in planned]
     assert turns == [(label, seed, "reported") for seed in (0, 1) for label in ("nag", "hf")]
     assert len({t.spec.key for t in planned}) == 4
@@ -127,7 +127,7 @@ class Fits:
     operations_of_a_case: float = 1e3
     device: torch.device = CPU
 
-    def rows(self, methods, wanted):
+    def rows_that_fit(self, methods, wanted):
         if not self.most:
             raise Infrastructure("it does not fit")
         # A memory counts down from them.
@@ -139,35 +139,37 @@ class Fits:
 
 
 def labels(planned, memory, timed=False):
-    groups = into_fleets(planned, memory, timed)
+    groups = group_into_fleets(planned, memory, timed)
     assert sorted(map(id, planned)) == sorted(id(t) for group in groups for t in group)
     return [[t.candidate.label for t in group] for group in groups]
 
 
 def test_rows_that_can_be_joined_go_together():
-    planned = trials(candidates("nag,sgd,hf"), PROTOCOL, range(2), "reported")
+    planned = make_trials(candidates("nag,sgd,hf"), PROTOCOL, range(2), "reported")
     assert labels(planned, Fits()) == [["nag", "sgd"] * 2, ["hf"], ["hf"]]
 
 
 def test_timed_trials_go_alone_and_take_turns():
-    planned = trials(candidates("nag,sgd,hf"), PROTOCOL, range(2), "reported")
+    planned = make_trials(candidates("nag,sgd,hf"), PROTOCOL, range(2), "reported")
     assert labels(planned, Fits(device=CUDA), timed=True) == [["nag"], ["sgd"], ["hf"]] * 2
 
 
 def test_fleets_take_turns_as_their_first_trials_do():
-    planned = trials(candidates("nag,hf"), PROTOCOL, range(4), "reported")
+    planned = make_trials(candidates("nag,hf"), PROTOCOL, range(4), "reported")
     assert labels(planned, Fits(2)) == [["nag"] * 2, ["hf"], ["hf"], ["nag"] * 2, ["hf"], ["hf"]]
 
 
 def test_on_a_cpu_a_fleet_has_only_so_many_rows():
-    planned = trials(candidates("nag"), PROTOCOL, range(CPU_ROWS + 3), "reported")
+    planned = make_trials(candidates("nag"), PROTOCOL, range(MAX_CPU_ROWS + 3), "reported")
     assert [len(group) for group in labels(planned, Fits())] == [9, 10]
-    assert [len(group) for group in labels(planned, Fits(device=CUDA))] == [CPU_ROWS + 3]
+    assert [len(group) for group in labels(planned, Fits(device=CUDA))] == [MAX_CPU_ROWS + 3]
 
 
 def test_on_a_cpu_rows_are_joined_where_a_gradient_is_small():
-    planned = trials(candidates("nag[batch=10],nag[batch=100]"), PROTOCOL, range(2), "reported")
-    each = CPU_OPERATIONS / 50
+    planned = make_trials(
+        candidates("nag[batch=10],nag[batch=100]"), PROTOCOL, range(2), "reported"
+    )
+    each = MAX_CPU_OPERATIONS / 50
     assert [len(group) for group in labels(planned, Fits(10, each))] == [2, 1, 1]
     assert [len(group) for group in labels(planned, Fits(10, each, CUDA))] == [2, 2]
 
@@ -188,29 +190,29 @@ def test_rows_go_together_where_that_was_measured_to_pay(name, brackets, preset,
     problem = PROBLEMS[name](preset, **brackets)
     data = problem.data(DataSource(()))
     some = replace(data, **{part: getattr(data, part)[:8] for part in ARRAYS})
-    memory = Memory(problem, DeviceData.put(some, CPU, torch.float32))
-    (method,) = methods(parse(f"nag[batch={batch}]"), problem, UPDATES, "cpu")
-    assert worth_joining(memory, method) == (CPU_ROWS if pays else 1)
+    memory = MemoryModel(problem, DeviceData.from_data(some, CPU, torch.float32))
+    (method,) = make_methods(parse(f"nag[batch={batch}]"), problem, UPDATES, "cpu")
+    assert max_useful_rows(memory, method) == (MAX_CPU_ROWS if pays else 1)
 
 
 ARRAYS = ("train_inputs", "test_inputs", "train_targets", "test_targets")
 
 
 def test_on_a_gpu_as_many_rows_go_together_as_fit():
-    planned = trials(candidates("nag"), PROTOCOL, range(200), "reported")
+    planned = make_trials(candidates("nag"), PROTOCOL, range(200), "reported")
     sizes = [len(group) for group in labels(planned, Fits(60, 1e12, CUDA))]
     assert sizes == [50, 50, 50, 50]
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_planned():
-    planned = trials(candidates("nag,hf"), PROTOCOL, range(2), "reported")
+    planned = make_trials(candidates("nag,hf"), PROTOCOL, range(2), "reported")
     for timed in (False, True):
         with pytest.raises(Infrastructure):
-            into_fleets(planned, Fits(0), timed)
+            group_into_fleets(planned, Fits(0), timed)
 
 
 def test_batches_of_different_sizes_go_apart():
-    planned = trials(candidates("nag[batch=10],nag[batch=20]"), PROTOCOL, range(2), "reported")
+    planned = make_trials(candidates("nag[batch=10],nag[batch=20]"), PROTOCOL, range(2), "reported")
     assert [len(group) for group in labels(planned, Fits())] == [2, 2]
 
 
@@ -220,7 +222,7 @@ def seeds_of(fleets):
 
 def grid(points, seeds):
     rates = "|".join(f"{0.01 * (i + 1):g}" for i in range(points))
-    return trials(candidates(f"nag[lr={rates}]"), PROTOCOL, range(seeds), "reported")
+    return make_trials(candidates(f"nag[lr={rates}]"), PROTOCOL, range(seeds), "reported")
 
 
 @pytest.mark.parametrize(
@@ -238,7 +240,7 @@ def grid(points, seeds):
 )
 def test_seeds_stay_whole_where_they_fit(points, seeds, most, cut):
     """Of each fleet, how many rows each of its seeds has."""
-    fleets = by_seed(grid(points, seeds), most)
+    fleets = split_by_seed(grid(points, seeds), most)
     assert [[len(list(same)) for _, same in groupby(s)] for s in seeds_of(fleets)] == cut
 
 
@@ -249,8 +251,8 @@ SMALL_SETS = st.lists(st.integers(0, 5), min_size=1, max_size=24)
 def test_fleets_are_whole_seeds_or_part_of_one(drawn, most):
     nag = candidates("nag")[0]
     group = [Trial(nag, TrialSpec(PROTOCOL, nag.spec, seed), "reported") for seed in drawn]
-    fleets = by_seed(group, most)
-    assert seeds_of(fleets) == seeds_of(by_seed(group, most))
+    fleets = split_by_seed(group, most)
+    assert seeds_of(fleets) == seeds_of(split_by_seed(group, most))
     assert sorted(id(t) for fleet in fleets for t in fleet) == sorted(map(id, group))
     count = Counter(drawn)
     for seeds in seeds_of(fleets):
@@ -279,7 +281,7 @@ def test_every_trial_is_in_one_fleet_of_its_own_kind(drawn, most, timed):
         Trial(kinds[i % 4], TrialSpec(PROTOCOL, kinds[i % 4].spec, seed), "reported")
         for i, seed in enumerate(drawn)
     ]
-    fleets = into_fleets(planned, Fits(most, device=CUDA), timed)
+    fleets = group_into_fleets(planned, Fits(most, device=CUDA), timed)
     assert sorted(id(t) for fleet in fleets for t in fleet) == sorted(map(id, planned))
     place = {id(t): number for number, t in enumerate(planned)}
     first = [place[id(fleet[0])] for fleet in fleets]
@@ -291,7 +293,7 @@ def test_every_trial_is_in_one_fleet_of_its_own_kind(drawn, most, timed):
 
 
 @given(SMALL_SETS, st.integers(1, 12), st.integers(1, 9), st.booleans())
-def test_as_many_fleets_as_can_be_trained_at_once(drawn, most, at_once, joinable):
+def test_as_many_fleets_as_can_be_trained_at_once(drawn, most, min_fleets, joinable):
     """Of trials under these seeds, for so many ranks; and no more than those or memory ask for."""
     nag, hf = candidates("nag,hf")
     kinds = [nag] if joinable else [nag, hf]
@@ -301,12 +303,12 @@ def test_as_many_fleets_as_can_be_trained_at_once(drawn, most, at_once, joinable
         )
         for i, seed in enumerate(drawn)
     ]
-    fleets = into_fleets(planned, Fits(most, device=CUDA), False, at_once)
+    fleets = group_into_fleets(planned, Fits(most, device=CUDA), False, min_fleets)
     assert sorted(id(t) for fleet in fleets for t in fleet) == sorted(map(id, planned))
-    assert len(fleets) >= min(at_once, len(planned))
+    assert len(fleets) >= min(min_fleets, len(planned))
     assert max(len(fleet) for fleet in fleets) <= most
-    if at_once == 1:
-        assert fleets == into_fleets(planned, Fits(most, device=CUDA), False)
+    if min_fleets == 1:
+        assert fleets == group_into_fleets(planned, Fits(most, device=CUDA), False)
     count = Counter(drawn)
     if not joinable or len(set(count.values())) > 1:
         return
@@ -316,13 +318,13 @@ def test_as_many_fleets_as_can_be_trained_at_once(drawn, most, at_once, joinable
         for fleet in fleets
         for seed in {t.spec.seed for t in fleet}
     )
-    assert whole is (rows <= most and len(count) >= min(at_once, len(planned)))
+    assert whole is (rows <= most and len(count) >= min(min_fleets, len(planned)))
     if whole:
-        assert len(fleets) == max(ceil(len(count) / (most // rows)), min(at_once, len(planned)))
+        assert len(fleets) == max(ceil(len(count) / (most // rows)), min(min_fleets, len(planned)))
 
 
 @pytest.mark.parametrize(
-    ("points", "seeds", "at_once", "sizes"),
+    ("points", "seeds", "min_fleets", "sizes"),
     [
         (1, 6, 4, [1, 2, 1, 2]),
         (1, 5, 4, [1, 1, 1, 2]),
@@ -333,6 +335,6 @@ def test_as_many_fleets_as_can_be_trained_at_once(drawn, most, at_once, joinable
         (9, 2, 3, [4, 5, 4, 5]),
     ],
 )
-def test_ranks_get_whole_seeds_where_there_are_enough(points, seeds, at_once, sizes):
-    fleets = into_fleets(grid(points, seeds), Fits(device=CUDA), False, at_once)
+def test_ranks_get_whole_seeds_where_there_are_enough(points, seeds, min_fleets, sizes):
+    fleets = group_into_fleets(grid(points, seeds), Fits(device=CUDA), False, min_fleets)
     assert [len(fleet) for fleet in fleets] == sizes

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from bench.harness.analysis.grids import Edge
 from bench.harness.planning.grid_extension import next_round
-from bench.harness.planning.selection import Tried
-from bench.harness.planning.tuning import spread
+from bench.harness.planning.selection import TuningResult
+from bench.harness.planning.tuning import tuning_points
 from bench.optim.hyperparameters import Hyperparameter
 from bench.optim.registry import make
 from bench.optim.text import parse
@@ -21,19 +21,19 @@ from tests.harness.plugins import Watcher
 Score = Callable[[Mapping[str, Any]], float | None]
 
 
-def tried(text: str, score: Score, tune: str = "none", direction: Any = "lower") -> Tried:
+def tried(text: str, score: Score, tune: str = "none", direction: Any = "lower") -> TuningResult:
     """Return a method whose points reach what `score` says of them, under two seeds."""
     written = parse(text)
-    points = [method for point in spread(written, tune) for method in make(point)]
+    points = [method for point in tuning_points(written, tune) for method in make(point)]
     values = [[score(point.hyperparameters)] * 2 for point in points]
-    return Tried(written, points, values, tune, direction)
+    return TuningResult(written, points, values, tune, direction)
 
 
 def off(name: str, best: float) -> Score:
     return lambda hp: abs(hp[name] - best)
 
 
-def changes(*every: Tried) -> list[str] | None:
+def changes(*every: TuningResult) -> list[str] | None:
     added = next_round(every)
     return None if added is None else [point.change for point in added]
 
@@ -46,7 +46,7 @@ def test_the_chosen_value_at_the_end_of_a_grid_is_an_edge() -> None:
         Edge("mu_max", 0.99, "largest", [0.9, 0.99]),
     ]
     assert at.edges[0].sentence == (
-        "lr=0.01 is at the lower end of what was tried, 3 values from 0.01 to 0.1"
+        "lr=0.01 is at the lower end of the 3 values tried, 0.01 to 0.1"
     )
 
 
@@ -109,10 +109,12 @@ def test_an_added_point_is_the_chosen_one_but_for_a_value() -> None:
 def test_it_looks_to_the_better_neighbour_by_the_worst_seed() -> None:
     methods = make(parse("sgd[lr=0.01|0.1|1]"))
     values = [[1.0, 9.0], [0.0, 0.0], [5.0, 5.0]]
-    inside = Tried(parse("sgd[lr=0.01|0.1|1]"), methods, values, "none", "lower")
+    inside = TuningResult(parse("sgd[lr=0.01|0.1|1]"), methods, values, "none", "lower")
     edge = tried("nag[lr=1|2]", off("lr", 9))
     assert changes(inside, edge) == ["sgd lr=0.316", "nag lr=4"]
-    higher = Tried(parse("sgd[lr=0.01|0.1|1]"), methods, [[1.0], [9.0], [5.0]], "none", "higher")
+    higher = TuningResult(
+        parse("sgd[lr=0.01|0.1|1]"), methods, [[1.0], [9.0], [5.0]], "none", "higher"
+    )
     assert changes(higher, edge) == ["sgd lr=0.316", "nag lr=4"]
 
 
@@ -174,7 +176,7 @@ def test_what_follows_from_another_value_is_no_grid() -> None:
         type(m)(m.backend, **{**m.hyperparameters, "period": p})
         for m, p in zip(make(written), (5, 7), strict=True)
     ]
-    found = Tried(written, methods, [[1.0], [2.0]], "none", "lower")
+    found = TuningResult(written, methods, [[1.0], [2.0]], "none", "lower")
     assert [axis.name for axis in found.axes] == ["batch"]
     added = next_round([found])
     assert added is not None and added[0].text == "nag@torch[batch=50]"
@@ -182,7 +184,7 @@ def test_what_follows_from_another_value_is_no_grid() -> None:
 
 def test_where_every_point_diverged_nothing_is_at_an_edge() -> None:
     written = parse("sgd[lr=3|2|1]")
-    found = Tried(written, make(written), [[None], [None], [1.0, None]], "none", "lower")
+    found = TuningResult(written, make(written), [[None], [None], [1.0, None]], "none", "lower")
     assert found.all_diverged and found.edges == []
-    some = Tried(written, make(written), [[None], [None], [1.0]], "none", "lower")
+    some = TuningResult(written, make(written), [[None], [None], [1.0]], "none", "lower")
     assert not some.all_diverged and [edge.value for edge in some.edges] == [1.0]

@@ -3,14 +3,19 @@
 import pytest
 
 from bench.harness.core.spec import Budget
-from bench.harness.planning.fleets import labelled, methods, protocol_of, trials
-from bench.harness.planning.placement import OPERATIONS_A_SECOND, PAYS_FROM, processes, seconds_of
+from bench.harness.planning.fleets import label_methods, make_methods, make_protocol, make_trials
+from bench.harness.planning.placement import (
+    MIN_SECONDS_FOR_PROCESSES,
+    OPERATIONS_PER_SECOND,
+    estimated_seconds,
+    process_count,
+)
 from bench.harness.planning.problems import resolve
 from bench.models.problem import DataSource
 from bench.optim.text import parse
 from tests.harness.small import make
 
-WORTH = PAYS_FROM
+WORTH = MIN_SECONDS_FOR_PROCESSES
 
 
 @pytest.mark.parametrize(
@@ -32,15 +37,17 @@ WORTH = PAYS_FROM
     ],
 )
 def test_as_many_as_work_and_threads_allow(seconds, threads, expected):
-    assert processes(seconds, threads) == expected
+    assert process_count(seconds, threads) == expected
 
 
 def seconds(problem, text, currency, amount, rows=1):
     budget = Budget(currency, amount)
     data = problem.data(DataSource(()))
-    every = methods(parse(text), problem, budget, "cpu")
-    planned = trials(labelled(every), protocol_of(problem, data, budget, "fp32"), range(rows), "x")
-    return seconds_of(planned, problem, data)
+    every = make_methods(parse(text), problem, budget, "cpu")
+    planned = make_trials(
+        label_methods(every), make_protocol(problem, data, budget, "fp32"), range(rows), "x"
+    )
+    return estimated_seconds(planned, problem, data)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +63,7 @@ def seconds(problem, text, currency, amount, rows=1):
 )
 def test_gradients_are_counted_whatever_the_budget_is_in(text, currency, amount, gradients):
     problem = make("quick")
-    one = gradients * 6 * problem.layout.size / OPERATIONS_A_SECOND
+    one = gradients * 6 * problem.layout.size / OPERATIONS_PER_SECOND
     assert seconds(problem, text, currency, float(amount)) == pytest.approx(one)
     assert seconds(problem, text, currency, float(amount), rows=3) == pytest.approx(3 * one)
 
@@ -65,7 +72,7 @@ def test_a_recurrent_network_is_passed_at_every_step():
     problem = resolve("add[T=30]", "quick")
     steps = problem.data(DataSource(())).train_inputs.shape[1]
     assert steps >= 30
-    expected = 1000 * 6 * problem.layout.size * steps / OPERATIONS_A_SECOND
+    expected = 1000 * 6 * problem.layout.size * steps / OPERATIONS_PER_SECOND
     assert seconds(problem, "nag", "gradients", 1000.0) == pytest.approx(expected)
 
 

@@ -15,17 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.harness.core.errors import Infrastructure, Usage
-from bench.harness.core.spec import Budget, canonical, key_of
-from bench.harness.execution.torchrun import write_for
-from bench.harness.execution.worker import see_alike
-from bench.harness.planning.fleets import methods, protocol_of
+from bench.harness.core.spec import Budget, canonical_json, key_of
+from bench.harness.execution.torchrun import write_plan_file
+from bench.harness.execution.worker import require_same_inputs
+from bench.harness.planning.fleets import make_methods, make_protocol
 from bench.harness.planning.plan import (
+    FleetPlan,
     Plan,
     PlanFile,
-    Task,
-    digest_of,
-    see_unchanged,
-    sources_of,
+    check_unchanged,
+    task_digests,
+    trials_digest,
     versions,
     write_plan,
 )
@@ -38,7 +38,7 @@ STORE = "sqlite:////somewhere/bench.db"
 ID = "0a1b2c3d"
 PROBLEM = make("quick")
 DATA = PROBLEM.data(DataSource(()))
-PROTOCOL = protocol_of(PROBLEM, DATA, Budget("updates", 100.0), "fp32")
+PROTOCOL = make_protocol(PROBLEM, DATA, Budget("updates", 100.0), "fp32")
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
 MAYBE_TEXT = st.none() | TEXT
@@ -82,7 +82,7 @@ PLANS = st.builds(
     rounds=st.lists(TEXT, max_size=2),
 )
 TASKS = st.builds(
-    Task,
+    FleetPlan,
     trials=st.lists(
         st.tuples(st.integers(0, 9), TEXT, st.integers(0, 9), st.sampled_from(["reported"]))
     ),
@@ -108,17 +108,17 @@ def plan(**given: Any) -> Plan:
 @given(PLANS)
 def test_a_plan_is_read_back_as_it_was_entered(made: Plan) -> None:
     # The store keeps canonical JSON, in which 1.0 is 1.
-    assert Plan.from_dict(json.loads(canonical(made.as_dict())), STORE) == made
+    assert Plan.from_dict(json.loads(canonical_json(made.as_dict())), STORE) == made
 
 
 @given(TASKS)
-def test_a_fleet_is_read_back_as_it_was_entered(made: Task) -> None:
-    assert Task.from_dict(json.loads(canonical(made.as_dict()))) == made
+def test_a_fleet_is_read_back_as_it_was_entered(made: FleetPlan) -> None:
+    assert FleetPlan.from_dict(json.loads(canonical_json(made.as_dict()))) == made
 
 
 @given(PLANS, st.lists(TASKS, min_size=1, max_size=3), st.sampled_from(["trials", "data"]))
 def test_a_file_is_read_back_as_it_was_written(
-    tmp_path_factory: pytest.TempPathFactory, made: Plan, tasks: list[Task], mode: Any
+    tmp_path_factory: pytest.TempPathFactory, made: Plan, tasks: list[FleetPlan], mode: Any
 ) -> None:
     path = tmp_path_factory.mktemp("plans") / "new" / "plan.json"
     write_plan(path, ID, mode, made, STORE, [task.as_dict() for task in tasks])
@@ -151,24 +151,24 @@ def test_the_store_that_a_file_names_is_the_one(tmp_path: Path) -> None:
 def test_a_password_is_in_no_plan(url: str, tmp_path: Path, monkeypatch: Any) -> None:
     asked = ["bench", "compare", "--optimizers", "nag", "--store", url, f"--store={url}"]
     made = plan(request=request(url), argv=asked, command=" ".join(asked), kind="tuning")
-    assert "s3cret" not in canonical(made.as_dict())
+    assert "s3cret" not in canonical_json(made.as_dict())
     store = SimpleNamespace(
-        url=url, shown_url="***", fleets=lambda id: [], artifacts=tmp_path / "a"
+        url=url, redacted_url="***", fleets=lambda id: [], artifacts=tmp_path / "a"
     )
     run: Any = SimpleNamespace(store=store, comparison_id=ID)
-    path = write_for(run, made, "trials", None)
+    path = write_plan_file(run, made, "trials", None)
     assert "s3cret" not in path.read_text()
-    with pytest.raises(Usage, match=r"does not say in which store .* set BENCH_STORE to its URL\."):
+    with pytest.raises(Usage, match=r"does not name the store .* Set BENCH_STORE to the URL\."):
         PlanFile.read(path, None)
     assert PlanFile.read(path, url).request.store == url
 
 
 def test_a_store_without_password_is_named(tmp_path: Path) -> None:
     store = SimpleNamespace(
-        url=STORE, shown_url=STORE, fleets=lambda id: [], artifacts=tmp_path / "a"
+        url=STORE, redacted_url=STORE, fleets=lambda id: [], artifacts=tmp_path / "a"
     )
     run: Any = SimpleNamespace(store=store, comparison_id=ID)
-    path = write_for(run, plan(), "data", tmp_path / "mine.json")
+    path = write_plan_file(run, plan(), "data", tmp_path / "mine.json")
     assert path == tmp_path / "mine.json"
     assert (PlanFile.read(path, None).request.store, PlanFile.read(path, None).mode) == (
         STORE,
@@ -217,7 +217,7 @@ def test_what_is_no_plan_is_refused_in_a_sentence(content: bytes, tmp_path: Path
     with pytest.raises(Usage) as refused:
         PlanFile.read(path, None)
     assert str(refused.value) == (
-        f"{path} is no plan of this version of bench; `bench compare --plan {path}` writes one."
+        f"{path} is not a plan of this version of bench. `bench compare --plan {path}` writes one."
     )
 
 
@@ -244,9 +244,9 @@ def test_trials_of_a_task_are_those_of_the_request() -> None:
     every = [
         method
         for text in ("nag[lr=0.1|0.2]", "hf")
-        for method in methods(parse(text), PROBLEM, PROTOCOL.budget, "cpu")
+        for method in make_methods(parse(text), PROBLEM, PROTOCOL.budget, "cpu")
     ]
-    task = Task([(2, "hf", 1, "reported"), (1, "nag", 0, "tuning")], "", 1, 0)
+    task = FleetPlan([(2, "hf", 1, "reported"), (1, "nag", 0, "tuning")], "", 1, 0)
     trials = task.of(every, PROTOCOL)
     assert [t.candidate.method for t in trials] == [every[2], every[1]]
     assert [t.candidate.label for t in trials] == ["hf", "nag"]
@@ -258,14 +258,14 @@ def test_trials_of_a_task_are_those_of_the_request() -> None:
 
 
 def of_two(text: str, other: str) -> Any:
-    every = [method for each in (text, other) for method in methods(parse(each), *OF)]
+    every = [method for each in (text, other) for method in make_methods(parse(each), *OF)]
     return SimpleNamespace(protocol=PROTOCOL, methods=every, problem=PROBLEM)
 
 
 OF = (PROBLEM, PROTOCOL.budget, "cpu")
 PLANNED = [
-    Task([(0, "nag", 0, "reported"), (0, "nag", 1, "reported")], "", 1, 0),
-    Task([(1, "mine", 0, "reported")], "", 1, 0),
+    FleetPlan([(0, "nag", 0, "reported"), (0, "nag", 1, "reported")], "", 1, 0),
+    FleetPlan([(1, "mine", 0, "reported")], "", 1, 0),
 ]
 
 
@@ -273,30 +273,32 @@ def test_a_digest_tells_apart_what_trials_are_found_by(workdir: Path) -> None:
     """Their methods, seeds and order, and the files of methods; what they are called is no part."""
     file, mine = workdir / "mine.py", "./mine.py:Mine"
     file.write_text(MINE)
-    found = sources_of(PLANNED, of_two("nag", mine))
-    assert found == sources_of(PLANNED, of_two("nag", mine)) and len(set(found)) == 2
+    found = task_digests(PLANNED, of_two("nag", mine))
+    assert found == task_digests(PLANNED, of_two("nag", mine)) and len(set(found)) == 2
     called = [replace(PLANNED[0], trials=[(0, "other", 0, "tuning"), (0, "nag", 1, "tuning")])]
-    assert sources_of(called, of_two("nag", mine)) == found[:1]
+    assert task_digests(called, of_two("nag", mine)) == found[:1]
     turned = [replace(PLANNED[0], trials=PLANNED[0].trials[::-1]), *PLANNED[1:]]
     assert [
-        a == b for a, b in zip(sources_of(turned, of_two("nag", mine)), found, strict=True)
+        a == b for a, b in zip(task_digests(turned, of_two("nag", mine)), found, strict=True)
     ] == [
         False,
         True,
     ]
-    other = sources_of(PLANNED, of_two("nag[lr=0.5]", mine))
+    other = task_digests(PLANNED, of_two("nag[lr=0.5]", mine))
     assert (other[0] == found[0], other[1] == found[1]) == (False, True)
     file.write_text(MINE + "# Edited.\n")
-    edited = sources_of(PLANNED, of_two("nag", mine))
+    edited = task_digests(PLANNED, of_two("nag", mine))
     assert (edited[0] == found[0], edited[1] == found[1]) == (True, False)
     trials = PLANNED[0].of(of_two("nag", mine).methods, PROTOCOL)
-    assert found[0] == digest_of(PROBLEM, iter(trials))
+    assert found[0] == trials_digest(PROBLEM, iter(trials))
 
 
 def test_methods_that_are_not_there_are_told() -> None:
-    fewer = SimpleNamespace(protocol=PROTOCOL, methods=methods(parse("nag"), *OF), problem=PROBLEM)
-    with pytest.raises(Infrastructure, match="^Other trials were prepared here than were planned"):
-        sources_of(PLANNED, fewer)  # type: ignore[arg-type]
+    fewer = SimpleNamespace(
+        protocol=PROTOCOL, methods=make_methods(parse("nag"), *OF), problem=PROBLEM
+    )
+    with pytest.raises(Infrastructure, match="^The trials here differ from the planned ones"):
+        task_digests(PLANNED, fewer)  # type: ignore[arg-type]
 
 
 # Ranks that are to be alike
@@ -315,7 +317,7 @@ class Pair:
     def __init__(self) -> None:
         self.rank, self.size, self._said = 0, 2, None
 
-    def first(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         if self.rank == 0:
             self._said = value
         return self._said
@@ -325,7 +327,7 @@ class Pair:
 
 
 def plan_file(prepared: Any) -> PlanFile:
-    digests = sources_of(PLANNED, prepared)
+    digests = task_digests(PLANNED, prepared)
     tasks = [replace(task, digest=one) for task, one in zip(PLANNED, digests, strict=True)]
     return PlanFile(ID, "trials", plan(), tasks, "a" * 64)
 
@@ -338,15 +340,15 @@ def test_a_rank_with_other_files_is_named_before_anything_is_run(
     monkeypatch.setattr("bench.harness.execution.worker.say", said.append)
     file = plan_file(prepared)
     for ranks.rank in (0, 1):
-        see_alike(ranks, file, prepared)  # type: ignore[arg-type]
+        require_same_inputs(ranks, file, prepared)  # type: ignore[arg-type]
     assert said == []
-    there = key_of(sources_of(PLANNED, prepared))
+    there = key_of(task_digests(PLANNED, prepared))
     (workdir / "mine.py").write_text(MINE + "# Edited.\n")
     edited = of_two("nag", "./mine.py:Mine")
-    with pytest.raises(Infrastructure, match="^Rank 1 .* ends, since the ranks are not alike"):
-        see_alike(ranks, file, edited)  # type: ignore[arg-type]
+    with pytest.raises(Infrastructure, match="^Rank 1 .* ends, because the ranks differ"):
+        require_same_inputs(ranks, file, edited)  # type: ignore[arg-type]
     (sentence,) = said
-    here = key_of(sources_of(PLANNED, edited))
+    here = key_of(task_digests(PLANNED, edited))
     assert f"has files of methods and problem with digest {here}, and rank 0" in sentence
     assert f"has {there}: all ranks of a run must have the same. Nothing was run." in sentence
 
@@ -357,8 +359,8 @@ def test_ranks_that_are_alike_but_not_what_was_planned_are_refused(workdir: Path
     (workdir / "mine.py").write_text(MINE + "# Edited.\n")
     edited = of_two("nag", "./mine.py:Mine")
     for ranks.rank in (0, 1):
-        with pytest.raises(Infrastructure, match="^Other trials were prepared here than were plan"):
-            see_alike(ranks, file, edited)  # type: ignore[arg-type]
+        with pytest.raises(Infrastructure, match="^The trials here differ from the planned ones"):
+            require_same_inputs(ranks, file, edited)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -371,11 +373,11 @@ def test_ranks_that_are_alike_but_not_what_was_planned_are_refused(workdir: Path
 )
 def test_another_version_or_other_data_are_named(there: dict[str, str], named: list[str]) -> None:
     prepared: Any = SimpleNamespace(protocol=PROTOCOL)
-    see_unchanged(plan(), prepared)
+    check_unchanged(plan(), prepared)
     made = plan(
         data=there.get("data", DATA.digest),
         versions={name: there.get(name, value) for name, value in versions().items()},
     )
     with pytest.raises(Infrastructure) as told:
-        see_unchanged(made, prepared)
+        check_unchanged(made, prepared)
     assert all(name in str(told.value) for name in named)

@@ -3,23 +3,23 @@ import math
 import pytest
 
 from bench.harness.core.errors import Usage
-from bench.harness.core.seeds import TUNING_SEEDS_FROM
-from bench.harness.planning.tuning import spread, tuning_seeds
+from bench.harness.core.seeds import FIRST_TUNING_SEED
+from bench.harness.planning.tuning import tuning_points, tuning_seeds
 from bench.optim.registry import BUILT_IN, make
 from bench.optim.text import parse
 
 
 def points(text, tune):
-    return [written.values for written in spread(parse(text), tune)]
+    return [written.values for written in tuning_points(parse(text), tune)]
 
 
 def test_tuning_seeds_are_never_reported():
-    assert min(tuning_seeds(2)) >= TUNING_SEEDS_FROM == 1_000_000
+    assert min(tuning_seeds(2)) >= FIRST_TUNING_SEED == 1_000_000
 
 
 def test_without_tuning_it_is_what_was_written():
     written = parse("nag[lr=0.1|0.2]")
-    assert spread(written, "none") == [written]
+    assert tuning_points(written, "none") == [written]
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -34,7 +34,7 @@ def test_points_are_the_first_of_more_points(name, count):
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_points_are_within_the_declared_ranges(name):
     ranges = {h.name: h for h in BUILT_IN[name].space if h.tune}
-    for written in spread(parse(name), "64"):
+    for written in tuning_points(parse(name), "64"):
         (method,) = make(written)
         assert written.values.keys() == ranges.keys()
         for key, h in ranges.items():
@@ -68,24 +68,24 @@ def test_points_depend_on_the_name_alone():
 
 
 def test_the_declared_grid():
-    (written,) = spread(parse("nag"), "grid")
+    (written,) = tuning_points(parse("nag"), "grid")
     assert [m.hyperparameters["lr"] for m in make(written)] == [
         0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001,
     ]  # fmt: skip
-    (written,) = spread(parse("nag[lr=0.3]"), "grid")
+    (written,) = tuning_points(parse("nag[lr=0.3]"), "grid")
     assert [m.hyperparameters["mu_max"] for m in make(written)] == [0.9, 0.99, 0.995, 0.999]
 
 
 def test_every_method_has_a_grid_of_the_same_size():
-    assert {len(make(*spread(parse(name), "grid"))) for name in BUILT_IN} == {6}
+    assert {len(make(*tuning_points(parse(name), "grid"))) for name in BUILT_IN} == {6}
 
 
 @pytest.mark.parametrize("tune", ["grid", "3"])
 def test_a_method_that_declares_nothing(tune):
     with pytest.raises(Usage, match=r"--tune .*AdamW declares no (grid|range).*a\|b\|c"):
-        spread(parse("torch.optim.AdamW"), tune)
+        tuning_points(parse("torch.optim.AdamW"), tune)
 
 
 def test_more_points_than_a_range_holds():
-    with pytest.raises(Usage, match="too narrow for so many points"):
-        spread(parse("hf[lam=1]"), "64")
+    with pytest.raises(Usage, match="too narrow for so many different points"):
+        tuning_points(parse("hf[lam=1]"), "64")

@@ -29,7 +29,7 @@ def test_everything_is_shown_and_fits(compared, width):
     words = " ".join(text.split())
     for shown in (
         "curves / paper", "curves (generated)", "train squared error", "seeds 0–7",
-        "750,000 gradient-equivalents a trial", "shared", "8/8", "0.096", "lr=0.01, mu_max=0.99",
+        "750,000 gradient-equivalents per trial", "shared", "8/8", "0.096", "lr=0.01, mu_max=0.99",
         "hf is better than sgd: sgd / hf = 4", "permutation interval", "(Holm), n=8", "not ranked",
     ):  # fmt: skip
         assert shown in words, shown
@@ -54,7 +54,7 @@ def test_diverged_and_cannot_tell(compared):
     words = " ".join(printed(summary, 100).split())
     assert "diverged" in words and "4/6" in words
     assert "cm and nag: cannot tell which is better" in words
-    assert "2 of 6 trials of cm diverged: the test is on ranks" in words
+    assert "2 of 6 trials of cm diverged, so the test uses ranks" in words
     assert "published" not in words
     close, _, _ = compared("nag", "nag[lr=0.02]")
     words = " ".join(printed(close, 100).split())
@@ -72,7 +72,8 @@ def test_seeds_that_would_decide(compared):
     close, _, _ = compared("nag", "nag[lr=0.02]")
     (pair,) = close["pairs"]
     words = " ".join(printed(close, 100).split())
-    said = f"If mean and spread are as seen, {pair['seeds_to_decide']} seeds decide with power 0.8."
+    seeds = pair["seeds_to_decide"]
+    said = f"With the observed mean and spread, {seeds} seeds would decide with power 0.8."
     assert pair["seeds_to_decide"] > 6 and said in words
     # Where no number is given, as in what earlier versions of bench recorded, nothing is said.
     pair["seeds_to_decide"] = None
@@ -139,8 +140,8 @@ def test_what_tuning_took_and_where_it_ended(compared):
         "edges": [{"name": "lr", "value": 0.05, "side": "largest", "tried": [0.01, 0.02, 0.05]}],
     }
     words = " ".join(printed(summary, 100).split())
-    assert "mu_max=0.99; chosen by 10 tuning trials expected best of 1, 2, 4, 5 tries:" in words
-    assert "5 tries: –, 3, 1.50, 1.25 lr=0.05 is at the upper end of what was tried" in words
-    assert "3 values from 0.01 to 0.05; more may be gained beyond it" in words
+    assert "mu_max=0.99; chosen with 10 tuning trials expected best of 1, 2, 4, 5 points:" in words
+    assert "5 points: –, 3, 1.50, 1.25 lr=0.05 is at the upper end of the" in words
+    assert "3 values tried, 0.01 to 0.05; values beyond it may be better" in words
     summary["methods"][0]["tuning"]["expected_best"] = [4.0, 3.0]
-    assert "expected best of 1, 2 tries: 4, 3 " in " ".join(printed(summary, 100).split())
+    assert "expected best of 1, 2 points: 4, 3 " in " ".join(printed(summary, 100).split())

@@ -48,7 +48,7 @@ def main(url: str, number: int) -> None:
                 for trial, id in enumerate(ids):
                     recorder.measure(id, measured(number, trial, index))
                 if index % 8 == 0:
-                    recorder.settle()
+                    recorder.flush()
             for trial, id in enumerate(ids):
                 last = measured(number, trial, MEASUREMENTS - 1)
                 recorder.end(id, "budget", None, last.ledger, last)

@@ -43,7 +43,7 @@ def test_every_column_is_explained() -> None:
 def test_a_sqlite_store_is_absolute_and_in_wal(workdir: Path) -> None:
     with Store.open("sqlite:///mlruns/bench.db") as store:
         path = workdir / "mlruns" / "bench.db"
-        assert store.url == store.shown_url == f"sqlite:///{path}"
+        assert store.url == store.redacted_url == f"sqlite:///{path}"
         assert store.artifacts == workdir / "mlruns" / "artifacts"
         name = store.id
     other = sqlite3.connect(path)

@@ -16,20 +16,20 @@ from bench.harness.core.errors import Infrastructure
 from bench.harness.core.records import Ledger, Measurement
 from bench.harness.core.spec import MethodSpec, TrialSpec
 from bench.harness.store import garbage, tables
-from bench.harness.store.garbage import Heap, collect
+from bench.harness.store.garbage import GarbageGroup, collect
 from bench.harness.store.results import Store
-from bench.harness.store.spool import Measured, Spool
+from bench.harness.store.spool import Spool, SpooledMeasurement
 from tests.harness.store.test_sql import content
 
 pytestmark = pytest.mark.usefixtures("workdir")  # Where a PostgreSQL store keeps its files.
 
 
-def counts(heaps: Sequence[Heap]) -> dict[str, int]:
+def counts(heaps: Sequence[GarbageGroup]) -> dict[str, int]:
     return {heap.kind: heap.count for heap in heaps}
 
 
 def removed(store: Store, **options: Any) -> dict[str, int]:
-    said: list[Heap] = []
+    said: list[GarbageGroup] = []
     heaps = collect(store, said.extend, **options)
     assert list(heaps) == said
     return counts(heaps)
@@ -115,7 +115,7 @@ def test_what_runs_or_can_be_resumed_stays(
     states = {}
     for status in ("planned", "running", "interrupted", "failed", "done"):
         id = store.new_comparison(spec.protocol, "comparison", "bench", plan={"a": 1})
-        for fleet in store.enter_fleets(id, [(1.0, {}), (2.0, {})]):
+        for fleet in store.add_fleets(id, [(1.0, {}), (2.0, {})]):
             store.lease("elsewhere:1", id, fleet.number)
             ended(id, spec, fleet=(fleet.id, 0), owner="elsewhere:1")
         first, second = store.fleets(id)
@@ -133,7 +133,7 @@ def test_what_runs_or_can_be_resumed_stays(
         (folder / name).write_text("not of this store")
     before = content(store.url)
     (heap,) = collect(store, lambda _: None)
-    assert heap == Heap("checkpoints", 3, 15, "their fleets have ended")
+    assert heap == GarbageGroup("checkpoints", 3, 15, "their fleets have ended")
     gone = {f"checkpoints/{states['done']}-0000.{e}" for e in ("000001.ckpt", "000002.ckpt", "new")}
     assert not gone & files(store)
     assert len(list(folder.iterdir())) == 5 * 6 - 3 + len(names)
@@ -164,12 +164,12 @@ def test_spooled_rows_of_trials_that_are_gone(
             connection.execute(delete(tables.trial).where(tables.trial.c.id == id))
     folder = store.artifacts.parent / "spool"
     later = Spool(store, folder, print)
-    later.append([Measured(others_here[-1] + 1, measured(5))])
+    later.append([SpooledMeasurement(others_here[-1] + 1, measured(5))])
     later.close()
     kept = []
     for ids in ([here + 1, here], [here + 1, here + 2], [here + 3]):
         spool = Spool(store, folder, print)
-        spool.append([Measured(id, measured(5)) for id in ids])
+        spool.append([SpooledMeasurement(id, measured(5)) for id in ids])
         kept.append(spool)
     mixed, gone, alive = kept
     with gone.path.open("ab") as cut:

@@ -33,7 +33,7 @@ def planned(store: Store, protocol: Protocol) -> Callable[..., str]:
         id = store.new_comparison(
             protocol, "comparison", "bench compare", plan=PLAN, shared=shared, status=status
         )
-        store.enter_fleets(id, [(cost, {"trials": [i]}) for i, cost in enumerate(costs)])
+        store.add_fleets(id, [(cost, {"trials": [i]}) for i, cost in enumerate(costs)])
         return id
 
     return enter
@@ -61,8 +61,8 @@ def test_a_plan_is_read_back(store: Store, protocol: Protocol, comparison: str) 
     assert (found.status, found.owner, found.kind) == ("planned", "here:1", "run")
     plan = store.plan(id)
     assert plan is not None and plan.body == PLAN and plan.shared is False
-    canonical = json.dumps(PLAN, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    assert plan.digest == hashlib.sha256(canonical.encode()).hexdigest()
+    canonical_json = json.dumps(PLAN, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert plan.digest == hashlib.sha256(canonical_json.encode()).hexdigest()
     assert store.plan(comparison) is None
     assert (store.comparison(comparison).status, store.comparison(comparison).owner) == (
         "running",
@@ -80,14 +80,14 @@ def test_fleets_are_read_back_by_number(store: Store, planned: Callable[..., str
         (f.comparison_id, f.status, f.owner, f.trials) == (id, "planned", None, ()) for f in found
     )
     assert len({f.id for f in found + store.fleets(other)}) == 5
-    assert store.enter_fleets(other, []) == store.fleets(other)
+    assert store.add_fleets(other, []) == store.fleets(other)
 
 
 def test_fleets_entered_twice_stay_as_they_are(store: Store, planned: Callable[..., str]) -> None:
     id = planned(1.0, 2.0)
     first = store.lease("here:1", id)
     assert first is not None and first.number == 1
-    found = store.enter_fleets(id, [(9.0, {"other": True})] * 3)
+    found = store.add_fleets(id, [(9.0, {"other": True})] * 3)
     assert [(f.number, f.cost, f.status) for f in found] == [
         (0, 1.0, "planned"),
         (1, 2.0, "running"),
@@ -131,9 +131,9 @@ def test_comparisons_that_a_worker_leaves_out_are_passed_over(
     store: Store, planned: Callable[..., str]
 ) -> None:
     first, second, third = planned(3.0), planned(2.0), planned(1.0)
-    found = store.lease("here:1", but={first, third})
+    found = store.lease("here:1", excluded={first, third})
     assert found is not None and found.comparison_id == second
-    assert store.lease("here:1", but={first, third}) is None
+    assert store.lease("here:1", excluded={first, third}) is None
     assert leased(store, "here:1") == [(first, 0), (third, 0)]
 
 
@@ -363,7 +363,7 @@ def test_a_fleet_that_is_being_leased_is_passed_over(postgres_url: str, protocol
     # Who waits for the other transaction fails after a second.
     with Store.open(f"{postgres_url}?options=-c%20lock_timeout%3D1000") as store:
         id = store.new_comparison(protocol, "comparison", "bench compare", plan=PLAN)
-        first, second = store.enter_fleets(id, [(2.0, {}), (1.0, {})])
+        first, second = store.add_fleets(id, [(2.0, {}), (1.0, {})])
         with store._write() as connection:
             held = tables.fleet.c.id == first.id
             connection.execute(tables.fleet.update().where(held).values(status="running"))

@@ -20,7 +20,7 @@ from bench.harness.store import spool as spooling
 from bench.harness.store import tables
 from bench.harness.store.recorder import Recorder
 from bench.harness.store.results import Store
-from bench.harness.store.spool import Ended, Measured, Spool, replay
+from bench.harness.store.spool import Spool, SpooledEnd, SpooledMeasurement, replay
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +102,7 @@ def test_fleets_are_alive_while_they_are_held(
         with store._read() as connection:
             return {row.id: row.heartbeat for row in connection.execute(select(tables.fleet))}
 
-    one, other, third = store.enter_fleets(comparison, [(1.0, {})] * 3)
+    one, other, third = store.add_fleets(comparison, [(1.0, {})] * 3)
     for owner in ("here:1", "here:1", "here:2"):
         store.lease(owner, comparison)
     first = heartbeats()
@@ -122,7 +122,7 @@ def test_fleets_are_alive_while_they_are_held(
 def test_a_fleet_that_another_process_has_is_known_to_be_lost(
     store: Store, comparison: str, tmp_path: Path
 ) -> None:
-    mine, theirs = store.enter_fleets(comparison, [(1.0, {})] * 2)
+    mine, theirs = store.add_fleets(comparison, [(1.0, {})] * 2)
     for _ in range(2):
         store.lease("here:1", comparison)
     with Recorder(store, tmp_path / "spool", owner="here:1") as recorder:
@@ -139,7 +139,7 @@ def test_a_fleet_that_another_process_has_is_known_to_be_lost(
         store.end_fleet(theirs.id, "here:2", "planned")
         assert store.lease("here:1", comparison) is not None
         recorder.hold(theirs.id)
-        recorder.settle()
+        recorder.flush()
         assert not recorder.lost(theirs.id)
 
 
@@ -168,7 +168,7 @@ def test_what_was_spooled_arrives_when_the_store_is_back(
     )
     break_store(False)
     eventually(lambda: len(told) == 2)
-    assert told[1] == f"The store {store.shown_url} is back and has everything."
+    assert told[1] == f"The store {store.redacted_url} is back and has everything."
     assert recorder.close() and len(told) == 2
     assert repr(store.measurements([id])[id]) == repr(rows)
     assert (store.trial(id).status, store.trial(id).reason) == ("diverged", "because")
@@ -194,7 +194,7 @@ def test_what_a_dead_process_spooled_is_replayed(
     recorder.end(id, "budget", None, rows[1].ledger, rows[1])
     assert not recorder.close()
     (file,) = tmp_path.glob("*.jsonl")
-    assert "stays in" in told[-1] and str(file) in told[-1]
+    assert "stay in" in told[-1] and str(file) in told[-1]
     break_store(False)
     # Its process died while it wrote the last line; another store's file lies beside it.
     with file.open("a") as torn:
@@ -204,7 +204,7 @@ def test_what_a_dead_process_spooled_is_replayed(
     told.clear()
     assert Recorder(store, tmp_path, told.append).close()
     # The trial that the store never had is passed over.
-    assert told == [f"3 rows that were kept in {tmp_path} are in the store now."]
+    assert told == [f"3 rows from {tmp_path} have been written to the store."]
     assert store.measurements([id])[id] == rows
     assert store.trial(id).status == "budget" and store.trial(id).train_metric == 0.5
     assert [p.name for p in tmp_path.glob("*.jsonl")] == [f"{'0' * 32}-1-ab.jsonl"]
@@ -220,9 +220,9 @@ def test_the_spool_of_a_living_process_is_left_to_it(
 ) -> None:
     id = begin(comparison)
     spool = Spool(store, tmp_path, print)
-    spool.append([Measured(id, measured(0))])
+    spool.append([SpooledMeasurement(id, measured(0))])
     assert replay(store, tmp_path, print) == 0
-    spool.append([Ended(id, "budget", None, Ledger(), None)])
+    spool.append([SpooledEnd(id, "budget", None, Ledger(), None)])
     lines = spool.path.read_text().splitlines()
     assert [json.loads(line).popitem()[0] for line in lines] == ["Measured", "Ended"]
     spool.close()

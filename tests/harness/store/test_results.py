@@ -102,13 +102,13 @@ def test_what_was_measured_after_a_state_can_be_forgotten(
     id, other = begin(comparison), begin(comparison)
     rows = [measured(index, rho=0.5) for index in range(4)]
     store.record([(each, m) for each in (id, other) for m in rows])
-    store.forget(id, 2)
+    store.delete_measurements(id, 2)
     assert store.measurements([id, other]) == {id: rows[:2], other: rows}
     # They are taken again, and may be others now.
     again = measured(2, 7.0)
     store.record([(id, again)])
     assert store.measurements([id])[id] == [*rows[:2], again]
-    store.forget(id, 0)
+    store.delete_measurements(id, 0)
     assert store.measurements([id, other]) == {id: [], other: rows}
 
 

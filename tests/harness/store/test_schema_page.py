@@ -16,11 +16,12 @@ import pytest
 import torch
 from sqlalchemy import BigInteger, Boolean, Column, Float, Integer, String, Table, update
 
+from bench.harness.core import context
 from bench.harness.core.records import Certificate, Ledger, Measurement, TrialRecord
 from bench.harness.core.seeds import seed_plan
 from bench.harness.core.spec import Budget, MethodSpec, Protocol, TrialSpec
-from bench.harness.planning.plan import Plan, Task
-from bench.harness.store import context, tables
+from bench.harness.planning.plan import FleetPlan, Plan
+from bench.harness.store import tables
 from bench.harness.store.results import Store
 from bench.harness.store.sql import ask
 
@@ -89,7 +90,7 @@ def test_the_page_names_what_the_json_holds(protocol: Protocol) -> None:
         "trial.info": context.info(),
         "trial.seed_plan": seed_plan(0),
         "plan.body": [field.name for field in fields(Plan)],
-        "fleet.task": [field.name for field in fields(Task)],
+        "fleet.task": [field.name for field in fields(FleetPlan)],
     }
     for name, body in bodies.items():
         (said,) = re.findall(rf"^\| `{re.escape(name)}` \| (.*) \|$", page, re.MULTILINE)

@@ -18,7 +18,7 @@ from bench.harness.core.errors import Infrastructure, Usage
 from bench.harness.core.records import ComparisonRecord, Measurement
 from bench.harness.core.spec import Protocol
 from bench.harness.store import tables
-from bench.harness.store.liveness import change, dead
+from bench.harness.store.liveness import dead_rows, update_unless_alive
 from bench.harness.store.owner import this_process
 from bench.harness.store.results import Store
 
@@ -77,7 +77,7 @@ def test_what_a_dead_process_of_this_host_ran_ends_at_once(
 ) -> None:
     dead, alive = enter(owner=gone), enter(owner=living)
     trials = {owner: begin(dead, owner=owner) for owner in (gone, living, this_process())}
-    fleets = store.enter_fleets(dead, [(3.0, {}), (2.0, {}), (1.0, {})])
+    fleets = store.add_fleets(dead, [(3.0, {}), (2.0, {}), (1.0, {})])
     for owner in trials:
         store.lease(owner, dead)
     (ended,) = store.end_dead()
@@ -104,7 +104,7 @@ def test_a_process_elsewhere_is_dead_after_a_minute(
 ) -> None:
     id = enter()
     trial = begin(id, owner="elsewhere:1")
-    store.enter_fleets(id, [(1.0, {})])
+    store.add_fleets(id, [(1.0, {})])
     store.lease("elsewhere:1", id)
     for table in (tables.trial, tables.fleet, tables.comparison):
         age(store, table, seconds)
@@ -122,7 +122,7 @@ def test_what_has_ended_is_not_ended_again(
     store: Store, enter: Callable[..., str], gone: str
 ) -> None:
     id, planned = enter(owner=gone), enter(owner=gone, status="planned")
-    fleets = store.enter_fleets(id, [(2.0, {}), (1.0, {})])
+    fleets = store.add_fleets(id, [(2.0, {}), (1.0, {})])
     for fleet, status in zip(fleets, ("ended", "failed"), strict=True):
         store.lease(gone, id)
         assert store.end_fleet(fleet.id, gone, status)
@@ -139,7 +139,7 @@ def test_who_is_heard_of_in_time_is_not_taken_for_dead(
     beating, reopened, silent = (begin(comparison, owner="elsewhere:1") for _ in range(3))
     age(store, tables.trial, 70)
     with store._read() as connection:
-        found = dead(connection, tables.trial, datetime.now(UTC) - timedelta(seconds=60))
+        found = dead_rows(connection, tables.trial, datetime.now(UTC) - timedelta(seconds=60))
     assert [each.id for each in found] == [beating, reopened, silent]
     # Between the question and the change:
     store.heartbeat("elsewhere:1", [beating])
@@ -148,7 +148,9 @@ def test_who_is_heard_of_in_time_is_not_taken_for_dead(
         # The same time, but another owner.
         again = tables.trial.update().where(tables.trial.c.id == reopened)
         connection.execute(again.values(heartbeat=found[1].heartbeat))
-        changed = [change(connection, tables.trial, each, status="failed") for each in found]
+        changed = [
+            update_unless_alive(connection, tables.trial, each, status="failed") for each in found
+        ]
     assert changed == [False, False, True]
     assert [store.trial(id).status for id in (beating, reopened, silent)] == [
         "running",
@@ -161,7 +163,7 @@ def test_a_dead_fleet_is_leased_again_with_the_trials_it_had(
     store: Store, enter: Callable[..., str], begin: Callable[..., int], gone: str
 ) -> None:
     id = enter(owner=this_process())
-    store.enter_fleets(id, [(1.0, {})])
+    store.add_fleets(id, [(1.0, {})])
     fleet = store.lease(gone, id)
     assert fleet is not None
     trials = tuple(begin(id, owner=gone, fleet=(fleet.id, row)) for row in range(2))
@@ -344,7 +346,7 @@ def test_what_is_done_is_not_taken_over(store: Store, enter: Callable[..., str])
 def test_fleets_that_have_failed_are_planned_again(store: Store, enter: Callable[..., str]) -> None:
     id, other = enter(status="planned"), enter(status="planned")
     for comparison in (id, other):
-        for fleet in store.enter_fleets(comparison, [(1.0, {}), (2.0, {})]):
+        for fleet in store.add_fleets(comparison, [(1.0, {}), (2.0, {})]):
             store.lease("here:2", comparison, fleet.number)
             store.end_fleet(fleet.id, "here:2", "ended" if fleet.number else "failed")
     store.take_over(id, "here:3")

@@ -15,7 +15,7 @@ import sqlalchemy
 from sqlalchemy import Table
 
 from bench.harness.core.records import Measurement
-from bench.harness.core.spec import Protocol, TrialSpec, canonical
+from bench.harness.core.spec import Protocol, TrialSpec, canonical_json
 from bench.harness.store import engine as module
 from bench.harness.store import tables
 from bench.harness.store.engine import artifacts_of
@@ -67,7 +67,7 @@ def held(spec: TrialSpec, measured: Measurement) -> list[tuple[Table, dict[str, 
         "heartbeat": THEN,
         "lease_owner": "elsewhere:1",
     }
-    hyperparameters = canonical(method.hyperparameters)
+    hyperparameters = canonical_json(method.hyperparameters)
     return [
         (
             tables.protocol,
@@ -75,7 +75,7 @@ def held(spec: TrialSpec, measured: Measurement) -> list[tuple[Table, dict[str, 
                 "key": protocol.key,
                 "problem": protocol.problem,
                 "preset": protocol.preset,
-                "body": canonical(protocol.as_dict()),
+                "body": canonical_json(protocol.as_dict()),
                 "created": THEN,
             },
         ),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from bench.harness.training.batches import Batches, groups_of
+from bench.harness.training.batches import Batches, group_seeds
 from bench.harness.training.cases import DeviceData
 from bench.optim.objective import FORESEEN
 from tests.models.tiny import Tiny
@@ -28,7 +28,7 @@ def data(fresh: bool, dtype: torch.dtype = torch.float64) -> DeviceData:
         return values, values.sum(1, keepdims=True)
 
     plain = Tiny().data()
-    return DeviceData.put(replace(plain, draw=draw) if fresh else plain, CPU, dtype)
+    return DeviceData.from_data(replace(plain, draw=draw) if fresh else plain, CPU, dtype)
 
 
 def taken(batches: Batches, times: int, stream: str = "gradient") -> list[tuple[Tensor, Tensor]]:
@@ -55,12 +55,12 @@ def same(these: list[tuple[Tensor, Tensor]], those: list[tuple[Tensor, Tensor]])
     ],
 )
 def test_groups(seeds: list[int], groups: list[int]) -> None:
-    assert groups_of(seeds) == groups
+    assert group_seeds(seeds) == groups
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=12))
 def test_every_row_is_in_a_group_of_its_seed(seeds: list[int]) -> None:
-    groups = groups_of(seeds)
+    groups = group_seeds(seeds)
     assert len(seeds) % len(groups) == 0
     assert [groups[row * len(groups) // len(seeds)] for row in range(len(seeds))] == seeds
 
@@ -73,7 +73,7 @@ def test_foreseen_batches_are_those_that_would_have_been_taken(
     asked, foreseen = Batches(data(fresh), [3, 3, 5, 5]), Batches(data(fresh), [3, 3, 5, 5])
     assert same(taken(asked, 2), taken(foreseen, 2))
     for updates in stretches:
-        foreseen.foresee(updates)
+        foreseen.prefetch(updates)
         assert same(taken(asked, updates), taken(foreseen, updates))
         assert asked.positions() == foreseen.positions()
 
@@ -82,17 +82,17 @@ def test_foreseen_batches_are_those_that_would_have_been_taken(
 def test_what_is_foreseen_stays_in_the_same_memory(fresh: bool) -> None:
     batches = Batches(data(fresh), [0, 1])
     batches.next(SIZE, "gradient")
-    batches.foresee(3)
-    places = [part.data_ptr() for part in batches._ahead]
-    batches.foresee(2)
-    assert [part.data_ptr() for part in batches._ahead] == places
+    batches.prefetch(3)
+    places = [part.data_ptr() for part in batches._prefetched]
+    batches.prefetch(2)
+    assert [part.data_ptr() for part in batches._prefetched] == places
 
 
 def test_targets_that_are_the_inputs_are_gathered_once() -> None:
     batches = Batches(data(fresh=False), [0, 1])
     inputs, targets = batches.next(SIZE, "gradient")
     assert targets is inputs
-    batches.foresee(1)
+    batches.prefetch(1)
     inputs, targets = batches.next(SIZE, "gradient")
     assert targets is inputs
 
@@ -101,7 +101,7 @@ def test_targets_that_are_the_inputs_are_gathered_once() -> None:
 def test_cases_drawn_anew_have_the_type_asked_for(dtype: torch.dtype) -> None:
     batches = Batches(data(fresh=True, dtype=dtype), [0])
     assert [part.dtype for part in batches.next(SIZE, "gradient")] == [dtype] * 2
-    batches.foresee(1)
+    batches.prefetch(1)
     assert [part.dtype for part in batches.next(SIZE, "gradient")] == [dtype] * 2
 
 
@@ -109,7 +109,7 @@ def test_cases_drawn_anew_have_the_type_asked_for(dtype: torch.dtype) -> None:
 def test_other_rows_go_on_from_here(fresh: bool) -> None:
     every, last = Batches(data(fresh), [0, 0, 1, 1]), Batches(data(fresh), [1])
     taken(every, 3)
-    every.foresee(2)
+    every.prefetch(2)
     taken(every, 2)
     taken(last, 5)
-    assert same(taken(every.of([1]), 3), taken(last, 3))
+    assert same(taken(every.for_seeds([1]), 3), taken(last, 3))

@@ -15,7 +15,7 @@ from bench.harness.core.seeds import generator
 from bench.harness.core.spec import Budget
 from bench.harness.training import bound_objective
 from bench.harness.training.bound_objective import BoundObjective, evaluate, initial_parameters
-from bench.harness.training.case_order import Order
+from bench.harness.training.case_order import CaseOrder
 from bench.harness.training.cases import DeviceData
 from bench.harness.training.ledger import Account, Clock
 from bench.models.autoencoder import AutoencoderPasses
@@ -37,7 +37,7 @@ def bound(
 ) -> tuple[BoundObjective, Account, Tensor]:
     problem = problem or Tiny()
     account = Account(Budget(currency, amount), Clock(CPU))
-    data = DeviceData.put(Tiny().data(), CPU, torch.float64)
+    data = DeviceData.from_data(Tiny().data(), CPU, torch.float64)
     theta = initial_parameters(problem, seeds, CPU, torch.float64)
     return BoundObjective(problem, data, seeds, account), account, theta
 
@@ -162,14 +162,14 @@ def test_slices_equal_one_piece(
         ]
 
     whole = everything()
-    monkeypatch.setattr(bound_objective, "SLICE", 7)
+    monkeypatch.setattr(bound_objective, "SLICE_CASES", 7)
     parts = everything()
     for one, other in zip(whole, parts, strict=True):
         assert (one - other).abs().max() <= 1e-12 * one.abs().max()
 
 
 def test_slices_cover_every_case_once() -> None:
-    train = DeviceData.put(Tiny().data(), CPU, torch.float64).train
+    train = DeviceData.from_data(Tiny().data(), CPU, torch.float64).train
     parts = list(train.slices(7))
     assert [part.cases for part, _ in parts] == [7, 7, 7, 3]
     assert sum(share for _, share in parts) == pytest.approx(1)
@@ -196,7 +196,7 @@ def test_full_is_the_training_set_in_its_own_order() -> None:
 def test_a_batch_is_what_the_order_of_its_seed_says(stream: Any) -> None:
     seeds = [5, 3, 5]
     objective, _, _ = bound(seeds)
-    orders = [Order(N, seed, stream) for seed in seeds]
+    orders = [CaseOrder(N, seed, stream) for seed in seeds]
     for size in (7, 20, 1):
         batch = objective.next_batch(size, stream)
         expected = torch.stack([images()[order.take(size)] for order in orders])
@@ -245,7 +245,7 @@ def test_targets_of_their_own_are_gathered_with_their_inputs() -> None:
         test_targets=np.zeros((2, 1)),
     )
     account = Account(Budget("gradients", 1.0), Clock(CPU))
-    put = DeviceData.put(data, CPU, torch.float64)
+    put = DeviceData.from_data(data, CPU, torch.float64)
     batch = BoundObjective(Tiny(), put, [0, 1], account).next_batch(10)
     assert torch.equal(batch.targets[..., 0], -batch.inputs[..., 0])
     assert batch.targets.shape == (2, 10, 1)
@@ -259,7 +259,7 @@ def drawing(seeds: list[int]) -> BoundObjective:
         values = rng.random((cases, 12))
         return values, values.sum(1, keepdims=True)
 
-    put = DeviceData.put(replace(data, draw=draw), CPU, torch.float64)
+    put = DeviceData.from_data(replace(data, draw=draw), CPU, torch.float64)
     return BoundObjective(Tiny(), put, seeds, Account(Budget("gradients", 1.0), Clock(CPU)))
 
 
@@ -276,13 +276,13 @@ def test_cases_drawn_anew_never_come_again() -> None:
 
 
 def test_cases_drawn_anew_have_no_whole_set() -> None:
-    with pytest.raises(UsageError, match="tiny draws its training cases anew.*batch=1000"):
+    with pytest.raises(UsageError, match="tiny draws new training cases.*batch=1000"):
         drawing([0]).next_batch(FULL)
 
 
 @pytest.mark.parametrize("by_hand", [True, False])
 def test_structural_damping_without_hidden_state_over_time_is_refused(by_hand: bool) -> None:
-    data = DeviceData.put(Tiny().data(), CPU, torch.float64)
+    data = DeviceData.from_data(Tiny().data(), CPU, torch.float64)
     account = Account(Budget("updates", 1.0), Clock(CPU))
     objective = BoundObjective(Tiny(by_hand=by_hand), data, [0], account)
     theta = initial_parameters(Tiny(), [0], CPU, torch.float64)
@@ -302,7 +302,7 @@ def test_streams_are_put_back_where_they_were(fresh: bool) -> None:
     later = [first.next_batch(7, stream).inputs for stream in ("gradient", "curvature")]
     other = begin()
     other.next_batch(3)
-    other.batches.move_to(saved)
+    other.batches.restore_positions(saved)
     assert other.batches.positions() == saved
     again = [other.next_batch(7, stream).inputs for stream in ("gradient", "curvature")]
     assert all(torch.equal(a, b) for a, b in zip(later, again, strict=True))
@@ -310,7 +310,7 @@ def test_streams_are_put_back_where_they_were(fresh: bool) -> None:
 
 def test_data_on_the_device_is_a_copy_in_the_type_asked_for() -> None:
     data = Tiny().data()
-    put = DeviceData.put(data, CPU, torch.float32)
+    put = DeviceData.from_data(data, CPU, torch.float32)
     assert put.train.inputs.dtype == torch.float32
     assert put.train.targets is put.train.inputs
     put.train.inputs.zero_()
@@ -333,10 +333,10 @@ def test_initial_parameters_depend_on_the_seed_alone() -> None:
 def test_evaluation_is_over_the_whole_set_and_charges_nobody(
     piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bound_objective, "evaluated_at_once", lambda rows: piece)
+    monkeypatch.setattr(bound_objective, "evaluation_slice", lambda rows: piece)
     problem, x = Tiny(), images()
     theta = initial_parameters(problem, [0, 1], CPU, torch.float64)
-    train = DeviceData.put(problem.data(), CPU, torch.float64).train
+    train = DeviceData.from_data(problem.data(), CPU, torch.float64).train
     metric, loss = evaluate(problem, theta, train)
     for k in range(2):
         z = problem.logits(problem.layout.views(theta[k]), x)
@@ -349,7 +349,7 @@ def test_evaluation_is_over_the_whole_set_and_charges_nobody(
 def test_losses_are_summed_in_float64_in_a_float32_run() -> None:
     problem = Tiny()
     theta = initial_parameters(problem, [0], CPU, torch.float32)
-    data = DeviceData.put(problem.data(), CPU, torch.float32)
+    data = DeviceData.from_data(problem.data(), CPU, torch.float32)
     objective = BoundObjective(problem, data, [0], Account(Budget("updates", 1), Clock(CPU)))
     batch = objective.next_batch(8)
     value, gradient = objective.gradient(theta, batch)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.harness.core.seeds import generator
-from bench.harness.training.case_stream import BLOCK, Fresh
+from bench.harness.training.case_stream import BLOCK, CaseStream
 
 
 def draw(rng: np.random.Generator, cases: int) -> tuple[np.ndarray, np.ndarray]:
@@ -17,7 +17,7 @@ def draw(rng: np.random.Generator, cases: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def taken(sizes: list[int], seed: int = 0, stream: str = "gradient") -> np.ndarray:
-    fresh = Fresh(draw, seed, stream)
+    fresh = CaseStream(draw, seed, stream)
     return np.concatenate([fresh.take(size)[0] for size in sizes])
 
 
@@ -31,8 +31,8 @@ def test_sizes_do_not_matter() -> None:
 @pytest.mark.parametrize("size", [100, 2_400])
 def test_ranks_that_share_a_batch_have_the_batch_between_them(ranks: int, size: int) -> None:
     """Each goes to its own part by position, and draws blocks of its own."""
-    whole = Fresh(draw, 4, "gradient")
-    each = [Fresh(draw, 4, "gradient") for _ in range(ranks)]
+    whole = CaseStream(draw, 4, "gradient")
+    each = [CaseStream(draw, 4, "gradient") for _ in range(ranks)]
     cuts = [size * rank // ranks for rank in range(ranks + 1)]
     for start in range(0, 5 * size, size):
         parts = []
@@ -51,15 +51,15 @@ def test_cases_are_those_of_the_named_streams_of_their_blocks() -> None:
 
 
 def test_inputs_and_targets_belong_together() -> None:
-    inputs, targets = Fresh(draw, 3, "curvature").take(BLOCK + 7)
+    inputs, targets = CaseStream(draw, 3, "curvature").take(BLOCK + 7)
     assert np.array_equal(inputs.sum(1, keepdims=True), targets)
 
 
 def test_it_goes_on_from_a_position() -> None:
-    fresh = Fresh(draw, 1, "gradient")
+    fresh = CaseStream(draw, 1, "gradient")
     fresh.take(1_234)
     assert fresh.position == 1_234
-    other = Fresh(draw, 1, "gradient")
+    other = CaseStream(draw, 1, "gradient")
     other.position = 1_234
     assert np.array_equal(other.take(900)[0], fresh.take(900)[0])
 
@@ -80,7 +80,7 @@ def test_the_next_block_is_drawn_in_the_background() -> None:
             again.set()
         return draw(rng, cases)
 
-    fresh = Fresh(noted, 0, "gradient")
+    fresh = CaseStream(noted, 0, "gradient")
     first = fresh.take(10)[0]
     assert again.wait(60)
     assert threading.get_ident() not in threads
@@ -95,7 +95,7 @@ def test_what_goes_wrong_in_drawing_is_told_to_who_takes() -> None:
         raise ValueError("no such cases")
 
     with pytest.raises(ValueError, match="no such cases"):
-        Fresh(broken, 0, "gradient").take(1)
+        CaseStream(broken, 0, "gradient").take(1)
 
 
 def test_what_goes_wrong_ahead_is_told_when_it_is_asked_for_and_not_before() -> None:
@@ -107,7 +107,7 @@ def test_what_goes_wrong_ahead_is_told_when_it_is_asked_for_and_not_before() -> 
             raise MemoryError("no room")
         return draw(rng, cases)
 
-    fresh = Fresh(second_fails, 0, "gradient")
+    fresh = CaseStream(second_fails, 0, "gradient")
     assert np.array_equal(fresh.take(BLOCK)[0], taken([BLOCK]))
     for _ in range(2):
         with pytest.raises(MemoryError, match="no room"):
@@ -126,17 +126,17 @@ def test_nothing_is_drawn_any_more_for_who_is_gone() -> None:
             assert hold.wait(60)
         return draw(rng, cases)
 
-    fresh = Fresh(slowly, 0, "gradient")
+    fresh = CaseStream(slowly, 0, "gradient")
     fresh.take(5 * BLOCK)
     assert begun.wait(60)
     del fresh
     hold.set()
-    Fresh(draw, 0, "gradient").take(1)
+    CaseStream(draw, 0, "gradient").take(1)
     assert len(drawn) == 6
 
 
 def test_rows_side_by_side_are_as_alone() -> None:
-    rows = [Fresh(draw, seed, "gradient") for seed in range(3)]
+    rows = [CaseStream(draw, seed, "gradient") for seed in range(3)]
     got = [[row.take(700)[0] for row in rows] for _ in range(4)]
     for seed, parts in enumerate(zip(*got, strict=True)):
         assert np.array_equal(np.concatenate(parts), taken([2_800], seed))

@@ -20,7 +20,14 @@ from torch import Tensor
 
 from bench.harness.core.errors import Usage
 from bench.harness.training import checkpoint
-from bench.harness.training.checkpoint import FIRST, KEPT, PERIOD, RETRY, SHARE, Checkpoints
+from bench.harness.training.checkpoint import (
+    FILES_KEPT,
+    FIRST_COST,
+    MIN_INTERVAL,
+    RETRY_INTERVAL,
+    TIME_SHARE,
+    Checkpoints,
+)
 
 ROOT = Path(__file__).parents[3]
 IDENTITY = {"trials": ["a", "b"], "threads": 2}
@@ -136,7 +143,7 @@ def test_a_file_cut_short_anywhere_is_refused_and_the_one_before_it_is_used(flee
         assert fleet.read() == {"updates": 1}
         (told,) = said
         assert told.startswith(f"Checkpoint {newer} is cut short ({length:,} ")
-        assert told.endswith(f"bytes); {older.name}, from before it, is used.")
+        assert told.endswith(f"bytes); the earlier {older.name} is used.")
         said.clear()
 
 
@@ -159,7 +166,7 @@ def test_a_flipped_bit_is_refused_wherever_it_is(fleet, folder, said):
         assert len(said) == 1
         assert str(newer) in said[0]
 
-    for bit in range(8 * (checkpoint.HEAD + 40)):
+    for bit in range(8 * (checkpoint.HEADER_SIZE + 40)):
         refused(bit)
     settings(deadline=None)(given(st.integers(0, 8 * len(whole) - 1))(refused))()
     newer.write_bytes(whole)
@@ -175,7 +182,7 @@ def test_a_flipped_bit_is_refused_wherever_it_is(fleet, folder, said):
         (lambda whole: b"PK", "was not written by bench"),
         (
             lambda whole: whole[:16] + struct.pack(">I", 2) + whole[20:],
-            "was written by a newer bench (format 2, where this one reads 1)",
+            "was written by a newer bench (format 2; this version reads 1)",
         ),
     ],
 )
@@ -186,7 +193,7 @@ def test_what_is_wrong_with_a_file_is_said(fleet, folder, said, change, why):
     assert fleet.read() is None
     assert len(said) == 1
     assert said[0].startswith(f"Checkpoint {file} {why}")
-    assert said[0].endswith("; the fleet begins anew.")
+    assert said[0].endswith("; the fleet starts from the beginning.")
 
 
 def test_each_file_that_is_passed_over_is_said(fleet, folder, said):
@@ -196,7 +203,7 @@ def test_each_file_that_is_passed_over_is_said(fleet, folder, said):
         os.truncate(folder / name, 5)
     assert fleet.read() is None
     assert said == [
-        f"Checkpoint {folder / name} is cut short (5 bytes); the fleet begins anew."
+        f"Checkpoint {folder / name} is cut short (5 bytes); the fleet starts from the beginning."
         for name in numbered(2, 1)
     ]
 
@@ -214,7 +221,7 @@ def test_a_state_with_an_object_of_a_class_is_passed_over(fleet, folder, said):
     fleet.write({"updates": slice(1, 2)})
     assert fleet.read() == {"updates": 1}
     assert len(said) == 1
-    assert "holds an object that is neither tensor nor plain value" in said[0]
+    assert "has an object that is neither tensor nor plain value" in said[0]
 
 
 def test_a_refused_file_is_not_one_of_the_two_kept(fleet, folder, said):
@@ -232,8 +239,8 @@ def test_a_state_of_another_identity_is_passed_over_and_both_are_said(fleet, fol
     other = another(folder, said, {"trials": ["a", "b"], "threads": 4, "device": None})
     assert other.read() is None
     assert said == [
-        f"Checkpoint {folder / numbered(1)[0]} belongs to something else: device is absent there "
-        "and null here, threads is 2 there and 4 here; the fleet begins anew."
+        f"Checkpoint {folder / numbered(1)[0]} belongs to other trials: device is absent there "
+        "and null here, threads is 2 there and 4 here; the fleet starts from the beginning."
     ]
     said.clear()
     other.write({"updates": 2})
@@ -249,7 +256,7 @@ def test_equal_identities_may_be_written_differently(folder, said):
 
 
 def test_an_identity_that_json_cannot_carry_is_refused_at_once(folder, said):
-    with pytest.raises(Usage, match="finite numbers only"):
+    with pytest.raises(Usage, match="must be finite"):
         another(folder, said, {"rate": float("nan")})
 
 
@@ -341,7 +348,7 @@ def test_a_process_killed_while_it_writes_leaves_a_whole_state(folder, said, poi
         assert size == expected.get(point, 0)
     assert survivor.write({"counter": last + 2})
     assert survivor.read() == {"counter": last + 2}
-    assert len(names(folder)) == KEPT
+    assert len(names(folder)) == FILES_KEPT
     assert not (folder / "fleet.new").exists()
     assert said == []
 
@@ -360,8 +367,8 @@ def test_a_full_disk_is_said_once_and_costs_nothing_but_the_checkpoint(fleet, fo
     (told,) = said
     assert told.startswith(
         f"The state of fleet 3f2a9b1c-0004 could not be written to {folder} "
-        f"(No space left on device); training goes on, and a run resumed now would go on from "
-        f"{numbered(2)[0]}, 9"
+        f"(No space left on device). Training continues; a run that is resumed now would continue "
+        f"from {numbered(2)[0]}, which is 9"
     )
     assert fleet.read() == {"updates": 2}
     assert fleet.write({"updates": 4})
@@ -373,7 +380,9 @@ def test_what_is_said_of_a_full_disk_before_any_checkpoint(fleet, folder, said):
     folder.mkdir()
     (folder / "3f2a9b1c-0004.new").symlink_to("/dev/full")
     assert fleet.write({"updates": 1}) is False
-    assert said[0].endswith("training goes on, and a run resumed now would begin anew.")
+    assert said[0].endswith(
+        "Training continues; a run that is resumed now would start from the beginning."
+    )
 
 
 def test_a_refused_file_is_not_what_a_resumed_run_would_go_on_from(fleet, folder, said):
@@ -382,7 +391,7 @@ def test_a_refused_file_is_not_what_a_resumed_run_would_go_on_from(fleet, folder
     fleet.read()
     (folder / "3f2a9b1c-0004.new").symlink_to("/dev/full")
     fleet.write({"updates": 2})
-    assert said[-1].endswith("a run resumed now would begin anew.")
+    assert said[-1].endswith("a run that is resumed now would start from the beginning.")
 
 
 @contextmanager
@@ -440,7 +449,7 @@ def test_a_folder_that_is_read_only_can_be_read(tmp_path, monkeypatch, said):
     finally:
         folder.chmod(0o755)
     assert len(said) == 2
-    assert "(Permission denied); training goes on" in said[0]
+    assert "(Permission denied). Training continues" in said[0]
     assert "could not be removed (Permission denied)" in said[1]
     assert names(folder) == numbered(1)
 
@@ -452,7 +461,7 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path, said):
     assert fleet.read() is None
     assert len(said) == 2
     assert "could not be written to" in said[0]
-    assert "cannot be read (Not a directory); the fleet begins anew" in said[1]
+    assert "cannot be read (Not a directory); the fleet starts from the beginning" in said[1]
 
 
 def test_a_folder_that_cannot_be_synchronised_is_as_good(fleet, folder, said, monkeypatch):
@@ -498,10 +507,10 @@ class Stranger:
 @pytest.mark.parametrize(
     ("odd", "why"),
     [
-        ((each for each in ()), r"holds what cannot be written \(.*generator.*\)"),
-        (lambda: None, r"holds what cannot be written \(.*lambda.*\)"),
-        (Stranger(), "holds an object that is neither tensor nor plain value"),
-        (np.float64(0.5), "holds an object that is neither tensor nor plain value"),
+        ((each for each in ()), r"has an object that cannot be written \(.*generator.*\)"),
+        (lambda: None, r"has an object that cannot be written \(.*lambda.*\)"),
+        (Stranger(), "has an object that is neither tensor nor plain value"),
+        (np.float64(0.5), "has an object that is neither tensor nor plain value"),
     ],
     ids=["generator", "function", "object", "numpy"],
 )
@@ -514,8 +523,8 @@ def test_a_state_that_cannot_be_kept_is_told_once_and_not_tried_again(
         assert not fleet.due(1e9)
         assert not folder.exists() or names(folder) == []
     assert re.fullmatch(
-        rf"The state of fleet 3f2a9b1c-0004 cannot be kept: it {why}\. Training goes on; a run "
-        r"that is interrupted begins this fleet anew\.",
+        rf"The state of fleet 3f2a9b1c-0004 cannot be saved: it {why}\. Training continues, but "
+        r"after an interruption this fleet starts from the beginning\.",
         said[0],
     )
     assert len(said) == 1
@@ -535,7 +544,7 @@ def test_memory_that_does_not_do_for_a_state_ends_no_training(fleet, folder, sai
     monkeypatch.setattr(torch, "save", full)
     assert not fleet.write({"updates": 1})
     assert said[0].startswith(
-        "The state of fleet 3f2a9b1c-0004 cannot be kept: it needs more memory. Training goes on"
+        "The state of fleet 3f2a9b1c-0004 cannot be saved: it needs more memory. Training continues"
     )
 
 
@@ -635,28 +644,28 @@ def test_a_checkpoint_is_due_as_soon_as_it_can_be_paid(fleet, clock):
 
 def test_checkpoints_that_cost_nothing_are_due_every_period(fleet, clock):
     began = writes(fleet, clock, [0.0] * 99, lambda: 0.25, 20)
-    assert began == [FIRST / SHARE + PERIOD * number for number in range(15)]
+    assert began == [FIRST_COST / TIME_SHARE + MIN_INTERVAL * number for number in range(15)]
 
 
 def test_costs_that_do_not_rise_stay_within_the_share_at_all_times(fleet, clock):
     draw = random.Random(0)
-    costs = sorted((draw.uniform(0, FIRST) for _ in range(300)), reverse=True)
+    costs = sorted((draw.uniform(0, FIRST_COST) for _ in range(300)), reverse=True)
     began = writes(fleet, clock, costs, lambda: draw.uniform(0.01, 0.5), 300)
     spent = 0.0
     assert len(began) > 40
     for start, cost in zip(began, costs, strict=False):
         spent += cost
-        assert spent <= SHARE * (start + cost)
+        assert spent <= TIME_SHARE * (start + cost)
 
 
 def test_random_costs_exceed_the_share_only_by_what_the_last_took_longer(fleet, clock):
     draw = random.Random(1)
     costs = [draw.expovariate(10) * draw.choice((0.01, 1, 20)) for _ in range(500)]
     began = writes(fleet, clock, costs, lambda: draw.uniform(0.01, 0.5), 3000)
-    spent, expected = 0.0, FIRST
+    spent, expected = 0.0, FIRST_COST
     assert len(began) > 40
     for start, cost in zip(began, costs, strict=False):
-        assert spent + expected <= SHARE * start
+        assert spent + expected <= TIME_SHARE * start
         spent, expected = spent + cost, cost
 
 
@@ -669,7 +678,7 @@ def test_after_a_refused_write_the_next_is_due_later_and_its_time_counts(fleet, 
     assert fleet.due(5.0)
     assert fleet.write({}) is False
     assert not fleet.due(1e9)
-    clock.now += RETRY - 0.5
+    clock.now += RETRY_INTERVAL - 0.5
     assert not fleet.due(1e9)
     clock.now += 0.5
     # (4.0 + FIRST) / 0.02

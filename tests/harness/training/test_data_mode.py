@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from bench.harness.check.small_problems import Network
-from bench.harness.check.thread_ranks import together
+from bench.harness.check.thread_ranks import run_on_ranks
 from bench.harness.core.spec import Budget
-from bench.harness.distributed.ranks import ALONE
+from bench.harness.distributed.ranks import SINGLE_PROCESS
 from bench.harness.training.bound_objective import BoundObjective, evaluate
 from bench.harness.training.cases import DeviceData
 from bench.harness.training.ledger import Account, Clock
@@ -57,7 +57,7 @@ def alone():
 
     def run(name):
         if name not in made:
-            made[name] = trained(ALONE, *RUNS[name])
+            made[name] = trained(SINGLE_PROCESS, *RUNS[name])
         return made[name]
 
     return run
@@ -65,7 +65,7 @@ def alone():
 
 @pytest.mark.parametrize("name", RUNS)
 def test_three_ranks_train_as_one(name, alone):
-    several = together(3, lambda ranks: trained(ranks, *RUNS[name]))
+    several = run_on_ranks(3, lambda ranks: trained(ranks, *RUNS[name]))
     compare_with_one(several, alone(name))
 
 
@@ -88,12 +88,12 @@ def test_curves_on_two_processes_is_curves_on_one(tmp_path):
     for run, several in zip(
         runs, zip(*on_ranks(2, tmp_path, "all_trained", *runs), strict=True), strict=True
     ):
-        compare_with_one(several, trained(ALONE, *run))
+        compare_with_one(several, trained(SINGLE_PROCESS, *run))
 
 
 def test_each_iteration_of_hf_is_measured():
     """What makes the comparison of CG steps one of each iteration."""
-    counts = trained(ALONE, *RUNS["hf"])["counts"]
+    counts = trained(SINGLE_PROCESS, *RUNS["hf"])["counts"]
     assert [count[1] for count in counts] == list(range(11))
     steps = [after[4] - before[4] for before, after in zip(counts, counts[1:], strict=False)]
     # The rule that stops CG has been asked: the limit was not met.
@@ -102,15 +102,15 @@ def test_each_iteration_of_hf_is_measured():
 
 def bound(ranks, seeds=(0, 1)):
     problem = Network()
-    data = DeviceData.put(problem.data(DataSource(())), CPU, torch.float64)
+    data = DeviceData.from_data(problem.data(DataSource(())), CPU, torch.float64)
     account = Account(Budget("updates", 1), Clock(CPU))
     return BoundObjective(problem, data, seeds, account, ranks), data
 
 
 @pytest.mark.parametrize("size", [7, 2, FULL])
 def test_a_rank_sees_its_part_of_the_batch_and_the_method_the_whole(size):
-    whole = bound(ALONE)[0].next_batch(size)
-    parts = together(3, lambda ranks: bound(ranks)[0].next_batch(size))
+    whole = bound(SINGLE_PROCESS)[0].next_batch(size)
+    parts = run_on_ranks(3, lambda ranks: bound(ranks)[0].next_batch(size))
     assert [part.cases for part in parts] == [whole.cases] * 3
     assert torch.cat([part.inputs for part in parts], 1).equal(whole.inputs)
     assert torch.cat([part.targets for part in parts], 1).equal(whole.targets)
@@ -134,7 +134,7 @@ def test_a_rank_computes_nothing_but_its_part(monkeypatch):
         objective, _ = bound(ranks)
         return objective.gradient(theta, objective.next_batch(2))
 
-    together(3, work)
+    run_on_ranks(3, work)
     assert sorted(seen) == [1, 1]
 
 
@@ -158,9 +158,9 @@ def test_slices_of_a_part_add_up(slice_, monkeypatch):
             *evaluate(Network(), theta, data.train, ranks),
         ]
 
-    one = everything(ALONE)
-    monkeypatch.setattr("bench.harness.training.bound_objective.SLICE", slice_)
-    for several in together(5, everything):
+    one = everything(SINGLE_PROCESS)
+    monkeypatch.setattr("bench.harness.training.bound_objective.SLICE_CASES", slice_)
+    for several in run_on_ranks(5, everything):
         for found, expected in zip(several, one, strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
 
@@ -168,9 +168,11 @@ def test_slices_of_a_part_add_up(slice_, monkeypatch):
 def test_rows_that_go_on_stay_on_their_ranks():
     def work(ranks):
         objective, _ = bound(ranks, seeds=(3, 4))
-        return objective.of([4]).next_batch(7).inputs
+        return objective.for_seeds([4]).next_batch(7).inputs
 
-    assert torch.cat(together(2, work), 1).equal(bound(ALONE, (4,))[0].next_batch(7).inputs)
+    assert torch.cat(run_on_ranks(2, work), 1).equal(
+        bound(SINGLE_PROCESS, (4,))[0].next_batch(7).inputs
+    )
 
 
 def test_inner_products_are_the_same_bits_whatever_a_machine_does(tmp_path):
@@ -181,7 +183,7 @@ def test_inner_products_are_the_same_bits_whatever_a_machine_does(tmp_path):
 
 
 def test_inner_products_alone_are_torchs():
-    objective, _ = bound(ALONE)
+    objective, _ = bound(SINGLE_PROCESS)
     a, b = torch.randn(2, 1, 1_001, generator=torch.Generator().manual_seed(0))
     assert [x.item() for x in objective.dots((a, b), (b, b))] == [
         torch.dot(a[0], b[0]).item(),
@@ -190,8 +192,8 @@ def test_inner_products_alone_are_torchs():
 
 
 def test_what_waits_for_other_ranks_is_not_captured(monkeypatch):
-    monkeypatch.setattr("bench.harness.training.bound_objective.captures", lambda device: True)
-    capturable = [bound(ranks)[0].capturable for ranks in (ALONE,)]
-    capturable += together(2, lambda ranks: bound(ranks)[0].capturable)
+    monkeypatch.setattr("bench.harness.training.bound_objective.can_capture", lambda device: True)
+    capturable = [bound(ranks)[0].capturable for ranks in (SINGLE_PROCESS,)]
+    capturable += run_on_ranks(2, lambda ranks: bound(ranks)[0].capturable)
     assert capturable[1:] == [False, False]
     assert capturable[0] == Network().passes().capturable

@@ -18,7 +18,7 @@ from bench.harness.core.spec import Budget
 from bench.harness.training import fleet as fleet_module
 from bench.harness.training.bound_objective import evaluate
 from bench.harness.training.cases import DeviceData
-from bench.harness.training.fleet import Fleet, Outcome, Progress, evaluation_grid, updates_of
+from bench.harness.training.fleet import Fleet, Outcome, Progress, budgeted_updates, evaluation_grid
 from bench.models.losses import HalfSquaredError
 from bench.models.problem import Problem
 from bench.optim.hessian_free.hessian_free import HessianFree
@@ -40,13 +40,13 @@ class Observer:
         self.progress: list[Progress] = []
         self.patience = patience
 
-    def measured(self, row: int, measurement: Measurement) -> None:
+    def on_measurement(self, row: int, measurement: Measurement) -> None:
         self.rows.setdefault(row, []).append(measurement)
 
-    def progressed(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         self.progress.append(progress)
 
-    def stopping(self) -> bool:
+    def should_stop(self) -> bool:
         self.patience -= 1
         return self.patience < 0
 
@@ -94,7 +94,7 @@ def fleet(
     dtype: torch.dtype = torch.float64,
 ) -> Fleet:
     problem = problem or Tiny()
-    data = DeviceData.put(Tiny().data(), CPU, dtype)
+    data = DeviceData.from_data(Tiny().data(), CPU, dtype)
     budget = budget or Budget("updates", 40.0)
     return Fleet(problem, data, method, seeds, budget, evaluations)
 
@@ -243,8 +243,8 @@ def test_the_grid_is_even_on_the_logarithm_and_ends_at_the_budget() -> None:
     ids=str,
 )
 def test_updates_of_a_budget(budget: Budget, of_nag: int | None, of_hf: int | None) -> None:
-    assert updates_of(nag(), budget) == of_nag
-    assert updates_of(HessianFree(), budget) == of_hf
+    assert budgeted_updates(nag(), budget) == of_nag
+    assert budgeted_updates(HessianFree(), budget) == of_hf
 
 
 def test_methods_are_told_where_the_run_ends() -> None:
@@ -472,7 +472,7 @@ def test_rows_of_a_joined_method_equal_each_alone(seeds: tuple[int, ...], by_han
 def test_rows_may_differ_in_what_they_start_as() -> None:
     """Each is the trial alone of the problem that it starts as."""
     starts = [Tiny(start=scale) for scale in (0.25, 1.0, 2.0)]
-    data = DeviceData.put(Tiny().data(), CPU, torch.float64)
+    data = DeviceData.from_data(Tiny().data(), CPU, torch.float64)
     budget = Budget("updates", 40.0)
     together = Fleet(Tiny(), data, joined(nag(), nag(), nag()), [0, 0, 1], budget, 3, starts)
     outcomes, seen = run(together)

@@ -71,7 +71,7 @@ def of(
     evaluations: int = 6,
 ) -> Fleet:
     problem = problem or Tiny()
-    data = DeviceData.put(problem.data(DataSource(())), CPU, dtype)
+    data = DeviceData.from_data(problem.data(DataSource(())), CPU, dtype)
     return Fleet(problem, data, method, seeds, budget or Budget("updates", 24.0), evaluations)
 
 
@@ -88,7 +88,7 @@ def added() -> Fleet:
         name: getattr(data, name)[:20]
         for name in ("train_inputs", "train_targets", "test_inputs", "test_targets")
     }
-    tensors = DeviceData.put(replace(data, **few), CPU, torch.float32)
+    tensors = DeviceData.from_data(replace(data, **few), CPU, torch.float32)
     return Fleet(problem, tensors, nag(), (0, 1), Budget("updates", 12.0), 4)
 
 

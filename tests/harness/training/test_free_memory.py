@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.harness.training import free_memory as module
-from bench.harness.training.free_memory import LIBRARIES, MARGIN, available
+from bench.harness.training.free_memory import LIBRARY_BYTES, RESERVED_SHARE, free_memory
 
 CPU = torch.device("cpu")
 GIB = 2**30
@@ -32,49 +32,49 @@ def grouped(machine: Path, path: str, limit: str, used: int, files: int = 0) -> 
 
 
 def left(size: int) -> int:
-    return int(size * (1 - MARGIN))
+    return int(size * (1 - RESERVED_SHARE))
 
 
 def test_what_nobody_tells_is_not_known(machine: Path) -> None:
-    assert available(CPU) is None
+    assert free_memory(CPU) is None
 
 
 def test_what_can_be_had_without_swapping(machine: Path) -> None:
     (machine / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    4194304 kB\nBuffers: 1 kB\n")
-    assert available(CPU) == left(4 * GIB)
+    assert free_memory(CPU) == left(4 * GIB)
 
 
 def test_the_tightest_control_group_counts(machine: Path) -> None:
     (machine / "meminfo").write_text("MemAvailable: 8388608 kB\n")
     (machine / "cgroup").write_text("0::/job/step\n")
     grouped(machine, "job/step", "max", 2 * GIB)
-    assert available(CPU) == left(8 * GIB)
+    assert free_memory(CPU) == left(8 * GIB)
     grouped(machine, "job", str(6 * GIB), 3 * GIB)
-    assert available(CPU) == left(3 * GIB)
+    assert free_memory(CPU) == left(3 * GIB)
     grouped(machine, "", str(4 * GIB), 2 * GIB)
-    assert available(CPU) == left(2 * GIB)
+    assert free_memory(CPU) == left(2 * GIB)
 
 
 def test_cached_files_make_room(machine: Path) -> None:
     (machine / "cgroup").write_text("1:name=systemd:/\n0::/\n")
     grouped(machine, "", str(4 * GIB), 3 * GIB, files=GIB)
-    assert available(CPU) == left(2 * GIB)
+    assert free_memory(CPU) == left(2 * GIB)
 
 
 def test_a_group_over_its_limit_has_nothing_left(machine: Path) -> None:
     (machine / "cgroup").write_text("0::/\n")
     grouped(machine, "", str(GIB), 2 * GIB)
-    assert available(CPU) == 0
+    assert free_memory(CPU) == 0
 
 
 def test_this_machine_has_some() -> None:
     if not module.MEMINFO.exists():
         pytest.skip("no /proc/meminfo here")
-    assert (available(CPU) or 0) > 2**20
+    assert (free_memory(CPU) or 0) > 2**20
 
 
 def test_a_gpu_has_what_is_free_and_what_torch_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (6 * GIB, 10 * GIB))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * GIB)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: GIB)
-    assert available(torch.device("cuda")) == left(8 * GIB) - LIBRARIES
+    assert free_memory(torch.device("cuda")) == left(8 * GIB) - LIBRARY_BYTES

@@ -56,7 +56,7 @@ def fleet(
     evaluations: int = 5,
 ) -> Fleet:
     problem = problem or Tiny()
-    data = DeviceData.put(problem.data(DataSource(())), CPU, dtype)
+    data = DeviceData.from_data(problem.data(DataSource(())), CPU, dtype)
     budget = budget or Budget("updates", 100.0)
     return Fleet(problem, data, made or method(), SEEDS, budget, evaluations)
 
@@ -148,7 +148,7 @@ def test_an_interrupted_run_goes_on_from_its_state(taped: list[TapedGraph]) -> N
         assert begun.account.updates == begun.state.t == due
     again.theta.copy_(begun.theta)
     again.method.load_state_dict(again.state, begun.method.state_dict(begun.state))
-    again.objective.batches.move_to(begun.objective.batches.positions())
+    again.objective.batches.restore_positions(begun.objective.batches.positions())
     again.account.updates = 50
     again.run(Observer())
     assert torch.equal(again.theta, straight.theta)
@@ -165,7 +165,7 @@ def test_diverged_rows_are_left_out_once_they_are_half(
     seen = Observer()
     outcomes = made.run(seen)
     assert [each.status for each in outcomes] == ["budget", "diverged", "diverged", "budget"]
-    assert made.theta.shape[0] == len(made._bad_at) == 2
+    assert made.theta.shape[0] == len(made._diverged_at) == 2
     assert len(graphs) == (2 if captured else 0)
     for row, (kind, given) in enumerate(KINDS):
         if row in (1, 2):
@@ -196,11 +196,11 @@ def test_what_cannot_be_paid_is_not_replayed(taped: list[TapedGraph]) -> None:
         account.charge(4.0, examples=4)
 
     updates = CapturedUpdates(update, lambda updates: None, account, CPU)
-    updates.make(1, 1e9)
+    updates.run(1, 1e9)
     # Captured once, at no price; then each replay is paid.
     assert (ran, account.gradients, account.examples, account.updates) == ([1], 4.0, 4, 1)
     with pytest.raises(BudgetSpent):
-        updates.make(5, 1e9)
+        updates.run(5, 1e9)
     assert (account.gradients, account.updates, taped[0].replays) == (8.0, 2, 2)
 
 
@@ -209,7 +209,7 @@ def test_a_method_that_costs_more_than_it_says_ends_with_its_budget() -> None:
     class Modest(NAG):
         cost_of_a_step = BATCH / 2  # type: ignore[assignment]
 
-    data = DeviceData.put(Tiny().data(), CPU, torch.float64)
+    data = DeviceData.from_data(Tiny().data(), CPU, torch.float64)
     made = Fleet(
         Tiny(), data, Modest("torch", batch=BATCH), [0], Budget("gradients", 50.5 * BATCH), 3
     )
@@ -222,8 +222,8 @@ def test_products_are_charged_at_every_replay(taped: list[TapedGraph]) -> None:
     updates = CapturedUpdates(
         lambda: account.charge(1.5, products=2), lambda updates: None, account, CPU
     )
-    updates.make(1, 1e9)
-    updates.make(3, 1e9)
+    updates.run(1, 1e9)
+    updates.run(3, 1e9)
     assert (account.products, account.gradients, account.updates) == (8, 6.0, 4)
 
 
@@ -236,7 +236,7 @@ def test_an_error_while_capturing_leaves_the_ledger_as_it_was(taped: list[TapedG
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(torch.OutOfMemoryError):
-        CapturedUpdates(update, lambda updates: None, account, CPU).make(1, 1e9)
+        CapturedUpdates(update, lambda updates: None, account, CPU).run(1, 1e9)
     assert (account.gradients, account.examples, account.updates) == (8.0, 8, 0)
 
 
@@ -253,7 +253,7 @@ def test_a_stretch_is_about_a_second_and_ends_with_a_budget_in_seconds(
     account.clock.start()
     updates = CapturedUpdates(lambda: None, stretches.append, account, CPU)
     while account.clock.seconds < 3.0:
-        updates.make(FORESEEN, due)
+        updates.run(FORESEEN, due)
     assert max(stretches) == 6
     if currency == "seconds":
         assert account.clock.seconds < 3.0 + 0.16
@@ -268,10 +268,10 @@ def test_a_stretch_ends_where_the_ledger_says_that_enough_is_spent(
     account = Account(Budget(currency, 1e9), Clock(CPU))
     charge: Callable[[], None] = lambda: account.charge(0.1, examples=3)  # noqa: E731
     updates = CapturedUpdates(charge, stretches.append, account, CPU)
-    updates.make(FORESEEN, 1e9)
+    updates.run(FORESEEN, 1e9)
     due = {"gradients": 0.8, "updates": 8, "examples": 24}.get(currency, 1e9)
     while account.spent < due and len(stretches) < 3:
-        updates.make(FORESEEN, due)
+        updates.run(FORESEEN, due)
     expected = {"gradients": [1, 7], "updates": [1, 7], "examples": [1, 7]}
     if currency == "gradients":
         total, count = 0.0, 0
@@ -287,7 +287,7 @@ def test_on_a_device_replayed_updates_are_the_updates(name: str, dtype: torch.dt
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
     device, problem = torch.device("cuda"), PROBLEMS[name]("quick")
-    data = DeviceData.put(problem.data(DataSource(())), device, dtype)
+    data = DeviceData.from_data(problem.data(DataSource(())), device, dtype)
 
     def end(capturable: bool) -> tuple[Fleet, Observer]:
         made = method()
@@ -297,7 +297,7 @@ def test_on_a_device_replayed_updates_are_the_updates(name: str, dtype: torch.dt
         return trained, seen
 
     (eager, seen_eager), (captured, seen) = end(False), end(True)
-    assert captured._captured is not None and eager._captured is None
+    assert captured._captured_updates is not None and eager._captured_updates is None
     assert seen.updates() == seen_eager.updates()
     close = {torch.float32: 1e-4, torch.float64: 1e-11}[dtype]
     assert (captured.theta - eager.theta).norm() <= close * eager.theta.norm()
@@ -309,7 +309,7 @@ def test_on_a_device_nothing_waits_between_two_measurements() -> None:
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
     device, problem = torch.device("cuda"), PROBLEMS["add"]("quick")
-    data = DeviceData.put(problem.data(DataSource(())), device, torch.float32)
+    data = DeviceData.from_data(problem.data(DataSource(())), device, torch.float32)
     made = Fleet(problem, data, method(), SEEDS, Budget("updates", 1e6), 5)
     while made.account.updates < 2 + 3 * FORESEEN:
         assert made.advance()

@@ -112,7 +112,7 @@ def test_the_last_call_is_paid_although_the_sum_is_rounded_up() -> None:
 def test_what_is_only_priced_is_not_entered() -> None:
     a = account("gradients", 100)
     a.charge(99.0, examples=99)
-    with a.priced() as price:
+    with a.deferred_charges() as price:
         a.charge(0.1, examples=3)
         a.charge(70.0, products=2)
     assert price == {"gradients": 0.1 + 70.0, "examples": 3, "products": 2}

@@ -14,9 +14,9 @@ from bench.harness.core.errors import Infrastructure
 from bench.harness.core.spec import Budget
 from bench.harness.training.bound_objective import evaluate, observe
 from bench.harness.training.cases import Cases, DeviceData
-from bench.harness.training.chunks import evaluated_at_once
+from bench.harness.training.chunks import evaluation_slice
 from bench.harness.training.fleet import Fleet
-from bench.harness.training.memory import PROCESS, Memory, is_out_of_memory
+from bench.harness.training.memory import PROCESS_BYTES, MemoryModel, is_out_of_memory
 from bench.models.autodiff import AutodiffPasses
 from bench.models.built_in import PROBLEMS
 from bench.models.problem import DataSource, Problem
@@ -33,7 +33,7 @@ cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"
 
 
 def put(problem: Problem, device: torch.device = CPU) -> DeviceData:
-    return DeviceData.put(problem.data(DataSource(())), device, torch.float32)
+    return DeviceData.from_data(problem.data(DataSource(())), device, torch.float32)
 
 
 @cache
@@ -51,11 +51,11 @@ def joined(text: str, rows: int, device: str = "cpu") -> Method:
 class Quiet:
     """An observer that is told everything and does nothing."""
 
-    def measured(self, row: int, measurement: object) -> None: ...
+    def on_measurement(self, row: int, measurement: object) -> None: ...
 
-    def progressed(self, progress: object) -> None: ...
+    def on_progress(self, progress: object) -> None: ...
 
-    def stopping(self) -> bool:
+    def should_stop(self) -> bool:
         return False
 
 
@@ -65,7 +65,7 @@ def whole(problem: Problem, data: DeviceData, method: Method, seeds: Sequence[in
 
 
 def slice_of(cases: Cases, rows: int) -> Cases:
-    count = evaluated_at_once(rows)
+    count = evaluation_slice(rows)
     inputs = cases.inputs[:, :count]
     same = cases.targets is cases.inputs
     return Cases(inputs, inputs if same else cases.targets[:, :count])
@@ -105,7 +105,7 @@ def test_need_of_a_fleet_is_what_it_takes(
     if by == "autodiff":
         monkeypatch.setattr(problem, "passes", lambda: AutodiffPasses(problem))
     method = joined(f"nag[batch={batch}]", rows)
-    need = Memory(problem, data).need([method], rows)
+    need = MemoryModel(problem, data).bytes_needed([method], rows)
     # numpy has cases that are drawn ahead, which torch's allocator does not see.
     drawn = 0 if data.draw is None else rows * 2_000 * case_of(data)
     assert 0.98 <= need / (real(problem, data, method, range(rows)) + drawn) <= 1.1
@@ -119,7 +119,7 @@ def case_of(data: DeviceData) -> int:
 def test_rows_that_share_their_cases_need_no_more(name: str) -> None:
     problem, data = loaded(name)
     method = joined("nag[batch=50]", 6)
-    need = Memory(problem, data).need([method], 6)
+    need = MemoryModel(problem, data).bytes_needed([method], 6)
     for seeds in ((0, 0, 0, 1, 1, 1), (0,) * 6):
         assert real(problem, data, method, seeds) <= 1.02 * need
 
@@ -128,12 +128,12 @@ def test_rows_that_share_their_cases_need_no_more(name: str) -> None:
 def test_need_where_parameters_outweigh_cases(kinds: str) -> None:
     problem, data = loaded("curves", "standard")
     method = joined(f"{kinds}[batch=2]", 2)
-    memory = Memory(problem, data)
+    memory = MemoryModel(problem, data)
     small = DeviceData(slice_of(data.train, 10**6), slice_of(data.test, 10**6))
     assert small.train.cases == 1
-    need = Memory(problem, small).need([method], 2)
+    need = MemoryModel(problem, small).bytes_needed([method], 2)
     assert 0.98 <= need / real(problem, small, method, (0, 1)) <= 1.25
-    assert need < memory.need([method], 2)
+    assert need < memory.bytes_needed([method], 2)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_need_where_parameters_outweigh_cases(kinds: str) -> None:
 def test_methods_of_one_row_need_no_more_than_is_said(name: str, text: str) -> None:
     problem, data = loaded(name)
     method = optim.resolve(text)
-    need = Memory(problem, data).need([method], 1)
+    need = MemoryModel(problem, data).bytes_needed([method], 1)
     budget = Budget("updates", 2.0)
     taken = profiled.peak(lambda: Fleet(problem, data, method, [0], budget, 2).run(Quiet()))
     assert taken <= need
@@ -156,22 +156,26 @@ def test_methods_of_one_row_need_no_more_than_is_said(name: str, text: str) -> N
 
 def test_a_batch_in_slices_needs_what_a_slice_does_and_its_sum() -> None:
     problem, data = loaded("add")
-    memory = Memory(problem, data)
+    memory = MemoryModel(problem, data)
     taken = real(problem, data, optim.resolve("nag[batch=6000]"), [0])
-    need = memory.need([optim.resolve("nag[batch=6000]")], 1)
+    need = memory.bytes_needed([optim.resolve("nag[batch=6000]")], 1)
     assert taken <= 1.02 * need
-    assert need < 1.5 * memory.need([optim.resolve("nag[batch=3000]")], 1)
+    assert need < 1.5 * memory.bytes_needed([optim.resolve("nag[batch=3000]")], 1)
 
 
 def test_need_is_that_of_the_method_that_needs_most() -> None:
-    memory = Memory(make("quick"), put(make("quick")))
+    memory = MemoryModel(make("quick"), put(make("quick")))
     few, many = optim.resolve("sgd[batch=5]"), optim.resolve("nag[batch=50]")
-    assert memory.need([few, many], 3) == memory.need([many], 3) > memory.need([few], 3)
+    assert (
+        memory.bytes_needed([few, many], 3)
+        == memory.bytes_needed([many], 3)
+        > memory.bytes_needed([few], 3)
+    )
 
 
 def test_methods_that_say_nothing_are_taken_to_need_much() -> None:
     problem = make("quick")
-    memory = Memory(problem, put(problem))
+    memory = MemoryModel(problem, put(problem))
 
     class Saying(Watcher):
         vectors, linearized = VECTORS, LINEARIZED
@@ -179,27 +183,27 @@ def test_methods_that_say_nothing_are_taken_to_need_much() -> None:
     class Little(Watcher):
         vectors, linearized = 2, 0.0
 
-    unsaid, said, little = (memory.need([kind()], 1) for kind in (Watcher, Saying, Little))
+    unsaid, said, little = (memory.bytes_needed([kind()], 1) for kind in (Watcher, Saying, Little))
     assert unsaid == said > little + (VECTORS - 2) * problem.layout.size * 4
 
 
 def test_as_many_rows_as_fit() -> None:
-    memory = Memory(make("quick"), put(make("quick")))
+    memory = MemoryModel(make("quick"), put(make("quick")))
     method = [optim.resolve("nag[batch=20]")]
-    for limit in (memory.need(method, rows) for rows in (1, 2, 7, 30)):
+    for limit in (memory.bytes_needed(method, rows) for rows in (1, 2, 7, 30)):
         memory.limit = limit
-        fitting = [rows for rows in range(1, 21) if memory.need(method, rows) <= limit]
-        assert memory.rows(method, 20) == max(fitting)
+        fitting = [rows for rows in range(1, 21) if memory.bytes_needed(method, rows) <= limit]
+        assert memory.rows_that_fit(method, 20) == max(fitting)
     memory.limit = None
-    assert memory.rows(method, 20) == 20
+    assert memory.rows_that_fit(method, 20) == 20
 
 
 def test_as_many_processes_as_fit_beside_each_other() -> None:
     problem = make("quick")
     data = put(problem)
-    memory = Memory(problem, data)
+    memory = MemoryModel(problem, data)
     # Inputs are targets, and there once.
-    each = PROCESS + data.train.inputs.nbytes + data.test.inputs.nbytes
+    each = PROCESS_BYTES + data.train.inputs.nbytes + data.test.inputs.nbytes
     needs = [2**20, 2**30, 2**29]
     for limit, processes in (
         (0, 1),
@@ -211,19 +215,19 @@ def test_as_many_processes_as_fit_beside_each_other() -> None:
         (None, 3),
     ):
         memory.limit = limit
-        assert memory.side_by_side(needs) == processes
+        assert memory.processes_that_fit(needs) == processes
 
 
 def test_a_row_that_does_not_fit_is_refused_in_words() -> None:
-    memory = Memory(make("quick"), put(make("quick")))
+    memory = MemoryModel(make("quick"), put(make("quick")))
     memory.limit = 3 * 2**10
     with pytest.raises(Infrastructure) as refused:
-        memory.rows([optim.resolve("nag"), optim.resolve("sgd")], 4)
-    need = memory.need([optim.resolve("nag")], 1)
+        memory.rows_that_fit([optim.resolve("nag"), optim.resolve("sgd")], 4)
+    need = memory.bytes_needed([optim.resolve("nag")], 1)
     assert str(refused.value) == (
         f"nag, sgd on small / quick needs {need / 2**10:.0f} KiB of memory for one trial (K = 1), "
-        "and this machine has 3 KiB for it, so it was not begun. A smaller batch or preset needs "
-        "less, and other programs may be ended."
+        "but this machine has 3 KiB for it, so nothing was started. Choose a smaller batch or "
+        "preset, or close other programs."
     )
     assert refused.value.exit_code == 4
 
@@ -240,17 +244,17 @@ class Greedy(Watcher):
 def test_memory_that_ran_out_is_told_with_rows_need_and_limit() -> None:
     problem = make("quick")
     data = put(problem)
-    memory = Memory(problem, data)
+    memory = MemoryModel(problem, data)
     memory.limit = 5 * 2**30
     fleet = Fleet(problem, data, Greedy(), [0], UPDATES, 2)
     with pytest.raises(RuntimeError) as caught:
         fleet.run(Quiet())
     assert is_out_of_memory(caught.value)
-    told = memory.ran_out([Greedy()], 3)
+    told = memory.out_of_memory_error([Greedy()], 3)
     assert told.exit_code == 4
-    for part in ("K = 3", "watcher on small / quick", "had 5.00 GiB for it", "is recorded"):
+    for part in ("K = 3", "watcher on small / quick", "had 5.00 GiB for it", "are kept"):
         assert part in str(told)
-    assert f"needs {memory.need([Greedy()], 3) / 2**10:.0f} KiB" in str(told)
+    assert f"needs {memory.bytes_needed([Greedy()], 3) / 2**10:.0f} KiB" in str(told)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +275,7 @@ def test_which_errors_mean_that_memory_ran_out(error: Exception, means_it: bool)
 
 def test_operations_are_those_of_a_gradient_on_a_batch() -> None:
     problem, data = loaded("add")
-    memory = Memory(problem, data)
+    memory = MemoryModel(problem, data)
     assert isinstance(problem, SequenceProblem)
     network, steps = problem.network, problem.task.steps
     first = steps * network.features * network.units
@@ -289,7 +293,7 @@ def test_drawing_of_cases_is_not_begun() -> None:
     problem, data = loaded("add")
     drawn: list[int] = []
     watched = DeviceData(data.train, data.test, lambda rng, cases: drawn.append(cases))  # type: ignore[arg-type, return-value, func-returns-value]
-    Memory(problem, watched)
+    MemoryModel(problem, watched)
     assert drawn == []
 
 
@@ -301,11 +305,11 @@ def test_need_on_a_gpu(name: str, rows: int) -> None:
     problem = PROBLEMS[name]("quick")
     data = put(problem, device)
     method = joined("nag[batch=100]", rows, "cuda")
-    memory = Memory(problem, data)
+    memory = MemoryModel(problem, data)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     whole(problem, data, method, range(rows))
     allocated = torch.cuda.max_memory_allocated(device) - before
-    assert allocated <= memory.need([method], rows) <= 1.6 * allocated + 2**24
-    assert memory.limit is not None and memory.need([method], rows) < memory.limit
+    assert allocated <= memory.bytes_needed([method], rows) <= 1.6 * allocated + 2**24
+    assert memory.limit is not None and memory.bytes_needed([method], rows) < memory.limit

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench import optim
-from bench.harness.training.allocations import Allocations
+from bench.harness.training.allocations import AllocationRecorder
 from bench.optim.hessian_free.cg import CHECK_EVERY
 from bench.optim.objective import Method, dots
 from bench.optim.registry import find
@@ -59,7 +59,7 @@ DIAGONAL = torch.logspace(-3, 3, P)
 
 def alive(method: Method, rows: int, steps: int = 3) -> int:
     """Tensors of θ's size that were alive at most, from θ itself to the last step."""
-    with torch.no_grad(), Allocations() as seen:
+    with torch.no_grad(), AllocationRecorder() as seen:
         theta = torch.ones(rows, P)
         objective = Diagonal(theta)
         state = method.init(theta, 0, steps)

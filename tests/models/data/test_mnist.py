@@ -100,7 +100,7 @@ CONTENTS = {
     "no IDX file: it begins with the bytes 50 4b 03 04, images with 00 00 08 03": b"PK\3\4zip",
     "header has 6 bytes of 16": idx(TRAIN)[:6],
     "truncated: it has 0 bytes": b"",
-    "its MD5 should be .* and is .*": idx(255 - TRAIN),
+    "its MD5 should be .* but is .*": idx(255 - TRAIN),
 }
 
 
@@ -131,7 +131,7 @@ def test_damaged_gzip(folder: Path, stored: bytes) -> None:
 
 def test_recompressed_file_is_not_the_published_one(folder: Path) -> None:
     (folder / "mnist" / TRAIN_FILE.name).write_bytes(gzip.compress(idx(TRAIN), 1, mtime=7))
-    with pytest.raises(DataError, match=f"should be {TRAIN_FILE.md5} and is"):
+    with pytest.raises(DataError, match=f"should be {TRAIN_FILE.md5} but is"):
         mnist(None, None, DataSource((folder,)))
 
 

@@ -243,7 +243,7 @@ def test_a_persons_own_pictures_are_left_alone(
 ) -> None:
     path = put(tmp_path / "olivettifaces.npz", npz(faces=255 - PICTURES))
     before = path.read_bytes()
-    with pytest.raises(DataError, match="other pictures than the published.*--to FOLDER"):
+    with pytest.raises(DataError, match="does not have the published pictures.*--to FOLDER"):
         list(download(tmp_path))
     assert path.read_bytes() == before
 
@@ -272,7 +272,7 @@ def test_without_internet(
     scikit_learn.error = error
     with pytest.raises(DataError, match=message) as said:
         list(download(tmp_path))
-    assert "Try again where there is internet" in str(said.value)
+    assert "Try again with internet access" in str(said.value)
     assert list(tmp_path.iterdir()) == []
 
 

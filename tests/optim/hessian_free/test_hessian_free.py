@@ -154,13 +154,13 @@ def test_cases_that_are_drawn_anew() -> None:
 def test_warm_start_is_the_decayed_last_iterate() -> None:
     seen: list[Tensor] = []
 
-    class Watched(DenseObjective):
+    class RecordingObjective(DenseObjective):
         def curvature(self, *args: Any, **kwargs: Any) -> Any:
             product = super().curvature(*args, **kwargs)
             return lambda v: seen.append(v.clone()) or product(v)
 
     base, theta = small_mlp()
-    objective = Watched(base.network, base.inputs, base.targets)
+    objective = RecordingObjective(base.network, base.inputs, base.targets)
     method = HessianFree(decay=0.9, cg_max=6, lam=5.0)
     state = method.init(theta, 0, None)
     for steps in (6, 7, 7):

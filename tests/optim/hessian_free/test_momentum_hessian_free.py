@@ -226,7 +226,7 @@ def test_a_recipe_has_its_own_values() -> None:
     with pytest.raises(UsageError) as caught:
         MomentumHessianFree(recipe="curves", decay=0.9)
     assert str(caught.value) == (
-        "hfm: decay=0.9: the recipe curves has its own for every phase; leave it out, "
+        "hfm: decay=0.9: the recipe curves sets decay for every phase. Leave it out, "
         "or write recipe=single."
     )
 

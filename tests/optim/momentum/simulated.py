@@ -1,4 +1,4 @@
-"""Run by test_momentum_cuda.py in a process of its own, under NUMBA_ENABLE_CUDASIM=1."""
+"""Run by test_update_cuda.py in a process of its own, under NUMBA_ENABLE_CUDASIM=1."""
 
 from __future__ import annotations
 

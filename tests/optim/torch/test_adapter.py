@@ -137,8 +137,8 @@ def test_an_unknown_optimizer_gets_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("Adafactor", "depends on how parameters are cut into matrices and vectors; θ is one flat"),
-        ("Muon", "depends on how parameters are cut into matrices and vectors; θ is one flat"),
+        ("Adafactor", "depends on the shapes of the parameter tensors, but θ is one flat"),
+        ("Muon", "depends on the shapes of the parameter tensors, but θ is one flat"),
         ("SparseAdam", "cannot make a step on a flat θ: RuntimeError: SparseAdam does not support"),
     ],
 )

@@ -144,7 +144,7 @@ def test_what_a_flat_theta_suits(optimizer: Any, expected: Manner) -> None:
 
 @pytest.mark.parametrize("optimizer", [Layerwise, Axes, Late, Matrices])
 def test_what_sees_how_parameters_are_cut_is_refused(optimizer: Any) -> None:
-    with pytest.raises(UsageError, match="^it depends on how parameters are cut into matrices"):
+    with pytest.raises(UsageError, match="^it depends on the shapes of the parameter tensors"):
         manner_of(optimizer, "it")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bench.harness.core.records import Certificate
-from bench.harness.report.page.page import Recorded, page
+from bench.harness.report.page.page import ReportData, page
 
 HOSTILE = "<script>alert(1)</script>\u202e</style>{{ 7*7 }}"
 VOID = {"meta", "img", "input", "link", "br"}
@@ -58,11 +58,11 @@ class Read(HTMLParser):
 def made(compared):
     """Return a function that makes the page of a comparison, and what was read of it."""
 
-    def make(*methods, change=None, standing=None, contexts=None, **given):
+    def make(*methods, change=None, open_reason=None, contexts=None, **given):
         summary, trials, measurements = compared(*methods, **given)
         if change is not None:
             summary, trials = change(summary, trials)
-        recorded = Recorded(summary, trials, measurements, contexts or {}, {}, standing)
+        recorded = ReportData(summary, trials, measurements, contexts or {}, {}, open_reason)
         text = page(recorded)
         return summary, text, Read(text)
 
@@ -141,7 +141,7 @@ def test_hostile_texts_are_shown_and_do_nothing(made):
         return summary, changed
 
     contexts = {HOSTILE: {HOSTILE: {HOSTILE: HOSTILE}}}
-    _, text, read = made("nag", "hf", change=change, contexts=contexts, standing=None)
+    _, text, read = made("nag", "hf", change=change, contexts=contexts, open_reason=None)
     assert "\u202e" not in text and "49" not in [t for _, t in read.texts]
     assert sum("type" not in attrs for attrs, _ in read.scripts) == 1
     shown = HOSTILE.replace("\u202e", "\\u202e")
@@ -164,7 +164,7 @@ def test_why_there_is_no_verdict_is_said_first(made):
     def change(summary, trials):
         return summary | {"pairs": [], "targets": []}, trials
 
-    _, _, read = made("nag", change=change, standing="The comparison is running.")
+    _, _, read = made("nag", change=change, open_reason="The comparison is running.")
     assert read.after("h1", 2) == ["No verdict yet.", "The comparison is running."]
     assert "Time to targets" not in read.words
 
@@ -224,7 +224,7 @@ def test_only_a_trial_that_diverged_is_counted_where_it_did_not_get(compared, st
     first = next(n for n, trial in enumerate(trials) if trial.method == "nag")
     trials[first] = replace(trials[first], status=status)
     measurements[trials[first].id] = measurements[trials[first].id][:2]
-    words = Read(page(Recorded(summary, trials, measurements, {}, {}, None))).words
+    words = Read(page(ReportData(summary, trials, measurements, {}, {}, None))).words
     assert (" to diverged)" in words) == (status == "diverged")
 
 
@@ -249,7 +249,7 @@ def test_heat_map_has_published_values_beside(made):
         *("0.9", "1.80", "chosen", "1.80", "0.16"),
         *("0.99", "1.98", "1.98", "0.096"),
     ]
-    assert "nag: lr = 0.1 is the largest that was tried" in read.words
+    assert "nag: lr = 0.1 is the largest value tried" in read.words
     assert "Published: Sutskever et al. 2013, Table 1" in read.words
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench.harness.report.page.page import Recorded, page
+from bench.harness.report.page.page import ReportData, page
 from tests.harness.browser import FLAGS
 
 DRAWN = "html[data-drawn]"
@@ -84,7 +84,7 @@ def browse(started: Any, chromium: str, compared: Any, tmp_path: Path) -> Iterat
     )
     contexts = {"context": {"threads": 1}}
     file = tmp_path / "report.html"
-    file.write_text(page(Recorded(summary, trials, measurements, contexts, pictures)), "utf-8")
+    file.write_text(page(ReportData(summary, trials, measurements, contexts, pictures)), "utf-8")
     browser = started.launch(executable_path=chromium, args=list(FLAGS))
 
     @contextmanager
@@ -198,7 +198,7 @@ def test_by_a_screen_reader(browse: Browse) -> None:
             'table "Squared error: geometric mean',
             'columnheader "Seeds n"',
             'rowheader "nag"',
-            'img "Squared error: the median',
+            'img "Squared error: for each method the median',
             'radio "gradient-equivalents" [checked]',
         ):
             assert any(words in line for line in lines), words

@@ -22,9 +22,9 @@ from bench.harness.core.spec import MethodSpec, TrialSpec
 from bench.harness.store.mlflow import colors, entries
 from bench.harness.store.mlflow.live import start_mirror
 from bench.harness.store.mlflow.mirror import (
-    MlflowAbsent,
-    MlflowAway,
-    Synced,
+    MlflowMissing,
+    MlflowUnavailable,
+    SyncResult,
     first_view,
     initialise,
     sync,
@@ -162,7 +162,7 @@ def test_points_lie_at_updates_and_training_time(store: Store) -> None:
 def test_a_second_pass_changes_nothing(store: Store) -> None:
     sync(store)
     before = everything(store)
-    assert sync(store) == Synced(0, 0)
+    assert sync(store) == SyncResult(0, 0)
     assert everything(store) == before
 
 
@@ -183,12 +183,12 @@ def test_only_new_measurements_are_written_while_a_trial_runs(store: Store) -> N
     trial = begin(store, comparison, NAG, 7)
     train(store, trial, 2, end=False)
     per_measurement = len(entries.values(measured(0), "squared_error"))
-    assert sync(store) == Synced(1, 2 * per_measurement)
+    assert sync(store) == SyncResult(1, 2 * per_measurement)
     run = store.trial(trial).mlflow_run_id
     assert rows(store, "SELECT status FROM runs WHERE run_uuid = ?", run) == [("RUNNING",)]
     train(store, trial, 4, start=2)
     # The last one is written again at the end, which leaves the same point.
-    assert sync(store) == Synced(1, 2 * per_measurement)
+    assert sync(store) == SyncResult(1, 2 * per_measurement)
     assert store.trial(trial).mlflow_run_id == run
     assert rows(store, "SELECT status FROM runs WHERE run_uuid = ?", run) == [("FINISHED",)]
     count = "SELECT count(*) FROM metrics WHERE run_uuid = ? AND key = 'train_loss'"
@@ -232,7 +232,7 @@ def test_what_was_deleted_in_mlflow_comes_back(store: Store) -> None:
     with store._write() as connection:
         connection.exec_driver_sql("UPDATE runs SET lifecycle_stage = 'deleted'")
         connection.exec_driver_sql("UPDATE experiments SET lifecycle_stage = 'deleted'")
-    assert sync(store) == Synced(0, 0)
+    assert sync(store) == SyncResult(0, 0)
     assert everything(store) == before
 
 
@@ -333,7 +333,7 @@ def test_the_first_page_is_the_newest_comparisons_prepared_view(store: Store) ->
 
 
 def test_a_server_that_is_away_is_a_sentence(store: Store) -> None:
-    with pytest.raises(MlflowAway, match="cannot be reached.*brings in the rest") as told:
+    with pytest.raises(MlflowUnavailable, match="cannot be reached.*brings in the rest") as told:
         sync(store, tracking_uri="http://me:secret@127.0.0.1:9")
     assert "secret" not in str(told.value)
     assert sync(store).runs == 5
@@ -341,15 +341,15 @@ def test_a_server_that_is_away_is_a_sentence(store: Store) -> None:
 
 def test_without_mlflow_there_is_a_sentence(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(MlflowAbsent, match="pip install"):
+    with pytest.raises(MlflowMissing, match="pip install"):
         sync(store)
 
 
 def test_the_process_beside_a_run_writes_everything_and_ends(store: Store) -> None:
     mirror = start_mirror(store.url)
     written = mirror.stop()
-    assert isinstance(written, Synced)
-    assert sync(store) == Synced(0, 0)
+    assert isinstance(written, SyncResult)
+    assert sync(store) == SyncResult(0, 0)
     assert len(rows(store, "SELECT run_uuid FROM runs")) == 5
     assert mirror._process.returncode == 0
 
@@ -358,7 +358,7 @@ def test_the_process_beside_a_run_writes_everything_and_ends(store: Store) -> No
 def test_a_process_that_was_killed_is_replaced_for_the_last_pass(store: Store) -> None:
     mirror = start_mirror(store.url)
     mirror._process.kill()
-    assert mirror.stop() == Synced(5, written_points(store))
+    assert mirror.stop() == SyncResult(5, written_points(store))
 
 
 def written_points(store: Store) -> int:
@@ -404,7 +404,7 @@ def test_mlflows_tables_may_come_first(tmp_path: Path, template: Path) -> None:
     with Store.open(f"sqlite:///{file}") as store:
         initialise(store.url)
         assert store.trials() == []
-        assert sync(store) == Synced(0, 0)
+        assert sync(store) == SyncResult(0, 0)
 
 
 @pytest.mark.slow
@@ -428,14 +428,14 @@ def test_postgresql_takes_both_in_either_order(
         )
         train(store, trial, 4)
         assert sync(store).runs == 1
-        assert sync(store) == Synced(0, 0)
+        assert sync(store) == SyncResult(0, 0)
         run = store.trial(trial).mlflow_run_id
         assert run
         history = mlflow.MlflowClient(store.url).get_metric_history(run, "train_loss")
         assert sorted(point.step for point in history) == [0, 10, 20, 30]
         client = mlflow.MlflowClient(store.url)
         client.delete_run(run)
-        assert sync(store) == Synced(0, 0)
+        assert sync(store) == SyncResult(0, 0)
         assert client.get_run(run).info.lifecycle_stage == "active"
 
 
@@ -552,12 +552,12 @@ def test_the_first_characters_of_a_name_tell_trials_apart(store: Store) -> None:
 @pytest.mark.parametrize("evaluations", [1, 60, 298, 299, 500, 5000])
 def test_a_growing_trial_shows_at_most_300_points_and_always_the_same(evaluations: int) -> None:
     whole = [measured(index) for index in range(evaluations + 2)]
-    at_once = entries.chosen(whole, evaluations, after=-1, ended=True)
+    at_once = entries.selected(whole, evaluations, after=-1, ended=True)
     grown: list[Measurement] = []
     for upto in range(0, len(whole), max(len(whole) // 7, 1)):
         after = whole[upto - 1].index if upto else -1
         step = whole[: upto + max(len(whole) // 7, 1)]
-        grown += entries.chosen(step, evaluations, after, ended=len(step) == len(whole))
+        grown += entries.selected(step, evaluations, after, ended=len(step) == len(whole))
     assert {m.index for m in grown} == {m.index for m in at_once}
     assert len(at_once) <= entries.POINTS
     assert (at_once[0], at_once[-1]) == (whole[0], whole[-1])

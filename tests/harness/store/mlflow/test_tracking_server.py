@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from bench.harness.core.errors import Usage
-from bench.harness.store.mlflow.live import Heard, start_mirror
-from bench.harness.store.mlflow.mirror import MlflowAway, Synced, sync
+from bench.harness.store.mlflow.live import AnswerClock, start_mirror
+from bench.harness.store.mlflow.mirror import MlflowUnavailable, SyncResult, sync
 from bench.harness.store.results import Store
 from tests.harness.planning.test_plan import STORE, plan
 from tests.harness.small import request
@@ -86,7 +86,7 @@ def test_a_server_that_does_not_work_is_a_sentence(
     told: str,
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with faulty(kind) as uri, pytest.raises(MlflowAway, match=told) as raised:
+    with faulty(kind) as uri, pytest.raises(MlflowUnavailable, match=told) as raised:
         sync(recorded, tracking_uri=uri)
     shown = uri.replace(SECRET, "***")
     assert f"`bench db sync --tracking-uri {shown}` brings in the rest" in str(raised.value)
@@ -112,7 +112,7 @@ def test_the_silence_of_a_server_counts_from_its_last_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = [0.0]
-    heard = Heard()
+    heard = AnswerClock()
     answers = [4.0, 9.0]
 
     def sleep(seconds: float) -> None:
@@ -136,7 +136,7 @@ def test_a_plan_says_nothing_of_the_server() -> None:
 def test_a_word_that_is_no_address_is_refused() -> None:
     from bench.harness.cli.run import command
 
-    with pytest.raises(Usage, match="--tracking-uri example: write the address"):
+    with pytest.raises(Usage, match="--tracking-uri example: give the address"):
         command.main(["--optimizer", "nag", "--tracking-uri", "example"], standalone_mode=False)
 
 
@@ -191,7 +191,7 @@ def test_a_server_that_comes_back_gets_everything_once(
     with tracking_server(tmp_path, port) as uri:
         mirror = start_mirror(recorded.url, tracking_uri=uri)
         process = mirror._process
-        assert isinstance(mirror.stop(), Synced)
+        assert isinstance(mirror.stop(), SyncResult)
         # It has answered by itself, and none had to be started in its place.
         assert mirror._process is process
         mirror = start_mirror(recorded.url, tracking_uri=uri)
@@ -204,7 +204,7 @@ def test_a_server_that_comes_back_gets_everything_once(
         # A comparison is copied once it has ended.
         assert done.runs == 1
         assert capfd.readouterr().out == ""
-        assert sync(recorded, tracking_uri=uri) == Synced(0, 0)
+        assert sync(recorded, tracking_uri=uri) == SyncResult(0, 0)
         client = mlflow.MlflowClient(uri)
         experiment = client.get_experiment_by_name("curves-quick")
         runs = client.search_runs([experiment.experiment_id])
@@ -216,4 +216,4 @@ def test_a_server_that_comes_back_gets_everything_once(
         assert {file.path for file in client.list_artifacts(whole)} >= {"report.txt"}
     # Another MLflow than last time: everything is written there, and once.
     assert sync(recorded).runs == 6
-    assert sync(recorded) == Synced(0, 0)
+    assert sync(recorded) == SyncResult(0, 0)

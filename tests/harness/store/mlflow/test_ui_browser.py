@@ -215,7 +215,7 @@ def _running(group: int) -> list[str]:
 def test_a_port_that_is_taken_is_named(recorded: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
-        with pytest.raises(Usage, match=f"--port {port}: it is taken"):
+        with pytest.raises(Usage, match=f"--port {port}: this port is in use"):
             command.main(["--store", recorded, "--port", port], standalone_mode=False)
 
 

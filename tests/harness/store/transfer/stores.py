@@ -13,7 +13,7 @@ from bench.harness.core.records import Certificate, Ledger, Measurement, NightMe
 from bench.harness.core.spec import MethodSpec, Protocol, TrialSpec
 from bench.harness.store import tables as t
 from bench.harness.store.results import Store
-from bench.harness.store.transfer.columns import PARTS
+from bench.harness.store.transfer.columns import TRANSFER_TABLES
 
 STRANGE = '\'; DROP TABLE bench_trial; -- "<b>"\n\t\\ 😀 ﷺ'
 USUAL: dict[str, Any] = {
@@ -43,7 +43,7 @@ def fill(store: Store, protocol: Protocol) -> list[str]:
     certificate = Certificate("1" * 64, "2" * 64, "3" * 64, {"order": STRANGE}, STRANGE)
 
     done = store.new_comparison(protocol, "comparison", "bench " + STRANGE, plan={"methods": []})
-    fleets = store.enter_fleets(done, [(1 / 3, {"trials": [STRANGE]}), (2.0, {"trials": []})])
+    fleets = store.add_fleets(done, [(1 / 3, {"trials": [STRANGE]}), (2.0, {"trials": []})])
     store.lease("cluster:1", done, 0)
     ends = ("budget", "diverged", "failed", "interrupted")
     trials = [
@@ -106,7 +106,7 @@ def fill(store: Store, protocol: Protocol) -> list[str]:
 def tables_of(folder: Path, format: str) -> dict[str, Any]:
     """Return the content of every table of an export."""
     if format == "jsonl":
-        return {name: (folder / f"{name}.jsonl").read_bytes() for name in PARTS}
+        return {name: (folder / f"{name}.jsonl").read_bytes() for name in TRANSFER_TABLES}
     from pyarrow import parquet
 
-    return {name: parquet.read_table(folder / f"{name}.parquet") for name in PARTS}
+    return {name: parquet.read_table(folder / f"{name}.parquet") for name in TRANSFER_TABLES}

@@ -12,7 +12,7 @@ import sqlalchemy
 from bench.harness.core.errors import Usage
 from bench.harness.core.records import Measurement
 from bench.harness.store.results import Store
-from bench.harness.store.transfer.relocate import Move, relocate
+from bench.harness.store.transfer.relocate import RelocatedFolder, relocate
 
 pytestmark = [
     pytest.mark.slow,
@@ -84,7 +84,7 @@ def test_a_moved_folder(
         picture(url, tmp_path / "before")
     with Store.open(url) as moved:
         (move,) = relocate(moved)
-        assert move == Move(
+        assert move == RelocatedFolder(
             (old / "artifacts/mlflow").as_uri(),
             (new / "artifacts/mlflow").as_uri(),
             {"experiments": 1, "runs": 1},
@@ -114,7 +114,7 @@ def test_from_one_place_to_another(
     assert addresses(store.url) == before
     assert relocate(store, f"{old}x", str(tmp_path)) == []
     if store.url.startswith("postgresql"):
-        with pytest.raises(Usage, match="says where its files are: give the folder that was"):
+        with pytest.raises(Usage, match="does not say where its files are: name the old folder"):
             relocate(store)
     (old / "artifacts").rename(new)
     (move,) = relocate(store, f"{old}/artifacts/", str(new))

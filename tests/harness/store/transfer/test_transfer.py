@@ -25,9 +25,9 @@ from bench.harness.core.records import Ledger
 from bench.harness.core.spec import Protocol
 from bench.harness.store import tables as t
 from bench.harness.store.results import Store
-from bench.harness.store.transfer.columns import JSON, LOCAL, PARTS, Field
+from bench.harness.store.transfer.columns import JSON_COLUMNS, LOCAL_COLUMNS, TRANSFER_TABLES, Field
 from bench.harness.store.transfer.export import INTERRUPTED, export
-from bench.harness.store.transfer.importer import Imported, import_folder
+from bench.harness.store.transfer.importer import ImportResult, import_folder
 from bench.harness.store.transfer.tables import Format, read_rows, table_file
 from tests.harness.store.transfer.stores import (
     STRANGE,
@@ -56,11 +56,11 @@ def opened(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def moved(tmp_path: Path) -> Callable[..., Imported]:
+def moved(tmp_path: Path) -> Callable[..., ImportResult]:
     """Exports one store, or some comparisons of it, and imports that into another."""
     count = 0
 
-    def move(source: Store, target: Store, *ids: str) -> Imported:
+    def move(source: Store, target: Store, *ids: str) -> ImportResult:
         nonlocal count
         count += 1
         export(source, tmp_path / f"move-{count}", ids, "jsonl")
@@ -87,11 +87,11 @@ def test_export_and_import_are_inverse(
         made = import_folder(workdir / f"{number}", lambda url=target.url: Store.open(url))
         assert made.added == done.rows and made.files == 2
         again = import_folder(workdir / f"{number}", lambda url=target.url: Store.open(url))
-        assert again.nothing and again.renumbered == again.running == 0
+        assert again.is_empty and again.renumbered == again.running == 0
     export(third, workdir / "2", (), format)
     before, one, two = (tables_of(workdir / str(n), format) for n in range(3))
     # That work is open to any worker is the one thing that does not travel.
-    assert {n for n in PARTS if before[n] != one[n]} == {"plan"}
+    assert {n for n in TRANSFER_TABLES if before[n] != one[n]} == {"plan"}
     assert one == two
     picture = third.files_of_trial(1) / "deep" / "picture 😀.png"
     assert picture.read_bytes() == bytes(range(256))
@@ -122,7 +122,7 @@ def _values(field: Field) -> st.SearchStrategy[Any]:
 def test_a_file_keeps_every_value(
     tmp_path_factory: pytest.TempPathFactory, format: Format, data: st.DataObject
 ) -> None:
-    part = PARTS[data.draw(st.sampled_from(["comparison", "measurement"]))]
+    part = TRANSFER_TABLES[data.draw(st.sampled_from(["comparison", "measurement"]))]
     row = st.fixed_dictionaries({field.name: _values(field) for field in part.fields})
     rows = data.draw(st.lists(row, max_size=4))
     path = tmp_path_factory.mktemp("file") / "table"
@@ -134,15 +134,15 @@ def test_a_file_keeps_every_value(
 
 
 def test_every_column_is_moved_or_known_to_be_local() -> None:
-    for name, part in PARTS.items():
-        assert set(LOCAL.get(name, ())) <= set(part.table.c.keys())
-        held = {c.name for c in part.table.c if (c.comment or "").startswith("JSON")}
-        assert held <= set(JSON)
-    assert {f"bench_{name}" for name in PARTS} == set(t.metadata.tables) - {"bench_store"}
+    for name, part in TRANSFER_TABLES.items():
+        assert set(LOCAL_COLUMNS.get(name, ())) <= set(part.table.c.keys())
+        held = {c.name for c in part.table.c if (c.comment or "").startswith("JSON_COLUMNS")}
+        assert held <= set(JSON_COLUMNS)
+    assert {f"bench_{name}" for name in TRANSFER_TABLES} == set(t.metadata.tables) - {"bench_store"}
 
 
 def test_a_comparison_takes_along_what_it_refers_to_and_no_more(
-    opened: Callable[[str], Store], protocol: Protocol, moved: Callable[..., Imported]
+    opened: Callable[[str], Store], protocol: Protocol, moved: Callable[..., ImportResult]
 ) -> None:
     source, target = opened("a"), opened("b")
     done, tuned = fill(source, protocol)
@@ -153,7 +153,7 @@ def test_a_comparison_takes_along_what_it_refers_to_and_no_more(
     assert added["measurement"] == 1 and added["claim"] == added["baseline"] == 0
     # The other one finds its trial here.
     assert moved(source, target, done).added["trial"] == 3
-    assert moved(source, target, done, tuned).nothing
+    assert moved(source, target, done, tuned).is_empty
     assert len(target.trials(done)) == 4 and target.comparison(done).reused == frozenset()
     with pytest.raises(Usage, match="no comparison 'zz'"):
         moved(source, target, "zz")
@@ -162,7 +162,7 @@ def test_a_comparison_takes_along_what_it_refers_to_and_no_more(
 def test_what_runs_is_interrupted_where_it_is_imported_and_left_alone_where_it_runs(
     opened: Callable[[str], Store],
     protocol: Protocol,
-    moved: Callable[..., Imported],
+    moved: Callable[..., ImportResult],
     tmp_path: Path,
 ) -> None:
     source, target = opened("a"), opened("b")
@@ -170,13 +170,13 @@ def test_what_runs_is_interrupted_where_it_is_imported_and_left_alone_where_it_r
     id = source.new_comparison(
         protocol, "comparison", "bench", plan=plan, shared=True, owner=USUAL["owner"]
     )
-    fleet = source.enter_fleets(id, [(1.0, {"trials": []})])[0]
+    fleet = source.add_fleets(id, [(1.0, {"trials": []})])[0]
     source.lease(USUAL["owner"], id)
     trial = source.begin(id, spec_of(protocol), **USUAL, fleet=(fleet.id, 0))
     source.record([(trial, measurement(0))])
     export(source, tmp_path / "old", (), "jsonl")
     here = moved(source, source)
-    assert here.nothing and here.running == 2
+    assert here.is_empty and here.running == 2
     assert source.trial(trial).status == source.comparison(id).status == "running"
     moved(source, target)
     found = target.trials()[0]
@@ -195,7 +195,7 @@ def test_what_runs_is_interrupted_where_it_is_imported_and_left_alone_where_it_r
     target.end_fleet(target.fleets(id)[0].id, "me:1", "ended")
     target.finish_comparison(id, "done", {"n": 1})
     target.save_verdicts(id, [{"a": "a", "b": "b"}])
-    assert moved(target, source).nothing
+    assert moved(target, source).is_empty
     with source._write() as connection:
         for table in (t.trial, t.comparison, t.fleet):
             connection.execute(update(table).values(heartbeat=datetime(2020, 1, 1, tzinfo=UTC)))
@@ -206,11 +206,11 @@ def test_what_runs_is_interrupted_where_it_is_imported_and_left_alone_where_it_r
     assert content(source, tmp_path / "x")["trial"] == content(target, tmp_path / "y")["trial"]
     assert [u.synced for u in source.unsynced()] == [-1]
     # What is older changes nothing any more.
-    assert import_folder(tmp_path / "old", lambda: Store.open(source.url)).nothing
+    assert import_folder(tmp_path / "old", lambda: Store.open(source.url)).is_empty
 
 
 def test_a_trial_that_was_trained_anew_elsewhere_keeps_nothing_of_the_run_before(
-    opened: Callable[[str], Store], protocol: Protocol, moved: Callable[..., Imported]
+    opened: Callable[[str], Store], protocol: Protocol, moved: Callable[..., ImportResult]
 ) -> None:
     source, target = opened("a"), opened("b")
     id = source.new_comparison(protocol, "comparison", "bench", owner=USUAL["owner"])
@@ -221,13 +221,13 @@ def test_a_trial_that_was_trained_anew_elsewhere_keeps_nothing_of_the_run_before
     moved(source, target)
     here = target.trials()[0].id
     assert target.reopen(here, "me:1", {})
-    target.forget(here, 0)
+    target.delete_measurements(here, 0)
     anew = [measurement(i, math.nan if i == 3 else 1.0) for i in range(4)]
     target.record([(here, each) for each in anew])
     target.end(here, "diverged", None, Ledger(updates=30), anew[-1])
     old = source.measurements([trial])[trial]
     # What is behind brings nothing, what is further replaces all.
-    assert moved(source, target).nothing
+    assert moved(source, target).is_empty
     assert [m.index for m in target.measurements([here])[here]] == [0, 1, 2, 3]
     moved(target, source)
     assert repr(source.measurements([trial])[trial]) == repr(target.measurements([here])[here])
@@ -235,14 +235,14 @@ def test_a_trial_that_was_trained_anew_elsewhere_keeps_nothing_of_the_run_before
 
 
 def test_an_attempt_that_is_taken_gets_the_next_number_also_in_the_report(
-    opened: Callable[[str], Store], protocol: Protocol, moved: Callable[..., Imported]
+    opened: Callable[[str], Store], protocol: Protocol, moved: Callable[..., ImportResult]
 ) -> None:
     source, target = opened("a"), opened("b")
     done, _ = fill(source, protocol)
     fill(target, protocol)
     came = moved(source, target)
     assert came.renumbered == came.added["trial"] == 6
-    assert moved(source, target).nothing
+    assert moved(source, target).is_empty
     trials = {trial.uuid: trial for trial in target.trials()}
     assert len({(trial.key, trial.attempt) for trial in trials.values()}) == 12
     first = trials[source.trials(done)[0].uuid]
@@ -254,7 +254,7 @@ def test_an_attempt_that_is_taken_gets_the_next_number_also_in_the_report(
 def test_another_comparison_with_the_same_id_gets_another(
     opened: Callable[[str], Store],
     protocol: Protocol,
-    moved: Callable[..., Imported],
+    moved: Callable[..., ImportResult],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ids: list[str] = []
@@ -282,11 +282,11 @@ def test_another_comparison_with_the_same_id_gets_another(
         new,
     }
     assert (target.files_of_comparison(new) / "deep").is_dir()
-    assert moved(source, target).nothing
+    assert moved(source, target).is_empty
     # They are known where they come from, too.
     back = moved(target, source)
     assert back.added["comparison"] == 3 and len(source.comparisons()) == 6
-    assert moved(target, source).nothing and moved(source, target).nothing
+    assert moved(target, source).is_empty and moved(source, target).is_empty
 
 
 def _manifest(folder: Path, **changes: Any) -> None:
@@ -443,7 +443,7 @@ def test_without_pyarrow(
 
 
 def test_a_text_that_not_every_database_keeps(
-    opened: Callable[[str], Store], protocol: Protocol, moved: Callable[..., Imported]
+    opened: Callable[[str], Store], protocol: Protocol, moved: Callable[..., ImportResult]
 ) -> None:
     source, target = opened("a"), opened("b")
     fill(source, protocol)

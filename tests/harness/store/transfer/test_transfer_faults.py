@@ -23,7 +23,8 @@ ROOT = Path(__file__).parents[4]
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from bench.harness.store import exporting, importing, results
+from bench.harness.store import results
+from bench.harness.store.transfer import export as exporting, importer as importing
 {place} = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 url, folder = sys.argv[1:]
 {action}
@@ -69,7 +70,7 @@ def test_an_import_that_is_killed_can_be_repeated(
     done = import_folder(workdir / "folder", lambda: Store.open(store.url))
     assert done.added["trial"] == (rows["trial"] if in_transaction else 0)
     assert done.files == 2
-    assert import_folder(workdir / "folder", lambda: Store.open(store.url)).nothing
+    assert import_folder(workdir / "folder", lambda: Store.open(store.url)).is_empty
     assert len(store.trials()) == 12
 
 

@@ -42,13 +42,13 @@ def test_sql_shows_a_table_or_writes_json(bench: Bench, filled: Filled, workdir:
     assert written["created"] == row.split()[5]
     said = bench("db", "sql", "SELECT 1 AS a WHERE 1 = 0", "--json", "-")
     assert (said.out, said.err) == ("[]\n", "")
-    assert bench("db", "sql", "SELECT 1 AS a WHERE 1 = 0").err == "No row.\n"
+    assert bench("db", "sql", "SELECT 1 AS a WHERE 1 = 0").err == "The query returned no rows.\n"
 
 
 def test_sql_shows_the_first_rows_of_many(bench: Bench, filled: Filled) -> None:
     said = bench("db", "sql", MANY.format(1001))
     assert len(said.out.splitlines()) == 1 + 1000
-    assert said.err == "Only the first 1,000 rows are shown; --json FILE has all.\n"
+    assert said.err == "Only the first 1,000 rows are shown; --json FILE writes all rows.\n"
     said = bench("db", "sql", MANY.format(1001), "--json", "-")
     assert json.loads(said.out) == [{"i": i} for i in range(1, 1002)]
     assert bench("db", "sql", MANY.format(1000)).err == ""
@@ -59,7 +59,7 @@ def test_sql_shows_the_first_rows_of_many(bench: Bench, filled: Filled) -> None:
     [
         (["DELETE FROM bench_trial"], 2, "attempt to write a readonly database. .* only reads"),
         (["SELECT"], 2, "incomplete input"),
-        (["SELECT 1 a, 2 a", "--json", "-"], 2, "several columns are called a"),
+        (["SELECT 1 a, 2 a", "--json", "-"], 2, "several columns have the name a"),
         (["SELECT 1", "--json", "none/rows.json"], 4, "--json none/rows.json cannot be written"),
         (["SELECT 1", "--store", "sqlite:///none.db"], 4, "There is no store at .*none.db"),
     ],
@@ -104,7 +104,7 @@ def test_gc_says_what_it_removes(bench: Bench, filled: Filled) -> None:
     comparison = filled.comparison()
     filled.end(filled.trial(comparison))
     said = bench("db", "gc")
-    assert said.out == f"There is nothing to remove in {filled.store.shown_url}.\n"
+    assert said.out == f"There is nothing to remove in {filled.store.redacted_url}.\n"
     with filled.store._write() as connection:
         connection.execute(delete(tables.comparison_trial))
     said = bench("db", "gc", "--dry-run")
@@ -114,11 +114,11 @@ def test_gc_says_what_it_removes(bench: Bench, filled: Filled) -> None:
         ["methods", "1"],
         ["contexts", "1"],
     ]
-    assert said.out.endswith("Nothing was removed: --dry-run.\n")
+    assert said.out.endswith("--dry-run: nothing was removed.\n")
     assert len(filled.store.trials()) == 1
     again = bench("db", "gc")
     assert again.out.splitlines()[:-1] == said.out.splitlines()[:-1]
-    assert again.out.endswith("All of it was removed.\n")
+    assert again.out.endswith("All of this was removed.\n")
     assert filled.store.trials() == []
 
 
@@ -126,7 +126,7 @@ def test_relocate_without_anything_to_move(bench: Bench, filled: Filled) -> None
     said = bench("db", "relocate")
     assert (said.code, said.out) == (
         0,
-        f"Nothing to change: MLflow in {filled.store.shown_url} knows no other place.\n",
+        f"Nothing to change: MLflow in {filled.store.redacted_url} already has these places.\n",
     )
     said = bench("db", "relocate", "--from", "/old")
     assert (said.code, said.err) == (

@@ -1,4 +1,4 @@
-"""`bench db sql`, `relocate` and `gc`: ask the store anything, and keep it in order."""
+"""`bench db sql`, `relocate` and `gc`: query the store in SQL, and clean it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bench.harness.cli.options import store_option, store_url
 from bench.harness.core.errors import Infrastructure, Usage
 
 if TYPE_CHECKING:
-    from bench.harness.store.garbage import Heap
+    from bench.harness.store.garbage import GarbageGroup
     from bench.harness.store.sql import Answer
 
-ROWS = 1000
-"""At most so many are shown as a table."""
+MAX_ROWS = 1000
+"""Rows that a table shows at most."""
 
 
 @click.command(
@@ -29,30 +29,32 @@ ROWS = 1000
     "--json",
     "json_path",
     metavar="FILE",
-    help="Write all rows to FILE, a JSON object each; - writes them to stdout and shows no table.",
+    help="Write all rows to FILE as JSON objects; - writes them to stdout and prints no table.",
 )
 def sql(store: str | None, statement: str, json_path: str | None) -> None:
-    """Answer a question in SQL, of which docs/schema.md has examples; nothing can be changed."""
+    """Run an SQL query; the database cannot be changed. docs/schema.md has examples."""
     from bench.harness.store.sql import ask
 
     with ask(store_url(store), statement) as answer:
         if json_path is None:
-            rows = list(islice(answer.rows, ROWS + 1))
+            rows = list(islice(answer.rows, MAX_ROWS + 1))
         else:
             rows = _write(answer, json_path)
     if json_path == "-":
         return
-    _show(answer.columns, rows[:ROWS])
-    if len(rows) > ROWS:
-        click.echo(f"Only the first {ROWS:,} rows are shown; --json FILE has all.", err=True)
+    _show(answer.columns, rows[:MAX_ROWS])
+    if len(rows) > MAX_ROWS:
+        click.echo(
+            f"Only the first {MAX_ROWS:,} rows are shown; --json FILE writes all rows.", err=True
+        )
     elif not rows:
-        click.echo("No row.", err=True)
+        click.echo("The query returned no rows.", err=True)
 
 
 def _show(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from rich.text import Text
 
-    from bench.harness.cli.console import UNFOLDED, add, console, table
+    from bench.harness.cli.console import UNFOLDED, add_row, console, table
 
     numeric = tuple(
         name
@@ -61,26 +63,28 @@ def _show(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     )
     shown = table(*columns, right=numeric)
     for row in rows:
-        add(shown, *(Text("NULL", style="dim") if v is None else _word(v) for v in row))
+        add_row(shown, *(Text("NULL", style="dim") if v is None else _as_text(v) for v in row))
     console(UNFOLDED).print(shown)
 
 
-def _word(value: Any) -> str:
+def _as_text(value: Any) -> str:
     from bench.harness.store.sql import plain
 
-    made = plain(value)
-    if made is None:  # Not finite.
+    json_value = plain(value)
+    if json_value is None:  # Infinite or NaN.
         return str(value)
-    return made if isinstance(made, str) else json.dumps(made, ensure_ascii=False)
+    if isinstance(json_value, str):
+        return json_value
+    return json.dumps(json_value, ensure_ascii=False)
 
 
 def _write(answer: Answer, path: str) -> list[Sequence[Any]]:
-    """Write all rows as JSON; return the first, for a table."""
-    twice = [name for name in dict.fromkeys(answer.columns) if answer.columns.count(name) > 1]
-    if twice:
+    """Write all rows as JSON; return the first ones for the table."""
+    repeated = [name for name in dict.fromkeys(answer.columns) if answer.columns.count(name) > 1]
+    if repeated:
         raise Usage(
-            f"--json: several columns are called {', '.join(twice)}, and a JSON object can have "
-            "one of a name; give them names with AS."
+            f"--json: several columns have the name {', '.join(repeated)}, but the names in a JSON "
+            "object must differ. Rename the columns with AS."
         )
     first: list[Sequence[Any]] = []
     try:
@@ -100,7 +104,7 @@ def _objects(answer: Answer, first: list[Sequence[Any]]) -> Iterator[str]:
 
     before = "[\n"
     for row in answer.rows:
-        if len(first) <= ROWS:
+        if len(first) <= MAX_ROWS:
             first.append(row)
         named = dict(zip(answer.columns, map(plain, row), strict=True))
         yield before + json.dumps(named, ensure_ascii=False, allow_nan=False)
@@ -110,17 +114,22 @@ def _objects(answer: Answer, first: list[Sequence[Any]]) -> Iterator[str]:
 
 @click.command(epilog="Example: bench db relocate --store sqlite:///moved/mlruns/bench.db")
 @store_option
-@click.option("--from", "old", metavar="PLACE", help="Folder or URI where files were.")
-@click.option("--to", "new", metavar="PLACE", help="Folder or URI where they are.")
+@click.option("--from", "old", metavar="PLACE", help="Folder or URI where the files were.")
+@click.option("--to", "new", metavar="PLACE", help="Folder or URI where the files are now.")
 def relocate(store: str | None, old: str | None, new: str | None) -> None:
-    """Have MLflow find its files after mlruns/ was moved; a SQLite store knows its place itself."""
+    """Tell MLflow where its files are after you moved mlruns/.
+
+    With a SQLite store, --from and --to are not needed: bench finds the files beside the database.
+    """
     from bench.harness.store.results import Store
     from bench.harness.store.transfer.relocate import relocate as change
 
     with Store.open(store_url(store), create=False) as opened:
         moves = change(opened, old, new)
         if not moves:
-            click.echo(f"Nothing to change: MLflow in {opened.shown_url} knows no other place.")
+            click.echo(
+                f"Nothing to change: MLflow in {opened.redacted_url} already has these places."
+            )
     for move in moves:
         counts = ", ".join(f"{name} {count:,}" for name, count in move.counts.items())
         click.echo(f"{move.old} -> {move.new}: {counts}")
@@ -128,25 +137,25 @@ def relocate(store: str | None, old: str | None, new: str | None) -> None:
 
 @click.command(epilog="Example: bench db gc --dry-run")
 @store_option
-@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+@click.option("--dry-run", is_flag=True, help="List what would be removed, and remove nothing.")
 def gc(store: str | None, dry_run: bool) -> None:
-    """Remove trials that no comparison has, and rows and files that nothing refers to."""
+    """Remove trials that belong to no comparison, and rows and files that nothing refers to."""
     from bench.harness.store.garbage import collect
     from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
         found = collect(opened, _show_heaps, dry_run=dry_run)
     if not found:
-        click.echo(f"There is nothing to remove in {opened.shown_url}.")
+        click.echo(f"There is nothing to remove in {opened.redacted_url}.")
     else:
-        click.echo("Nothing was removed: --dry-run." if dry_run else "All of it was removed.")
+        click.echo("--dry-run: nothing was removed." if dry_run else "All of this was removed.")
 
 
-def _show_heaps(heaps: Sequence[Heap]) -> None:
-    from bench.harness.cli.console import UNFOLDED, add, console, table
+def _show_heaps(heaps: Sequence[GarbageGroup]) -> None:
+    from bench.harness.cli.console import UNFOLDED, add_row, console, table
 
     shown = table("to remove", "count", "bytes", "why", right=("count", "bytes"))
     for heap in heaps:
         size = "" if heap.bytes is None else f"{heap.bytes:,}"
-        add(shown, heap.kind, f"{heap.count:,}", size, heap.why)
+        add_row(shown, heap.kind, f"{heap.count:,}", size, heap.why)
     console(UNFOLDED).print(shown)

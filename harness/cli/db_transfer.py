@@ -18,7 +18,7 @@ _WORDS = {
     "baseline": "baseline",
     "file": "file",
 }
-"""What people know of; the other tables belong to these."""
+"""The tables whose counts are shown; the other tables hold parts of these."""
 _PLURALS = {"decision on a claim": "decisions on claims"}
 
 
@@ -33,7 +33,7 @@ _PLURALS = {"decision on a claim": "decisions on claims"}
     "comparisons",
     multiple=True,
     metavar="ID",
-    help="Only this comparison and what belongs to it; may be given several times.",
+    help="Export only this comparison and what belongs to it. Repeat the option for more.",
 )
 @click.option(
     "--format",
@@ -41,21 +41,21 @@ _PLURALS = {"decision on a claim": "decisions on claims"}
     type=click.Choice(["parquet", "jsonl"]),
     default="parquet",
     show_default=True,
-    help="Parquet is small and typed; JSON lines are read by anything.",
+    help="Parquet is compact and typed; any program can read JSON lines.",
 )
 def export(folder: Path, store: str | None, comparisons: tuple[str, ...], format: Any) -> None:
-    """Write results, with their reports and pictures, into a new FOLDER for `bench db import`."""
+    """Write results with their reports and pictures to a new FOLDER, for `bench db import`."""
     from bench.harness.store.results import Store
     from bench.harness.store.transfer.export import export as write
 
     with Store.open(store_url(store), create=False) as opened:
         done = write(opened, folder, comparisons, format)
-        what = _listed({**done.rows, "file": done.files}) or "Nothing: the store is empty"
-        click.echo(f"{what} of {opened.shown_url} are in {folder}.")
+        counts = _listed({**done.rows, "file": done.files}) or "nothing, because the store is empty"
+        click.echo(f"Exported from {opened.redacted_url} to {folder}: {counts}.")
     if done.running:
         click.echo(
-            f"{_count(done.running, 'trial')} still running, in the export as interrupted: export "
-            "again later for the rest."
+            f"{_count(done.running, 'trial')} still running; marked as interrupted in the export. "
+            "Export again later to get the rest."
         )
 
 
@@ -63,10 +63,10 @@ def export(folder: Path, store: str | None, comparisons: tuple[str, ...], format
 @click.argument("folder", type=click.Path(path_type=Path))
 @store_option
 def import_(folder: Path, store: str | None) -> None:
-    """Bring the results in FOLDER, which `bench db export` wrote, into this store.
+    """Import the results in a FOLDER that `bench db export` wrote.
 
-    What is here already stays, unless it has come further in FOLDER. A second time changes
-    nothing.
+    Results that are already in this store stay as they are, unless they have progressed further
+    in FOLDER. A second import of the same folder changes nothing.
     """
     from bench.harness.store.results import Store
     from bench.harness.store.transfer.importer import import_folder
@@ -75,22 +75,28 @@ def import_(folder: Path, store: str | None) -> None:
     done = import_folder(folder, lambda: Store.open(url))
     added = _listed({**done.added, "file": done.files})
     if added:
-        click.echo(f"New here: {added}.")
+        click.echo(f"New in this store: {added}.")
     if further := _listed(done.updated):
-        click.echo(f"Further in {folder} than here, and updated: {further}.")
+        click.echo(f"Updated, because {folder} had later results: {further}.")
     for former, id in done.renamed.items():
-        click.echo(f"Comparison {former} is {id} here: {former} is the id of another one.")
+        click.echo(
+            f"Comparison {former} has the id {id} in this store, which has another comparison "
+            f"{former}."
+        )
     if done.renumbered:
         click.echo(
-            f"{_count(done.renumbered, 'trial')} got another attempt number, since the store has "
-            "that attempt already."
+            f"{_count(done.renumbered, 'trial')} got another attempt number, because the store "
+            "already has an attempt with the same number."
         )
     if done.running:
-        click.echo("What runs here was left as it is: import again when it has ended.")
-    if done.nothing:
-        click.echo(f"Nothing new: everything in {folder} is here already.")
+        click.echo(
+            "Comparisons that run in this store were not changed. Import again when they have "
+            "ended."
+        )
+    if done.is_empty:
+        click.echo(f"Nothing new: this store already has everything in {folder}.")
     else:
-        click.echo("`bench db sync` shows it in MLflow.")
+        click.echo("`bench db sync` copies it to MLflow.")
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -16,26 +16,28 @@ def test_all_is_moved_and_a_second_time_nothing(bench: Callable[..., Any], fille
     said = bench("db", "export", "folder")
     assert (said.code, said.err) == (0, "")
     what = "3 comparisons, 6 trials, 5 measurements, 1 decision on a claim, 1 baseline and 2 files"
-    assert said.out.startswith(f"{what} of sqlite:///") and said.out.endswith(" are in folder.\n")
+    assert said.out.startswith("Exported from sqlite:///")
+    assert said.out.endswith(f" to folder: {what}.\n")
     said = bench("db", "import", "folder", *ELSEWHERE)
     assert (said.code, said.err) == (0, "")
-    assert said.out == f"New here: {what}.\n`bench db sync` shows it in MLflow.\n"
+    assert said.out == f"New in this store: {what}.\n`bench db sync` copies it to MLflow.\n"
     said = bench("db", "import", "folder", *ELSEWHERE)
-    assert said.out == "Nothing new: everything in folder is here already.\n"
+    assert said.out == "Nothing new: this store already has everything in folder.\n"
     assert "trials" not in bench("db", "export", "folder").out
     # Copies of two machines that ran the same.
     fill(filled.store, filled.protocol)
     assert bench("db", "export", "other", "--format", "jsonl").code == 0
     said = bench("db", "import", "other", *ELSEWHERE)
-    assert said.out.splitlines()[0].startswith("New here: 3 comparisons, 6 trials")
+    assert said.out.splitlines()[0].startswith("New in this store: 3 comparisons, 6 trials")
 
 
 def test_what_still_runs_is_said(bench: Callable[..., Any], filled: Any) -> None:
     filled.trial(filled.comparison())
     said = bench("db", "export", "folder")
     assert said.code == 0
-    assert "1 trial still running, in the export as interrupted" in said.out
-    assert "What runs here was left as it is" in bench("db", "import", "folder").out
+    assert "1 trial still running; marked as interrupted in the export" in said.out
+    imported = bench("db", "import", "folder").out
+    assert "Comparisons that run in this store were not changed" in imported
 
 
 def test_what_cannot_be_done(bench: Callable[..., Any], filled: Any) -> None:
