@@ -1,6 +1,7 @@
 # make compare      install what running needs into .venv, then compare two optimizers
 # make test         add what testing needs, then run the quick tests
 # make test-slow    the other tests: faults, PostgreSQL, browser, longer training
+# make docs         build the documentation site into docs/_build/html
 # make format lint bench bench-smoke bench-gpu clean
 #
 # PYTHON=python3.13           another interpreter, 3.11 to 3.13
@@ -23,7 +24,7 @@ TEST_STAMP := $(TORCH_STAMP)-test
 QUICK := not slow and not postgres and not browser
 SLOW := slow or postgres or browser
 
-.PHONY: compare test test-slow format lint bench bench-smoke bench-gpu clean
+.PHONY: compare test test-slow docs format lint bench bench-smoke bench-gpu clean
 
 compare: $(RUN_STAMP)
 	$(VENV)/bin/bench compare --optimizers nag,hf
@@ -33,6 +34,10 @@ test: $(TEST_STAMP)
 
 test-slow: $(TEST_STAMP)
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal -m "$(SLOW)"
+
+# -W: a link that leads nowhere, or a page in no table of contents, is an error.
+docs: $(TEST_STAMP)
+	$(VENV)/bin/python -m sphinx -q -W --keep-going -n -b html docs docs/_build/html
 
 format: $(TEST_STAMP)
 	$(VENV)/bin/ruff format .
@@ -55,8 +60,8 @@ bench-gpu: $(RUN_STAMP)
 	$(VENV)/bin/python -m benchmarks.run --gpu
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find optim models harness tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find bench optim models harness tests benchmarks examples docs -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -78,5 +83,5 @@ $(RUN_STAMP): $(TORCH_STAMP) pyproject.toml constraints.txt
 
 $(TEST_STAMP): $(RUN_STAMP)
 	@echo "Installing what the tests need into $(VENV)"
-	@$(PIP) -c constraints.txt -e '.[test,postgres,cuda]'
+	@$(PIP) -c constraints.txt -e '.[test,docs,postgres,cuda]'
 	@touch "$@"
