@@ -100,13 +100,30 @@ class Problem(ABC):
     log_scale: bool = True
     """Whether to compare logarithms, because errors span decades."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """The values that `name[key=value]` set, cast to their types."""
+    """What tells this problem from others of its name, such as the values that its brackets set."""
     notes: str = ""
     """How this preset differs from the published protocol, in words."""
     varies: tuple[str, ...] = ()
     """Names of attributes that differ between presets, besides sizes, data and budget."""
     made_by: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
     """The function that created the problem, if any; its source is part of the problem's source."""
+    arguments: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What `made_by` was called with: the values in brackets, and its defaults for the others.
+    Whoever calls it sets this; a problem says nothing about itself here."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The arguments and the parameters, which are part of the protocol.
+
+        An argument that the problem repeats among its parameters is there as the problem read it
+        (5, not "05"). One that the problem repeats with another value is there as it was given.
+        """
+        repeated = {
+            name: self.parameters[name]
+            for name, given in self.arguments.items()
+            if name in self.parameters and same_value(self.parameters[name], given)
+        }
+        return {**self.parameters, **self.arguments, **repeated}
 
     @abstractmethod
     def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
@@ -153,6 +170,18 @@ class Problem(ABC):
     def outputs(self, logits: Tensor) -> Tensor:
         """Return the network's outputs from its pre-activations, for pictures and metrics."""
         return self.loss.outputs(logits)
+
+
+def same_value(read: object, given: object) -> bool:
+    """Say whether a value is what a text or another value means: 5, 5.0 and "05" are one number."""
+    if isinstance(read, bool):
+        return str(read).lower() == str(given).lower()
+    if not isinstance(read, int | float):
+        return str(read) == str(given)
+    try:
+        return float(str(given)) == float(read)
+    except (ValueError, OverflowError):
+        return False
 
 
 class DataError(Exception):

@@ -81,16 +81,15 @@ def make(
         )
     if require := getattr(cls, "require_backend", None):
         require(backend, device)
-    points = itertools.product(*written.values.values())
-    return [
-        _made(
-            cls,
-            written.name,
-            backend,
-            {**(defaults or {}), **dict(zip(written.values, point, strict=True))},
-        )
-        for point in points
+    points = [
+        dict(zip(written.values, point, strict=True))
+        for point in itertools.product(*written.values.values())
     ]
+    made = [_made(cls, written.name, backend, {**(defaults or {}), **point}) for point in points]
+    # After all are made: one that keeps its values in its class shares them with the others.
+    for method, point in zip(made, points, strict=True):
+        _check_recorded(method, written.name, point)
+    return made
 
 
 def resolve(text: str, device: str = "cpu") -> Method:
@@ -136,6 +135,24 @@ def _made(cls: Any, name: str, backend: str, given: Mapping[str, object]) -> Met
             "numbers above 0, and None where steps cost what they cost."
         )
     return method
+
+
+def _check_recorded(method: Method, name: str, given: Mapping[str, str]) -> None:
+    """Refuse a method that was given a value and does not show it among its hyperparameters.
+
+    Results are recorded under the hyperparameters: other values would be found in their place.
+    """
+    declared = {h.name: h for h in method.space}
+    for key, text in given.items():
+        expected = declared[key].cast(text, name) if key in declared else text
+        shown = method.hyperparameters.get(key)
+        if shown != expected and str(shown) != str(expected):
+            found = "does not show it" if shown is None else f"shows {key}={shown}"
+            raise UsageError(
+                f"{name!r} was given {key}={text}, but {found} in its hyperparameters, under "
+                "which results are recorded. Let it set self.hyperparameters = "
+                "cast_all(self.space, given, self.name)."
+            )
 
 
 def _require(having: Any, members: tuple[str, ...], name: str) -> None:

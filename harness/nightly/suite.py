@@ -169,7 +169,7 @@ class Suite:
 
 def part_name(part: PreparedRequest) -> str:
     """Return the name of a part: its problem, preset and budget."""
-    problem = problem_text(part.problem.name, part.problem.parameters)
+    problem = problem_text(part.problem.name, part.protocol.parameters)
     return f"{problem} / {part.problem.preset}, {part.protocol.budget.text}"
 
 

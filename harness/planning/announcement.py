@@ -24,7 +24,7 @@ def announce(prepared: PreparedRequest, seed: int | None = None) -> None:
         _count(machine.threads, "thread"),
     ]
     notes = f": {problem.notes}" if problem.notes else ""
-    name = problem_text(problem.name, problem.parameters)
+    name = problem_text(problem.name, problem.identity)
     say(f"{name} / {problem.preset} on {protocol.data}{notes}; {', '.join(parts)}.")
     for points, written in zip(prepared.points, prepared.written, strict=True):
         if len(points) > 1:

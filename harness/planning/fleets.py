@@ -60,7 +60,7 @@ def make_protocol(problem: Problem, data: Data, budget: Budget, precision: str) 
     """Return the protocol that all trials of a comparison share."""
     return Protocol(
         problem=problem.name,
-        parameters=dict(problem.parameters),
+        parameters=problem.identity,
         preset=problem.preset,
         data=data.name,
         data_digest=data.digest,
@@ -107,6 +107,7 @@ def label_methods(chosen: Sequence[Method]) -> list[Candidate]:
     method's key. Raises Usage for a name or value that not every database can store.
     """
     labels = [method.name for method in chosen]
+    _check_names(chosen)
     for name in [name for name, count in Counter(labels).items() if count > 1]:
         same = [i for i, method in enumerate(chosen) if method.name == name]
         told_apart = _differing([chosen[i] for i in same])
@@ -122,6 +123,20 @@ def label_methods(chosen: Sequence[Method]) -> list[Candidate]:
             "(Every optimizer class of your own needs its own `name`.)"
         )
     return [_short(Candidate(m, label)) for m, label in zip(chosen, labels, strict=True)]
+
+
+def _check_names(chosen: Sequence[Method]) -> None:
+    """Refuse two classes with one name: their results would look like those of one method."""
+    made_from: dict[str, object] = {}
+    for method in chosen:
+        kind = getattr(method, "made_from", None) or type(method)
+        if type(method).__module__.startswith("bench.optim."):
+            continue
+        if made_from.setdefault(method.name, kind) is not kind:
+            raise Usage(
+                f"--optimizers: two classes on the list have the name {method.name!r}, so their "
+                "results could not be told apart. Give every class its own `name`."
+            )
 
 
 def _short(candidate: Candidate) -> Candidate:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 
 from bench.harness.core.errors import Usage
+from bench.harness.planning.arguments import arguments_of
 from bench.models.built_in import PROBLEMS
 from bench.models.problem import PRESETS, Problem
 from bench.optim import plugins
@@ -50,8 +51,9 @@ def resolve(text: str, preset: str) -> Problem:
     if any(len(values) > 1 for values in written.values.values()):
         raise Usage(f"--problem {text}: a comparison is on one problem; write one value each.")
     make = _find(written.name)
+    given = {key: values[0] for key, values in written.values.items()}
     try:
-        problem = make(preset, **{key: values[0] for key, values in written.values.items()})
+        problem = make(preset, **given)
     except Exception as error:  # Somebody's own code, or a value that it does not take.
         reason = str(error).rstrip(".") or "no message"
         # Ours refuse in sentences; what somebody's own code raises has a name to look up.
@@ -60,8 +62,16 @@ def resolve(text: str, preset: str) -> Problem:
         raise Usage(f"--problem {text}, preset {preset}: {kind}{reason}.") from error
     if not isinstance(problem, Problem):
         raise Usage(f"--problem {text} gave a {type(problem).__name__}, not a Problem.")
+    if problem.preset != preset:
+        raise Usage(
+            f"--problem {text}, preset {preset}: the problem says that its preset is "
+            f"{problem.preset}, so results at several presets would be one. Pass the preset on to "
+            "the problem, or refuse the presets that it does not have."
+        )
     if problem.made_by is None:
         problem.made_by = make
+    if not is_built_in(written.name):  # Those cast and record their brackets themselves.
+        problem.arguments = arguments_of(make, given)
     return problem
 
 

@@ -1,3 +1,4 @@
+import re
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -238,3 +239,42 @@ def test_the_package_resolves() -> None:
     assert optim.resolve("cm[mu_max=0.5]").hyperparameters["mu_max"] == 0.5
     with pytest.raises(AttributeError, match="no attribute 'reslove'"):
         optim.reslove  # noqa: B018
+
+
+UNRECORDED = (
+    MINE
+    + """
+class Deaf(Whole):
+    name = "deaf"
+    def __init__(self, backend, **given):
+        self.hyperparameters = {}
+
+class Shared(NAG):
+    name = "shared"
+    hyperparameters = {}
+    def __init__(self, backend, **given):
+        self.backend = backend
+        self.hyperparameters.update(cast_all(self.space, given, self.name))
+
+class Clipped(Mine):
+    name = "clipped"
+    def __init__(self, backend, **given):
+        super().__init__(backend, **given)
+        self.hyperparameters["lr"] = min(0.1, self.hyperparameters["lr"])
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("Deaf[width=5]", "was given width=5, but does not show it in its hyperparameters"),
+        ("Shared[lr=0.1|0.2]", "was given lr=0.1, but shows lr=0.2 in its hyperparameters"),
+        ("Clipped[lr=0.5]", "was given lr=0.5, but shows lr=0.1"),
+    ],
+)
+def test_a_value_that_was_given_and_is_not_shown_is_refused(workdir: Path, text, told) -> None:
+    (workdir / "unrecorded.py").write_text(UNRECORDED)
+    with pytest.raises(UsageError, match=re.escape(told)):
+        make(parse(f"./unrecorded.py:{text}"))
+    assert make(parse("./unrecorded.py:Clipped[lr=0.050]"))[0].hyperparameters["lr"] == 0.05
