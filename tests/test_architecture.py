@@ -190,7 +190,10 @@ def loaded_by(code: str, heavy: set[str]) -> set[str]:
     return heavy & set(done.stderr.split())
 
 
-HEAVY = {"torch", "mlflow", "sqlalchemy", "numpy", "scipy", "numba", "matplotlib", "pandas"}
+HEAVY = {
+    *("torch", "mlflow", "sqlalchemy", "numpy", "scipy", "numba", "matplotlib", "pandas"),
+    "pydantic",
+}
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -7,17 +7,16 @@ import os
 import re
 import signal
 import sys
-import tomllib
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import click
 
+from bench.harness.cli import settings
 from bench.harness.core.errors import BenchError, Infrastructure, Usage
+from bench.harness.core.notices import say
 from bench.optim.hyperparameters import Unavailable, UsageError, nearest
 
 COMMANDS = {
@@ -38,7 +37,6 @@ COMMANDS = {
     "data": "List, fetch and verify data sets.",
     "doctor": "Report what this machine has, and what is missing.",
 }
-SETTINGS = Path("bench.toml")
 INTERRUPTS = (KeyboardInterrupt, EOFError, click.Abort)
 
 
@@ -53,13 +51,7 @@ class LazyGroup(click.Group):
             return None
         command = importlib.import_module(f"bench.harness.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
-        _check_keys(cmd_name, command, ctx)
-        if isinstance(command, click.Group) and ctx.default_map is not None:
-            # Keys at the top of bench.toml also apply to the commands of a group.
-            own = ctx.default_map[cmd_name]
-            shared = {key: value for key, value in own.items() if not isinstance(value, dict)}
-            for name in command.list_commands(ctx):
-                own[name] = {**shared, **own.get(name, {})}
+        settings.name_variables(command, cmd_name, ctx)
         return command
 
     def resolve_command(
@@ -100,13 +92,18 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
-    _tables.cache_clear()
+    settings.forget()
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         # Not cli.main: it exits with code 1 if the reader of the output has closed the pipe.
-        with cli.make_context(
-            "bench", list(arguments), default_map=_settings(), auto_envvar_prefix="BENCH"
-        ) as ctx:
+        with cli.make_context("bench", list(arguments)) as ctx:
+            if arguments and arguments[0] in COMMANDS:
+                try:
+                    _take_settings(ctx, arguments[0])
+                except Usage as fault:
+                    if not _print_help(ctx, arguments, fault):
+                        raise
+                    return 0
             code = cli.invoke(ctx)
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as end:
@@ -124,6 +121,28 @@ def _run(arguments: list[str]) -> int:
         message = traceback.format_exc() if debug else sentence + "\n"
         click.echo(redacted_message(message, arguments), err=True, nl=False)
         return code
+
+
+def _take_settings(ctx: click.Context, command: str) -> None:
+    """Give a command's options their defaults from bench.toml; warn of variables nobody reads."""
+    ctx.default_map = settings.defaults(cli, ctx)
+    for sentence in settings.unknown_variables(cli, ctx, command):
+        say(sentence)
+
+
+def _print_help(ctx: click.Context, arguments: Sequence[str], fault: Usage) -> bool:
+    """Print the help that was asked for although bench.toml has a fault; return whether it was."""
+    if not {"-h", "--help"} & set(arguments):
+        return False
+    command: click.Command = cli
+    for name in arguments:
+        inner = command.get_command(ctx, name) if isinstance(command, click.Group) else None
+        if inner is None:
+            break
+        command, ctx = inner, click.Context(inner, parent=ctx, info_name=name)
+    click.echo(command.get_help(ctx))
+    say(f"bench: {fault} Commands refuse to run until that is mended.")
+    return True
 
 
 def _explain(error: BaseException) -> tuple[int, str]:
@@ -151,7 +170,7 @@ def redacted_message(message: str, arguments: Sequence[str]) -> str:
 
     given = [*arguments, *(text for name, text in os.environ.items() if name[:6] == "BENCH_")]
     with suppress(OSError, UnicodeDecodeError):
-        given += re.split("[\"']", SETTINGS.read_text("utf-8"))
+        given += re.split("[\"']", settings.SETTINGS.read_text("utf-8"))
     secrets = {secret for text in given for secret in secrets_in(text)}
     return visible(redacted(message, secrets), but="\n")
 
@@ -161,69 +180,13 @@ def settings_for(command: str, *arguments: str) -> dict[str, Any]:
 
     The Python API takes store, data and MLflow from here, as the command does.
     """
-    _tables.cache_clear()
-    with cli.make_context(
-        "bench", [command], default_map=_settings(), auto_envvar_prefix="BENCH"
-    ) as ctx:
+    settings.forget()
+    with cli.make_context("bench", [command]) as ctx:
+        _take_settings(ctx, command)
         found = cli.get_command(ctx, command)
         assert found is not None
         with found.make_context(command, list(arguments), parent=ctx) as of_command:
             return dict(of_command.params)
-
-
-@cache
-def _tables() -> dict[str, Any]:
-    """Return the contents of bench.toml in the working directory: shared keys, command tables."""
-    if not SETTINGS.is_file():
-        return {}
-    try:
-        tables = tomllib.loads(SETTINGS.read_text("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise Usage(f"{SETTINGS} in this folder cannot be read: {error}.") from error
-    for name, value in tables.items():
-        if isinstance(value, dict) and name not in COMMANDS:
-            raise Usage(f"{SETTINGS}: there is no command {name!r}{nearest(name, COMMANDS)}")
-    return {
-        name: _underscored(value) if isinstance(value, dict) else value
-        for name, value in tables.items()
-    }
-
-
-def _underscored(table: dict[str, Any]) -> dict[str, Any]:
-    """Return a command's table with underscores in its keys, as click names the options."""
-    return {
-        key.replace("-", "_"): _underscored(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-    }
-
-
-def _settings() -> dict[str, Any]:
-    """Return the defaults of every command: the shared keys, overridden by its own table."""
-    tables = _tables()
-    shared = {k.replace("-", "_"): v for k, v in tables.items() if not isinstance(v, dict)}
-    return {command: {**shared, **tables.get(command, {})} for command in COMMANDS}
-
-
-def _check_keys(name: str, command: click.Command, ctx: click.Context) -> None:
-    """Raise Usage for a key in a command's table that is neither an option nor a subcommand."""
-    table = _tables().get(name, {})
-    _check_options(name, command, {k: v for k, v in table.items() if not isinstance(v, dict)})
-    subcommands = command.list_commands(ctx) if isinstance(command, click.Group) else []
-    for key, value in table.items():
-        if isinstance(value, dict):
-            subcommand = command.get_command(ctx, key) if isinstance(command, click.Group) else None
-            if subcommand is None:
-                raise Usage(
-                    f"{SETTINGS}: bench {name} has no command {key!r}{nearest(key, subcommands)}"
-                )
-            _check_options(f"{name} {key}", subcommand, value)
-
-
-def _check_options(name: str, command: click.Command, given: dict[str, Any]) -> None:
-    known = [parameter.name or "" for parameter in command.params]
-    for key in given:
-        if key not in known:
-            raise Usage(f"{SETTINGS}: bench {name} has no option {key!r}{nearest(key, known)}")
 
 
 if __name__ == "__main__":

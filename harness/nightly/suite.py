@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
 
 from bench.harness.core.errors import Usage
+from bench.harness.core.schema import Mismatch, validated
 from bench.harness.core.spec import key_of, problem_text
 from bench.harness.core.text import visible
 from bench.harness.planning.preparation import PreparedRequest, prepare
 from bench.harness.planning.request import Request
-from bench.optim.hyperparameters import nearest
 
-T = TypeVar("T")
 MAX_NUMBER = 1_000_000
+
+
+def _check_name(name: str) -> str:
+    if not name.strip() or visible(name) != name:
+        raise ValueError("give a name such as nightly")
+    return name
+
+
+Count = Annotated[int, Field(ge=1, le=MAX_NUMBER)]
+Repetitions = Annotated[int, Field(ge=3, le=MAX_NUMBER)]
+Name = Annotated[str, AfterValidator(_check_name)]
 
 
 @dataclass(frozen=True)
@@ -44,16 +56,16 @@ class Part:
 class DigestPlan:
     """The number of float64 updates on one CPU thread after which θ gives the digest."""
 
-    updates: int = 20
+    updates: Count = 20
 
 
 @dataclass(frozen=True)
 class TimePlan:
     """How the time of an update is measured relative to that of a reference kernel."""
 
-    blocks: int = 15
+    blocks: Count = 15
     """Repetitions; the methods alternate."""
-    updates: int = 20
+    updates: Count = 20
     """Updates of each method in a block."""
 
 
@@ -61,9 +73,9 @@ class TimePlan:
 class NoisePlan:
     """The repetitions of `bench noise`."""
 
-    seeds: int = 20
+    seeds: Repetitions = 20
     """Seeds of every comparison."""
-    times: int = 20
+    times: Repetitions = 20
     """Complete measurements of the time of an update."""
 
 
@@ -71,13 +83,13 @@ class NoisePlan:
 class Suite:
     """The comparisons of a night, and the baseline with which it is compared."""
 
-    name: str
-    parts: tuple[Part, ...]
-    baseline: str = "main"
-    seeds: int = 6
+    name: Name
+    parts: Annotated[tuple[Part, ...], Field(alias="compare", min_length=1)]
+    baseline: Name = "main"
+    seeds: Count = 6
     """Every comparison has the seeds 0 … seeds − 1."""
-    device: str = "cpu"
-    threads: int = 1
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: Count = 1
     digest: DigestPlan = DigestPlan()
     time: TimePlan = TimePlan()
     noise: NoisePlan = NoisePlan()
@@ -103,27 +115,14 @@ class Suite:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Suite:
         """Return the suite that a parsed TOML file describes."""
-        own = dict(plain)
-        tables = own.pop("compare", None)
-        if not isinstance(tables, list) or not tables:
+        if not isinstance(plain.get("compare", []), list) or not plain.get("compare"):
             raise Usage(
                 "a suite needs at least one table [[compare]] with the keys problem and optimizers."
             )
-        parts = tuple(_made(Part, table, "[[compare]]") for table in tables)
-        plans = {
-            name: _made(of, own.pop(name, {}), f"[{name}]")
-            for name, of in (("digest", DigestPlan), ("time", TimePlan), ("noise", NoisePlan))
-        }
-        suite = _made(cls, own, "the top of the file", parts=parts, **plans)
-        if suite.device not in ("cpu", "cuda"):
-            raise Usage(f"device = {suite.device!r}: allowed are 'cpu' and 'cuda'.")
-        if suite.noise.seeds < 3 or suite.noise.times < 3:
-            raise Usage("[noise]: seeds and times must be at least 3; 20 of each are usual.")
-        for name in ("name", "baseline"):
-            value = getattr(suite, name)
-            if not value.strip() or visible(value) != value:
-                raise Usage(f"{name} = {visible(value)!r}: give a name such as nightly.")
-        return suite
+        try:
+            return validated(cls, dict(plain))
+        except Mismatch as fault:
+            raise Usage(f"{fault}.") from None
 
     def prepare_parts(
         self, place: StorageOptions, seeds: int | None = None
@@ -171,27 +170,3 @@ def part_name(part: PreparedRequest) -> str:
     """Return the name of a part: its problem, preset and budget."""
     problem = problem_text(part.problem.name, part.protocol.parameters)
     return f"{problem} / {part.problem.preset}, {part.protocol.budget.text}"
-
-
-def _made(of: type[T], table: object, where: str, **given: Any) -> T:
-    """Return a dataclass with a table's values, whose names and types it checks."""
-    if not isinstance(table, Mapping):
-        raise Usage(f"{where} must be a table, not {table!r}.")
-    types = get_type_hints(of)
-    names = [field.name for field in fields(of) if field.name not in given]  # type: ignore[arg-type]
-    for name, value in table.items():
-        if name not in names:
-            raise Usage(f"{where} has no {name!r}{nearest(name, names)} It has {', '.join(names)}.")
-        if type(value) is not types[name]:
-            raise Usage(f"{where}: {name} must be {_WORDS[types[name]]}, not {value!r}.")
-        if types[name] is int and not 1 <= value <= MAX_NUMBER:
-            raise Usage(f"{where}: {name} = {value}: allowed are 1 to {MAX_NUMBER:,}.")
-    try:
-        return of(**table, **given)
-    except TypeError:
-        needed = [name for name in ("name", "problem", "optimizers") if name in names]
-        missing = [name for name in needed if name not in table]
-        raise Usage(f"{where} lacks {' and '.join(missing)}.") from None
-
-
-_WORDS = {str: "a text", int: "a whole number"}

@@ -68,6 +68,21 @@ def test_missing_argument(bench):
         ("[shwo]\nstore = 'sqlite:///a.db'\n", "'shwo'; did you mean 'show'?"),
         ("[list.trails]\nstore = 'sqlite:///a.db'\n", "'trails'; did you mean 'trials'?"),
         ("[list.trials]\nstroe = 'a'\n", "bench list trials has no option 'stroe'; did you mean"),
+        ("[[compare]]\nseeds = 3\n", "'compare' is a command. Write its settings as a table"),
+        ("[compare]\nseeds = 3.7\n", "[compare] seeds = 3.7: a whole number is allowed"),
+        ("[compare]\nseeds = true\n", "[compare] seeds = true: a whole number is allowed"),
+        ("[compare]\nseeds = '3'\n", '[compare] seeds = "3": a whole number is allowed'),
+        ("[compare]\nseeds = [3]\n", "[compare] seeds = [3]: a whole number is allowed"),
+        ("[compare]\nseeds = 2027-01-01\n", "a whole number is allowed"),
+        ("[compare]\nno-mlflow = 1\n", "[compare] no-mlflow = 1: true or false is allowed"),
+        ("[compare]\ndevice = 'gpu'\n", "'auto', 'cpu' or 'cuda' is allowed"),
+        ("[compare]\nbudget = 300\n", "[compare] budget = 300: a text is allowed"),
+        ("[compare]\nrecorded = ['a']\n", "bench compare has no option 'recorded'"),
+        ("[list]\nlimti = 3\n", "bench list has no option 'limti'; did you mean 'limit'?"),
+        ("[db.sql.more]\nx = 3\n", "bench db sql has no command 'more'"),
+        ("[resume]\nplugins = 'mine'\n", '[resume] plugins = "mine": a list is allowed'),
+        ("seeds = 3.7\n", "bench.toml: seeds = 3.7: a whole number is allowed"),
+        ("sedes = 3\n", "no command has the option 'sedes'; did you mean 'seeds'?"),
     ],
 )
 def test_settings_that_are_malformed(bench, settings, text, told):
@@ -77,6 +92,23 @@ def test_settings_that_are_malformed(bench, settings, text, told):
     assert said.err.startswith("bench: bench.toml")
     assert told in said.err
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["compare", "--help"], ["db", "sql", "-h"]])
+@pytest.mark.parametrize("text", ["[[compare]]\n", "[compare", "seeds = true\n"])
+def test_settings_that_are_malformed_leave_the_help(bench, settings, words, text):
+    settings(text)
+    said = bench(*words)
+    assert said.code == 0
+    assert said.out.startswith(f"Usage: bench {' '.join(words[:-1])}".strip())
+    assert "unexpected" not in said.err
+
+
+def test_settings_that_are_a_number_or_a_word(bench, settings, filled):
+    comparison = filled.comparison()
+    for limit in ("1", "'all'"):
+        settings(f"[list]\nlimit = {limit}\n")
+        assert comparison in bench("list", "comparisons").out
 
 
 def test_settings_that_are_no_text(bench, workdir):
@@ -122,6 +154,35 @@ def test_a_flag_has_an_environment_variable(bench, monkeypatch, name):
     said = bench("show", "3")
     assert said.code == 2
     assert "mysql://me:***@h/db" in said.err
+
+
+@pytest.mark.parametrize("name", ["BENCH_LIMIT", "BENCH_LIST_COMPARISONS_LIMIT"])
+def test_every_option_has_two_variables(bench, monkeypatch, filled, name):
+    filled.comparison()
+    monkeypatch.setenv(name, "two")
+    said = bench("list", "comparisons")
+    assert (said.code, said.out) == (2, "")
+    assert "'two' is not a number of rows" in said.err
+
+
+def test_the_variable_of_one_command_comes_first(bench, monkeypatch, filled):
+    comparison = filled.comparison()
+    monkeypatch.setenv("BENCH_LIMIT", "two")
+    monkeypatch.setenv("BENCH_LIST_COMPARISONS_LIMIT", "1")
+    assert comparison in bench("list", "comparisons").out
+
+
+def test_a_variable_that_nothing_reads_is_named(bench, monkeypatch):
+    monkeypatch.setenv("BENCH_SEDES", "3")
+    said = bench("list", "optimizers")
+    assert said.code == 0
+    assert said.err == (
+        "The variable BENCH_SEDES is not used, because bench has no such setting; did you mean "
+        "'BENCH_SEEDS'?\n"
+    )
+    monkeypatch.delenv("BENCH_SEDES")
+    monkeypatch.setenv("BENCH_SEEDS", "3")
+    assert bench("list", "optimizers").err == ""
 
 
 def test_an_error_has_no_traceback_but_with_debug(bench):

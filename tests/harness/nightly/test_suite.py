@@ -77,19 +77,25 @@ def test_the_key_says_what_is_asked_for():
     {
         'name = "n"': "at least one table [[compare]]",
         'name = "n"\ncompare = 3': "at least one table [[compare]]",
-        LEAST: "the top of the file lacks name",
-        "name = 3\n" + LEAST: "name must be a text, not 3",
-        'name = "n"\nseeds = true\n' + LEAST: "seeds must be a whole number, not True",
-        'name = "n"\nseeds = 0\n' + LEAST: "seeds = 0: allowed are 1 to",
-        'name = "n"\nsedds = 3\n' + LEAST: "no 'sedds'; did you mean 'seeds'",
-        'name = "n"\ndevice = "gpu"\n' + LEAST: "allowed are 'cpu' and 'cuda'",
-        'name = "n"\ntime = 2\n' + LEAST: "[time] must be a table",
-        'name = "n"\n[time]\nblock = 2\n' + LEAST: "[time] has no 'block'; did you mean 'blocks'",
-        'name = "n"\n[noise]\nseeds = 2\n' + LEAST: "seeds and times must be at least 3",
-        'name = " "\n' + LEAST: "name = ' ': give a name",
+        LEAST: "name is missing",
+        "name = 3\n" + LEAST: "name = 3: a text is allowed",
+        'name = "n"\nseeds = true\n' + LEAST: "seeds = true: a whole number is allowed",
+        'name = "n"\nseeds = 0\n' + LEAST: "seeds = 0: at least 1 is allowed",
+        'name = "n"\nsedds = 3\n' + LEAST: "there is no 'sedds'; did you mean 'seeds'",
+        'name = "n"\ndevice = "gpu"\n' + LEAST: "device = \"gpu\": 'cpu' or 'cuda' is allowed",
+        'name = "n"\ntime = 2\n' + LEAST: "time = 2: a table is allowed",
+        'name = "n"\n[time]\nblock = 2\n' + LEAST: "time has no 'block'; did you mean 'blocks'",
+        'name = "n"\n[noise]\nseeds = 2\n' + LEAST: "noise.seeds = 2: at least 3 is allowed",
+        'name = " "\n' + LEAST: 'name = " ": give a name',
         'name = "n"\nbaseline = "a\\u001b"\n' + LEAST: "baseline = ",
-        'name = "n"\n[[compare]]\nproblem = "curves"': "[[compare]] lacks optimizers",
-        'name = "n"\n' + LEAST + "parts = 3": "[[compare]] has no 'parts'",
+        'name = "n"\n[[compare]]\nproblem = "curves"': "compare[1].optimizers is missing",
+        'name = "n"\nseeds = 3.7\n' + LEAST: "seeds = 3.7: a whole number is allowed",
+        'name = "n"\nseeds = 2027-01-01\n' + LEAST: "a whole number is allowed",
+        'name = "n"\nseeds = inf\n' + LEAST: "a whole number is allowed",
+        'name = "n"\nseeds = 99999999999999999999\n' + LEAST: "seeds = 99999999999999999999",
+        'name = "n"\n[[compare]]\nproblem = 3\noptimizers = ["nag"]': "compare[1].",
+        'name = "n"\ncompare = [3]': "compare[1] = 3: a table is allowed",
+        'name = "n"\n' + LEAST + "parts = 3": "compare[1] has no 'parts'",
     }.items(),
 )
 def test_what_is_wrong_is_said(text, told):
@@ -106,7 +112,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(Usage, match="nightly.toml cannot be read"):
         Suite.read(path)
     path.write_text("seeds = 3\n" + LEAST)
-    with pytest.raises(Usage, match="nightly.toml: the top of the file lacks name"):
+    with pytest.raises(Usage, match="nightly.toml: name is missing"):
         Suite.read(path)
 
 
