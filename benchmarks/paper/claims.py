@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.harness.core.records import ClaimRecord
+from bench.harness.paper.claims import other_column
 from bench.harness.paper.claims_table import in_unit, interval, threshold
 
 if TYPE_CHECKING:
@@ -118,6 +119,8 @@ def _notes(claim: Mapping[str, Any]) -> list[str]:
     ]
     if claim["at_the_edge"]:
         lines.append(f"Chosen at the edge of what was tried: {', '.join(claim['at_the_edge'])}.")
+    if beside := other_column(claim["claim"]):
+        lines.append(beside)
     for name, comparison in claim["comparisons"].items():
         for arm, row in comparison["arms"].items():
             values = ", ".join("diverged" if v is None else f"{v:.3g}" for v in row["train"])

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bench.harness.paper.claims import Rule
+from bench.harness.paper.claims import Rule, other_column
 from bench.harness.report.table import number
 
 Plain = Mapping[str, Any]
@@ -56,6 +56,8 @@ def render_rules(rules: Sequence[Rule]) -> RenderableType:
         for each in rule.statements:
             plain = asdict(each.statement)
             parts.append(Text(f"  {each.statement.says}: {each.value} {threshold(plain)}"))
+        if beside := other_column(rule.claim):
+            parts.append(Text(f"  {beside}", style="dim"))
         parts.append(Text())
     return Group(*parts)
 
@@ -134,6 +136,8 @@ def _notes(result: Plain) -> list[Text]:
             "Chosen values at the edge of their grid; values beyond it may be better: "
             f"{', '.join(result['at_the_edge'])}."
         )
+    if beside := other_column(result["claim"]):
+        lines.append(beside)
     shown = ", ".join(
         f"{name} {each['comparison']}" for name, each in result["comparisons"].items()
     )

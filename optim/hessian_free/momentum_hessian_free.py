@@ -10,8 +10,10 @@ With h(θ) = f(θ) + ½ L2 ‖θ‖², one update is
     λ     ρ < ¼: × 3/2;  ρ > ¾: × 2/3
     θ     += rate·p, without a line search
 
-With one CG step, no damping and no preconditioner the first residual is the gradient at
-θ + μp, and the update is Nesterov's with the step size rᵀr / rᵀAr.
+On a quadratic, with one CG step, no damping and no preconditioner, the first residual is the
+gradient at θ + μp, and the update is Nesterov's with the step size rᵀr / rᵀAr. On any other
+function the residual is g + μGp, which differs from that gradient in second order of p and by the
+part of the Hessian that G leaves out, so the update is near Nesterov's and not equal to it.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from bench.harness.paper.claims import other_column
 from bench.harness.paper.claims_table import in_unit, interval, render_claims, threshold
 
 STATEMENT = {
@@ -55,6 +56,14 @@ def test_thresholds_have_side_and_unit() -> None:
     assert threshold(STATEMENT) == "> 2×"
     assert threshold({**STATEMENT, "scale": "plain", "side": "below"}) == "< 2"
     assert in_unit(STATEMENT, None) == "–"
+
+
+def test_which_hessian_free_the_paper_column_has() -> None:
+    beside = other_column(1)
+    assert beside is not None
+    for words in ("HF* of Table 1", "1.28× on curves, 1.16× on mnist, 1.03× on faces", "2 of 3"):
+        assert words in beside
+    assert [other_column(number) for number in range(2, 7)] == [None] * 5
 
 
 def test_what_nothing_can_be_told_of_says_why() -> None:
