@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
@@ -23,6 +24,7 @@ from bench.harness.core.secrets import redacted, secrets_in
 from bench.harness.core.spec import Protocol
 from bench.harness.store.mlflow import entries
 from bench.harness.store.mlflow.runs import COMPARISON, TRIAL, Runs
+from bench.harness.store.mlflow.schema import make_tables
 from bench.harness.store.mlflow.view import view_path
 from bench.harness.store.queries import UnsyncedTrial
 from bench.harness.store.results import Store
@@ -102,12 +104,9 @@ def sync(store: Store, *, tracking_uri: str | None = None) -> SyncResult:
 
 
 def initialise(store_url: str) -> None:
-    """Create MLflow's tables in the store's database, if they do not exist.
-
-    Only one process at a time may do this, because MLflow's start-up does not lock.
-    """
+    """Create MLflow's tables in the store's database, if they do not exist."""
     with _mlflow_errors(store_url, store_url):
-        _mlflow().MlflowClient(tracking_uri=store_url).search_experiments(max_results=1)
+        _client(store_url).search_experiments(max_results=1)
 
 
 def first_view(store: Store) -> str:
@@ -116,7 +115,7 @@ def first_view(store: Store) -> str:
     if not newest:
         return view_path(None)
     with _mlflow_errors(store.url, store.url):
-        client = _mlflow().MlflowClient(tracking_uri=store.url)
+        client = _client(store.url)
         found = client.get_experiment_by_name(entries.experiment_name(newest[0].protocol))
     return view_path(found.experiment_id if found else None)
 
@@ -135,7 +134,7 @@ class MlflowMirror:
         # A remote tracking server decides itself where it keeps files.
         artifacts = None if is_remote(self._uri) else store.artifacts
         with _mlflow_errors(self._uri, store.url):
-            self._runs = Runs(_mlflow(), self._uri, artifacts, answered)
+            self._runs = Runs(_mlflow().entities, _client(self._uri), artifacts, answered)
         self._checked = False
 
     def sync(self) -> SyncResult:
@@ -257,6 +256,16 @@ def _mlflow() -> ModuleType:
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.ERROR)
     return mlflow
+
+
+def _client(uri: str) -> Any:
+    """Return MLflow's client; in a database all of MLflow's tables are there then."""
+    mlflow = _mlflow()
+    if "://" in uri and not is_remote(uri):
+        from mlflow.store.db import utils
+
+        make_tables(uri, utils)
+    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 @contextmanager

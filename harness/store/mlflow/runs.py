@@ -38,18 +38,17 @@ class MlflowRun:
 class Runs:
     """The experiments and runs of one MLflow, each looked up once.
 
-    `mlflow` is that module, handed in so that this file can be imported without it; `artifacts`
-    the folder for new experiments' files, where None leaves that to a tracking server; `answered`
-    is called before the first call to MLflow and after every one that succeeds.
+    `entities` is MLflow's module of this name and `client` its client, handed in so that this file
+    can be imported without it; `artifacts` the folder for new experiments' files, where None leaves
+    that to a tracking server; `answered` is called before the first call to MLflow and after every
+    one that succeeds.
     """
 
     def __init__(
-        self, mlflow: Any, uri: str, artifacts: Path | None, answered: Callable[[], None]
+        self, entities: Any, client: Any, artifacts: Path | None, answered: Callable[[], None]
     ) -> None:
-        self._entities = mlflow.entities
-        self._client = _ObservedClient(
-            mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri), answered
-        )
+        self._entities = entities
+        self._client = _ObservedClient(client, answered)
         self._artifacts = artifacts
         self._experiments: dict[str, str] = {}
         self._known: dict[str, dict[str, list[Any]]] = {}
