@@ -117,6 +117,7 @@ SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "hf_rows": section,
     "recording": section,
     "start": section,
+    "probes": section,
     "store": section,
     "ranks": section,
     "momentum_cuda": section,

@@ -30,6 +30,7 @@ PARTS = {
     "hf_rows": "hessian_free.hf_rows",
     "recording": "store.recording",
     "start": "start",
+    "probes": "probes",
     "store": "store.store",
     "ranks": "distributed.ranks",
     "momentum": "updates.momentum",
