@@ -26,7 +26,7 @@ from bench.harness.planning.announcement import announce
 from bench.harness.planning.commands import reproduce, written
 from bench.harness.planning.fleets import Candidate, Purpose, Trial, label_methods, make_trials
 from bench.harness.planning.grid_extension import MAX_ROUNDS, NewPoint, next_round
-from bench.harness.planning.plan import Plan, check_unchanged, versions
+from bench.harness.planning.plan import Plan, changed_error, check_unchanged, versions
 from bench.harness.planning.preparation import PreparedRequest, prepare, with_new_points
 from bench.harness.planning.program import check_reachable, notes
 from bench.harness.planning.request import Request
@@ -146,7 +146,11 @@ def _candidates(prepared: PreparedRequest, chosen: Sequence[int]) -> list[Candid
 
 
 def _planned(prepared: PreparedRequest, plan: Plan) -> list[Trial]:
-    candidates, protocol = _candidates(prepared, plan.chosen or []), prepared.protocol
+    try:
+        candidates = _candidates(prepared, plan.chosen or [])
+    except IndexError:
+        raise changed_error() from None
+    protocol = prepared.protocol
     if plan.seed is None:
         return make_trials(candidates, protocol, range(prepared.seeds), "reported")
     # A trial of a tuning that is made again is no more reported than it was there.

@@ -17,6 +17,7 @@ from bench.harness.comparison import compare
 from bench.harness.core.errors import BenchError, Infrastructure, LeaseLost, Usage
 from bench.harness.core.notices import say
 from bench.harness.core.records import FleetRecord
+from bench.harness.core.schema import Mismatch
 from bench.harness.execution.leased_fleet import LeasedFleet
 from bench.harness.execution.run import Run, make_run
 from bench.harness.planning import problems
@@ -106,7 +107,7 @@ def load_plan(store: Store, id: str) -> Plan:
     # The id becomes part of file names, so check it: another user may have written the row.
     if found is not None and re.fullmatch("[0-9a-f]{8}", id):
         # A plan with other fields was written by another version.
-        with suppress(KeyError, TypeError):
+        with suppress(Mismatch):
             return Plan.from_dict(found.body, store.url)
     raise Usage(
         f"Comparison {id} has no plan that this version of bench can continue, because another "

@@ -70,16 +70,17 @@ def validated(schema: type[T], plain: Any) -> T:
     """
     from pydantic import ValidationError
 
+    declared: Any = schema
     try:
         text = json.dumps(plain, default=_as_table)
         text.encode()
     except (TypeError, ValueError, RecursionError):
         raise Mismatch("it holds what JSON cannot hold") from None
     try:
-        found: T = _adapter(schema).validate_json(text, strict=True, extra="forbid")
+        found: T = _adapter(declared).validate_json(text, strict=True, extra="forbid")
     except ValidationError as error:
         faults = error.errors(include_url=False)
-        first = _sentence(schema, _worst(faults))
+        first = _sentence(declared, _worst(faults))
         more = len({fault["loc"] for fault in faults}) - 1
         raise Mismatch(first + (f" ({more} more such faults)" if more > 1 else "")) from None
     return found
@@ -102,7 +103,7 @@ def _worst(faults: Sequence[Any]) -> Any:
     return next((fault for fault in faults if fault["type"] in _UNKNOWN), faults[0])
 
 
-def _sentence(schema: type, fault: Mapping[str, Any]) -> str:
+def _sentence(schema: Any, fault: Mapping[str, Any]) -> str:
     place, kind = fault["loc"], fault["type"]
     name = _path(place)
     if kind in _UNKNOWN:
@@ -142,7 +143,7 @@ def _is_name(step: str) -> bool:
     return not step.startswith(("function-", "is-instance", "lax-or-strict", "constrained-"))
 
 
-def _names(schema: type, place: Sequence[str | int]) -> list[str]:
+def _names(schema: Any, place: Sequence[str | int]) -> list[str]:
     """Return the keys that the schema has at a place."""
     whole = _adapter(schema).json_schema()
     here = _resolved(whole, whole)

@@ -8,7 +8,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from bench.harness.core.errors import Infrastructure
 from bench.harness.core.records import FleetRecord
+from bench.harness.core.schema import Mismatch
 from bench.harness.core.spec import Protocol, key_of
 from bench.harness.planning.commands import trial_command
 from bench.harness.planning.fleets import Trial
@@ -89,8 +91,15 @@ class Run:
         )
 
     def task(self, fleet: FleetRecord) -> FleetPlan:
-        """Read back how a fleet was written down."""
-        return FleetPlan.from_dict(fleet.task)
+        """Read back how a fleet was written down; Infrastructure if others have changed that."""
+        try:
+            return FleetPlan.from_dict(fleet.task)
+        except Mismatch as fault:
+            raise Infrastructure(
+                f"Fleet {fleet.number} of comparison {fleet.comparison_id} is not as this version "
+                f"of bench writes it to a store: {fault}. Repeat the command that began the "
+                "comparison; recorded trials are kept."
+            ) from None
 
     def trials_of(self, fleet: FleetRecord) -> list[Trial]:
         """Return a fleet's trials; Infrastructure where they are not what was planned."""

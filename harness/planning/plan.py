@@ -12,11 +12,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Lt, MinLen
 
 from bench.harness.core.errors import Infrastructure, Usage
+from bench.harness.core.schema import Mismatch, validated
 from bench.harness.core.secrets import redacted_urls, redacted_words
 from bench.harness.core.sources import source_digest
 from bench.harness.core.spec import Protocol, TrialSpec, key_of
@@ -27,6 +29,9 @@ from bench.models.problem import Problem
 
 NOT_STORED = ("store", "dry_run", "plan", "tracking_uri")
 """Fields of a request that belong to the command and not to the comparison."""
+Number = Annotated[int, Ge(0), Lt(2**31)]
+"""The place of a method among all of the request, or a count."""
+Seed = Annotated[int, Ge(0), Lt(2**53)]
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,9 @@ class Plan:
     data: str
     """Digest of the data."""
     versions: dict[str, str]
-    seed: int | None = None
+    seed: Seed | None = None
     """The seed of a single run."""
-    chosen: list[int] | None = None
+    chosen: list[Number] | None = None
     """For each optimizer, the number of the method that tuning chose, among all of the request."""
     efforts: tuple[Mapping[str, Any], ...] = ()
     """For each optimizer, the effort and the result of its tuning."""
@@ -62,9 +67,15 @@ class Plan:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], store: str) -> Plan:
-        """Read the values that `as_dict` returned, for the store in which they were found."""
-        request = Request(**plain["request"], store=store, dry_run=False, plan=None)
-        return cls(**{**plain, "request": request, "efforts": tuple(plain["efforts"])})
+        """Read the values that `as_dict` returned, for the store in which they were found.
+
+        Raises Mismatch if they are not those of a plan.
+        """
+        request = plain.get("request")
+        if not isinstance(request, Mapping) or set(request) & {*NOT_STORED}:
+            raise Mismatch("request is missing, or names a store")
+        own = {"store": store, "dry_run": False, "plan": None, "tracking_uri": None}
+        return validated(cls, {**plain, "request": {**request, **own}})
 
 
 def versions() -> dict[str, str]:
@@ -76,12 +87,12 @@ def versions() -> dict[str, str]:
 class FleetPlan:
     """The trials of one fleet, and the settings that decide their last bits and their seconds."""
 
-    trials: list[tuple[int, str, int, Purpose]]
+    trials: Annotated[list[tuple[Number, str, Seed, Purpose]], MinLen(1)]
     """For each trial: the number of its method among all of the request, label, seed, purpose."""
     digest: str
     """SHA-256 of the keys and sources by which recorded trials are found."""
-    threads: int
-    beside: int
+    threads: Annotated[int, Ge(1), Lt(2**31)]
+    beside: Number
     """The number of other fleets that are planned to run at the same time."""
 
     def as_dict(self) -> dict[str, Any]:
@@ -90,9 +101,8 @@ class FleetPlan:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> FleetPlan:
-        """Read the values that `as_dict` returned."""
-        trials = [(number, label, seed, why) for number, label, seed, why in plain["trials"]]
-        return cls(**{**plain, "trials": trials})
+        """Read the values that `as_dict` returned; raise Mismatch if they are others."""
+        return validated(cls, plain)
 
     def of(self, methods: Sequence[Any], protocol: Protocol) -> list[Trial]:
         """Return the trials; `methods` are all methods of the request, in order."""
@@ -173,29 +183,35 @@ class PlanFile:
         """
         try:
             content = path.read_bytes()
-            plain = json.loads(content)
-            if plain["mode"] not in get_args(Mode):
-                raise ValueError(plain["mode"])
-            url = plain["store"] or store
-            if url is None:
-                raise Usage(
-                    f"{path} does not name the store of its comparison, because the URL has a "
-                    "password. Set BENCH_STORE to the URL."
-                )
-            return cls(
-                plain["comparison"],
-                plain["mode"],
-                Plan.from_dict(plain["plan"], url),
-                [FleetPlan.from_dict(task) for task in plain["tasks"]],
-                hashlib.sha256(content).hexdigest(),
-            )
+            read = validated(_PlanContent, json.loads(content))
+            # The URL of a store may hold a password, so that the file does not name it.
+            plan = Plan.from_dict(read.plan, read.store or store or "")
         except OSError as error:
             raise Usage(f"The plan {path} cannot be read: {error.strerror}.") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, RecursionError) as error:
+            why = f" ({error})" if isinstance(error, Mismatch) else ""
             raise Usage(
-                f"{path} is not a plan of this version of bench. `bench compare --plan {path}` "
-                "writes one."
+                f"{path} is not a plan of this version of bench{why}. `bench compare --plan "
+                f"{path}` writes one."
             ) from error
+        if not plan.request.store:
+            raise Usage(
+                f"{path} does not name the store of its comparison, because the URL has a "
+                "password. Set BENCH_STORE to the URL."
+            )
+        digest = hashlib.sha256(content).hexdigest()
+        return cls(read.comparison, read.mode, plan, read.tasks, digest)
+
+
+@dataclass(frozen=True)
+class _PlanContent:
+    """What stands in a plan file."""
+
+    comparison: str
+    mode: Mode
+    store: str | None
+    plan: dict[str, Any]
+    tasks: list[FleetPlan]
 
 
 def write_plan(
@@ -221,12 +237,13 @@ def write_plan(
 
 def check_unchanged(plan: Plan, prepared: PreparedRequest) -> None:
     """Raise Infrastructure if the versions or the data here differ from those of the plan."""
+    there = {**plan.versions, "data": plan.data}
     here = {**versions(), "data": prepared.protocol.data_digest}
-    for name, planned in {**plan.versions, "data": plan.data}.items():
-        if here[name] != planned:
+    for name in {**here, **there}:
+        if (planned := there.get(name)) != here.get(name):
             what = "data with digest" if name == "data" else f"{name} version"
             raise Infrastructure(
                 f"The plan was made with {what} {planned}, but this machine has {what} "
-                f"{here[name]}. The results would not be comparable. Use the same {name}, or "
+                f"{here.get(name)}. The results would not be comparable. Use the same {name}, or "
                 "repeat the command that began this comparison."
             )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Lt
 
 Mode = Literal["trials", "data"]
 """trials: each rank trains its own fleet. data: all ranks train each fleet together."""
+
+Count = Annotated[int, Ge(1), Lt(2**31)]
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Request:
     data_dir: str | None
     store: str
     no_mlflow: bool
-    nproc_per_node: int | None = None
+    nproc_per_node: Count | None = None
     mode: Mode = "trials"
     plan: str | None = None
     tune_seeds: int = 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -84,7 +85,8 @@ PLANS = st.builds(
 TASKS = st.builds(
     FleetPlan,
     trials=st.lists(
-        st.tuples(st.integers(0, 9), TEXT, st.integers(0, 9), st.sampled_from(["reported"]))
+        st.tuples(st.integers(0, 9), TEXT, st.integers(0, 9), st.sampled_from(["reported"])),
+        min_size=1,
     ),
     digest=TEXT,
     threads=st.integers(1, 64),
@@ -216,9 +218,51 @@ def test_what_is_no_plan_is_refused_in_a_sentence(content: bytes, tmp_path: Path
     path.write_bytes(content)
     with pytest.raises(Usage) as refused:
         PlanFile.read(path, None)
-    assert str(refused.value) == (
-        f"{path} is not a plan of this version of bench. `bench compare --plan {path}` writes one."
-    )
+    said = str(refused.value)
+    assert said.startswith(f"{path} is not a plan of this version of bench")
+    assert said.endswith(f". `bench compare --plan {path}` writes one.")
+
+
+TASK = {"trials": [[0, "nag", 0, "reported"]], "digest": "d", "threads": 1, "beside": 0}
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "told"),
+    [
+        ("comparison", 3, "comparison = 3: a text is allowed"),
+        ("mode", "both", "mode = \"both\": 'trials' or 'data' is allowed"),
+        ("later", 3, "there is no 'later'"),
+        ("plan.kind", "claim", 'kind = "claim"'),
+        ("plan.chosen", [-1], "chosen[1] = -1: at least 0 is allowed"),
+        ("plan.chosen", [True], "chosen[1] = true: a whole number is allowed"),
+        ("plan.seed", 2**53, "seed = 9007199254740992: less than"),
+        ("plan.argv", "bench", 'argv = "bench": a list is allowed'),
+        ("plan.versions", {"bench": 3}, "versions.bench = 3: a text is allowed"),
+        ("plan.request", 3, "request is missing"),
+        ("plan.request.seeds", 3.5, "request.seeds = 3.5: a whole number is allowed"),
+        ("plan.request.timed", 1, "request.timed = 1: true or false is allowed"),
+        ("plan.request.store", "sqlite:////etc/bench.db", "names a store"),
+        ("plan.request.opitmizers", "nag", "request has no 'opitmizers'; did you mean"),
+        ("tasks", [{**TASK, "threads": "1"}], 'tasks[1].threads = "1": a whole number'),
+        ("tasks", [{**TASK, "threads": 0}], "tasks[1].threads = 0: at least 1 is allowed"),
+        ("tasks", [{**TASK, "trials": []}], "tasks[1].trials = []: at least 1 are needed"),
+        ("tasks", [{**TASK, "trials": [[-1, "nag", 0, "reported"]]}], "tasks[1].trials[1][1] = -1"),
+        ("tasks", [{**TASK, "trials": [[0, "nag", 0]]}], "tasks[1].trials[1][4] is missing"),
+    ],
+)
+def test_a_field_of_another_form_is_named(
+    where: str, value: Any, told: str, tmp_path: Path
+) -> None:
+    *outer, name = where.split(".")
+    whole = json.loads(json.dumps(WHOLE))
+    part = whole
+    for key in outer:
+        part = part[key]
+    part[name] = value
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(whole))
+    with pytest.raises(Usage, match=re.escape(told)):
+        PlanFile.read(path, None)
 
 
 @pytest.mark.parametrize(
