@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from math import inf
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Lt
 
 from bench.harness.core.spec import Protocol
 
@@ -14,23 +17,25 @@ FleetStatus = Literal["planned", "running", "ended", "failed"]
 NightStatus = Literal["running", "clean", "changed", "failed"]
 MetricKind = Literal["digest", "quality", "time"]
 MetricState = Literal["same", "worse", "better", "changed", "new", "not judged"]
+Count = Annotated[int, Ge(0), Lt(2**63)]
+Amount = Annotated[float, Ge(0), Lt(inf)]
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """What a trial has spent so far, in all currencies."""
 
-    updates: int = 0
-    examples: int = 0
+    updates: Count = 0
+    examples: Count = 0
     """Cases whose gradient was computed."""
-    gradients: float = 0.0
+    gradients: Amount = 0.0
     """Gradient-equivalents: the price of everything that was computed."""
-    products: int = 0
+    products: Count = 0
     """Gauss–Newton products, each over one batch."""
-    cg_steps: int = 0
-    seconds: float = 0.0
+    cg_steps: Count = 0
+    seconds: Amount = 0.0
     """Training time, without evaluation and recording."""
-    peak_memory: int = 0
+    peak_memory: Count = 0
     """Bytes: of the GPU if one is used, else of the process."""
 
 
@@ -38,7 +43,7 @@ class Ledger:
 class Measurement:
     """One evaluation of a trial, on the whole training set and the whole test set."""
 
-    index: int
+    index: Count
     """0 is the initial point; each evaluation adds one."""
     ledger: Ledger
     train_metric: float

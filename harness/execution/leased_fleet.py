@@ -10,6 +10,7 @@ from typing import Any, Literal
 from bench.harness.core.context import info
 from bench.harness.core.errors import Infrastructure, LeaseLost
 from bench.harness.core.records import Certificate, FleetRecord, Measurement, Status, TrialRecord
+from bench.harness.core.schema import Mismatch
 from bench.harness.core.spec import Protocol, key_of
 from bench.harness.core.text import visible
 from bench.harness.distributed.ranks import SINGLE_PROCESS, Ranks
@@ -28,6 +29,7 @@ from bench.harness.training.checkpoint import Checkpoints
 from bench.harness.training.fleet import Fleet, Outcome, Progress
 from bench.harness.training.interrupt import InterruptFlag
 from bench.harness.training.memory import is_out_of_memory
+from bench.harness.training.saved_state import check_saved
 from bench.models.problem import Problem
 
 
@@ -92,9 +94,8 @@ class LeasedFleet:
             if not same:
                 # A state of an earlier attempt is not one of the next.
                 self._checkpoints.clear()
-            fleet = self._fleet()
             self._records = records if same else []
-            self._state = self._checkpoints.read() if same and complete else None
+            fleet = self._at_checkpoint() if same and complete else self._fleet()
             if self._state is None and any(trial.ledger.updates for trial in self._records):
                 run.say(
                     f"There is no state of fleet {self._name} in {run.checkpoints}, so it is "
@@ -102,8 +103,6 @@ class LeasedFleet:
                 )
             state = self._state and self._state["fleet"]
             self._ranks.broadcast({"state": state})
-            if state:
-                fleet.load_state_dict(state)
             return fleet
         except BaseException as error:
             # No trial of it has begun.
@@ -111,6 +110,26 @@ class LeasedFleet:
             wrong = wrong and not is_out_of_memory(error)
             self._release("failed" if wrong else "planned")
             raise
+
+    def _at_checkpoint(self) -> Fleet:
+        """Return the fleet at its newest usable checkpoint, which becomes `_state`."""
+        fleet = self._fleet()
+
+        def load(state: dict[str, Any]) -> None:
+            nonlocal fleet
+            check_saved(state, len(self._trials))
+            try:
+                fleet.load_state_dict(state["fleet"])
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                # A part of it may have been loaded.
+                fleet = self._fleet()
+                why = error if isinstance(error, Mismatch) else f"{type(error).__name__}: {error}"
+                raise Mismatch(f"its method cannot continue from it ({why})") from error
+
+        self._state = self._checkpoints.read(load)
+        return fleet
 
     def _train(self, fleet: Fleet) -> list[Outcome]:
         """Train to the end of the budget, or record why that was not possible."""

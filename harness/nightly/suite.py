@@ -104,7 +104,7 @@ class Suite:
         """Read a suite; raise Usage for a mistake in the file."""
         try:
             plain = tomllib.loads(path.read_text("utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             what = error.strerror if isinstance(error, OSError) else error
             raise Usage(f"The suite {path} cannot be read: {what}.") from error
         try:

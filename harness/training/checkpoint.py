@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from bench.harness.core.schema import Mismatch, validated
 from bench.harness.core.spec import canonical_json
 
 TIME_SHARE = 0.02
@@ -128,10 +129,11 @@ class Checkpoints:
         finally:
             self._spent += perf_counter() - start
 
-    def read(self) -> dict[str, Any] | None:
+    def read(self, load: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any] | None:
         """Return the newest complete state with this identity, on the CPU; None if there is none.
 
-        `say` gets a sentence for every newer file that could not be used.
+        `load` takes a state and raises Mismatch if it is not usable. `say` gets a sentence for
+        every newer file that could not be used.
         """
         refused: dict[Path, str] = {}
         state, instead = None, "the fleet starts from the beginning"
@@ -139,8 +141,13 @@ class Checkpoints:
             for file in reversed(self._files().values()):
                 try:
                     state = self._load(file)
+                    if load is not None:
+                        load(state)
                 except _UnusableState as why:
                     refused[file] = str(why)
+                except Mismatch as fault:
+                    state = None
+                    refused[file] = f"is not as bench writes it: {fault}"
                 else:
                     instead = f"the earlier {file.name} is used"
                     break
@@ -230,9 +237,20 @@ class Checkpoints:
             raise _UnusableState(_unreadable(error)) from error
         if _digest(head[: HEADER_FIELDS.size], identity, state) != head[HEADER_FIELDS.size :]:
             raise _UnusableState("is damaged: its SHA-256 is wrong")
-        if different := _differences(json.loads(identity), json.loads(self._identity)):
+        try:
+            there = validated(dict[str, Any], json.loads(identity))
+        except (ValueError, RecursionError):
+            raise _UnusableState("does not say to which trials it belongs") from None
+        if different := _differences(there, json.loads(self._identity)):
             raise _UnusableState(f"belongs to other trials: {different}")
         return _parsed(state)
+
+
+_NO_FILE_OF_TORCH = (
+    *(RuntimeError, ValueError, TypeError, LookupError, EOFError, AttributeError),
+    *(ArithmeticError, AssertionError, struct.error),
+)
+"""The errors of torch.load for content that torch.save did not write."""
 
 
 class _UnusableState(Exception):
@@ -244,6 +262,8 @@ def _parsed(state: bytes | memoryview) -> dict[str, Any]:
         read: dict[str, Any] = torch.load(io.BytesIO(state), weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         raise _UnusableState("has an object that is neither tensor nor plain value") from error
+    except _NO_FILE_OF_TORCH as error:
+        raise _UnusableState("has a state that torch cannot read") from error
     return read
 
 

@@ -27,6 +27,7 @@ from bench.harness.training.cases import DeviceData
 from bench.harness.training.cuda_graph import DelayedScalar
 from bench.harness.training.graph_replay import CapturedUpdates
 from bench.harness.training.ledger import Account, Clock
+from bench.harness.training.saved_state import check_fits
 from bench.models.problem import Problem
 from bench.optim.objective import FORESEEN, BudgetSpent, Method
 
@@ -292,9 +293,16 @@ class Fleet:
 
     @torch.no_grad()
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
-        """Continue from the state of another fleet with the same trials."""
+        """Continue from the state of another fleet with the same trials.
+
+        Raises Mismatch if it does not fit.
+        """
         if saved["going"] != self._active:
             self._keep_rows(saved["going"])
+        # Otherwise a smaller tensor would be spread over a larger one.
+        own = {"theta": self.theta, "made": self._update_count, "bad_at": self._diverged_at}
+        check_fits(saved, own, "fleet")
+        check_fits(saved["method"], self.method.state_dict(self.state), "fleet.method")
         self.theta.copy_(saved["theta"])
         self.method.load_state_dict(self.state, saved["method"])
         self.objective.batches.restore_positions(saved["streams"])

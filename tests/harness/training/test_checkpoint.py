@@ -1,5 +1,6 @@
 """States on disk: exact, whole or absent whatever stops a write, and cheap."""
 
+import hashlib
 import os
 import random
 import re
@@ -55,6 +56,35 @@ def another(fleet_folder, said, identity=IDENTITY, name="3f2a9b1c-0004"):
 
 def names(folder):
     return sorted(os.listdir(folder))
+
+
+def signed(identity, state):
+    """A file as somebody writes it who knows the format."""
+    fields = checkpoint.HEADER_FIELDS.pack(
+        checkpoint.MAGIC, checkpoint.VERSION, len(identity), len(state)
+    )
+    digest = hashlib.sha256(fields + identity + state).digest()
+    return fields + digest + identity + state
+
+
+@pytest.mark.parametrize("identity", [b"", b"[]", b"3", b"null", b"\xff", b"{", b"[" * 5000])
+def test_an_identity_that_is_none(fleet, folder, said, identity):
+    fleet.write({"updates": 1})
+    whole = (folder / names(folder)[0]).read_bytes()
+    length = checkpoint.HEADER_FIELDS.unpack(whole[: checkpoint.HEADER_FIELDS.size])[2]
+    state = whole[checkpoint.HEADER_SIZE + length :]
+    (folder / names(folder)[0]).write_bytes(signed(identity, state))
+    assert fleet.read() is None
+    assert "does not say to which trials it belongs" in said[0]
+
+
+@pytest.mark.parametrize("state", [b"", b"3", b"PK\x03\x04" + b"0" * 99, b"\x80\x02}q\x00."])
+def test_a_state_that_is_none(fleet, folder, said, state):
+    folder.mkdir()
+    identity = checkpoint.canonical_json(IDENTITY).encode()
+    (folder / "3f2a9b1c-0004.000001.ckpt").write_bytes(signed(identity, state))
+    assert fleet.read() in (None, {})
+    assert said or not state
 
 
 def numbered(*numbers):
