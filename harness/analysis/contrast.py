@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from bench.harness.analysis import statistics
+from bench.harness.analysis.sample import Sample, rounding_of
 
 Decision = Literal["holds", "does not hold", "cannot tell"]
 Values = Mapping[str, Mapping[int, float | None]]
@@ -68,21 +67,21 @@ def decide(statement: Statement, values: Values) -> StatementResult:
         if gone:
             reason = f"For {gone} of {len(seeds)} seeds, a trial diverged or lacks this value."
         return StatementResult("cannot tell", len(seeds), None, None, None, None, reason)
-    x = np.array(table, dtype=np.float64)
-    if statement.scale == "log":
-        if x.min() <= 0:
-            reason = "A value is not positive, so it has no logarithm."
-            return StatementResult("cannot tell", len(seeds), None, None, None, None, reason)
-        x = np.log(x)
-    differences = x @ np.array(list(statement.weights.values()))
+    rows = [[float(v) for v in row if v is not None] for row in table]
+    log = statement.scale == "log"
+    if log and min(map(min, rows)) <= 0:
+        reason = "A value is not positive, so it has no logarithm."
+        return StatementResult("cannot tell", len(seeds), None, None, None, None, reason)
+    differences = Sample.combined(rows, list(statement.weights.values()), log)
     found = statistics.interval(differences, ALPHA)
-    threshold = math.log(statement.threshold) if statement.scale == "log" else statement.threshold
-    above, below = found.low > threshold, found.high < threshold
+    threshold = math.log(statement.threshold) if log else statement.threshold
+    # An end that may be the threshold, but for rounding, is on neither side of it.
+    blur = differences.blur + rounding_of(threshold)
+    above, below = found.low > threshold + blur, found.high < threshold - blur
     holds, fails = (above, below) if statement.side == "above" else (below, above)
     decision: Decision = "holds" if holds else "does not hold" if fails else "cannot tell"
     estimate, low, high = (
-        _in_unit(value, statement.scale)
-        for value in (float(differences.mean()), found.low, found.high)
+        _in_unit(value, statement.scale) for value in (differences.mean, found.low, found.high)
     )
     reason = "" if decision != "cannot tell" else "The interval contains the threshold."
     return StatementResult(decision, len(seeds), estimate, low, high, found.kind, reason)

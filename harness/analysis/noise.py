@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from bench.harness.analysis.sample import Sample
+
 Scale = Literal["log", "plain"]
 
 FAMILY_WISE = 1 / 1000
@@ -95,9 +97,10 @@ def scatter(values: Sequence[float | None], scale: Scale, seeds: int = 1) -> Sca
         if x.min() <= 0:
             return none("A value is not positive, so it has no logarithm.")
         x = np.log(x)
-    if np.ptp(x) == 0:
+    sample = Sample.combined([[value] for value in found], [1.0], scale == "log")
+    if sample.is_constant:
         return none(f"All {n} measurements are equal, so the scatter is unknown.")
-    sd = float(x.std(ddof=1)) / math.sqrt(seeds)
+    sd = sample.spread / math.sqrt(seeds)
     return Scatter(sd, n - 1, n, seeds, _false_alarms(x, seeds))
 
 

@@ -9,27 +9,25 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import special, stats
 
-IntervalKind = Literal["permutation", "t"]
-Floats = NDArray[np.float64]
+from bench.harness.analysis.sample import Floats, Sample
+from bench.harness.analysis.splits import split_means
 
-EXACT_UP_TO = 20
-"""Up to this number of seeds, all sign assignments are counted; above, a fixed sample of them."""
+IntervalKind = Literal["permutation", "t"]
+Values = Sample | ArrayLike
+"""A sample; plain numbers, (n,), are read as results."""
+
 T_BELOW = 6
 """Below this number of seeds, the permutation interval has infinite ends at 0.05."""
 POWER = 0.8
 """The probability of a verdict that defines `smallest_detectable` and `seeds_to_decide`."""
 MAX_SEEDS = 1_000
 """More seeds than this are not counted by `seeds_to_decide`."""
-
-_SAMPLED = 65_536
-_TIE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -41,48 +39,48 @@ class Interval:
     kind: IntervalKind
 
 
-def sign_flip_p(differences: ArrayLike) -> float:
+def sign_flip_p(differences: Values) -> float:
     """Return the two-sided p of the paired permutation test of a mean of zero.
 
     p = #{s ∈ {−1, 1}ⁿ : |Σ sᵢ dᵢ| ≥ |Σ dᵢ|} / 2ⁿ, exact up to 20 differences; above, over
     65,536 assignments drawn with a fixed seed, the observed one among them (Phipson &
-    Smyth 2010). `differences` is (n,), finite, n ≥ 1.
+    Smyth 2010). `differences` is (n,), finite, n ≥ 1. Sums that are equal except for the rounding
+    of their own terms are equal.
 
     >>> sign_flip_p([1, 2, 3, 4, 5, 6])
     0.03125
     """
-    lower, upper = _splits(_finite(differences))
+    lower, upper = split_means(_sample(differences))
     return float(np.mean((lower <= 0) & (upper >= 0)))
 
 
-def permutation_interval(differences: ArrayLike, alpha: float = 0.05) -> Interval:
+def permutation_interval(differences: Values, alpha: float = 0.05) -> Interval:
     """Return every mean θ for which `sign_flip_p(d − θ)` > alpha; it excludes 0 iff p ≤ alpha.
 
     Flipping the signs of a set A of the seeds, with B the others, gives |Σ s(d − θ)| ≥
     |Σ (d − θ)| exactly where θ lies between the means of A and B (Hartigan 1969). Both
     ends are therefore order statistics of sub-sample means; infinite where n is too small.
     """
-    lower, upper = _splits(_finite(differences))
+    lower, upper = split_means(_sample(differences))
     passed = math.floor(alpha * len(lower) + 1e-9)
     low = np.partition(lower, passed)[passed]
     high = -np.partition(-upper, passed)[passed]
     return Interval(float(low), float(high), "permutation")
 
 
-def t_interval(values: ArrayLike, alpha: float = 0.05) -> Interval:
+def t_interval(values: Values, alpha: float = 0.05) -> Interval:
     """Return Student's interval for the mean of (n,) values; infinite ends for n = 1."""
-    x = _finite(values)
-    mean = float(x.mean())
+    x = _sample(values)
     if len(x) < 2:
         return Interval(-math.inf, math.inf, "t")
-    half = float(stats.t.isf(alpha / 2, len(x) - 1) * stats.sem(x))
-    return Interval(mean - half, mean + half, "t")
+    half = float(stats.t.isf(alpha / 2, len(x) - 1)) * x.spread / math.sqrt(len(x))
+    return Interval(x.mean - half, x.mean + half, "t")
 
 
-def interval(differences: ArrayLike, alpha: float = 0.05) -> Interval:
+def interval(differences: Values, alpha: float = 0.05) -> Interval:
     """Return Student's interval below 6 differences, the permutation interval from there on."""
-    few = len(_finite(differences)) < T_BELOW
-    return t_interval(differences, alpha) if few else permutation_interval(differences, alpha)
+    x = _sample(differences)
+    return t_interval(x, alpha) if len(x) < T_BELOW else permutation_interval(x, alpha)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -115,7 +113,7 @@ def seeds_needed(pairs: int, alpha: float = 0.05) -> int:
     return n
 
 
-def smallest_detectable(differences: ArrayLike, alpha: float = 0.05) -> float | None:
+def smallest_detectable(differences: Values, alpha: float = 0.05) -> float | None:
     """Return the smallest true mean difference that n such seeds detect with power 0.8.
 
     It is the δ at which a two-sided paired t test at `alpha` rejects in δ's direction with
@@ -123,17 +121,17 @@ def smallest_detectable(differences: ArrayLike, alpha: float = 0.05) -> float | 
     observed standard deviation; an approximation to the permutation test's power. None
     for n = 1.
     """
-    x = _finite(differences)
+    x = _sample(differences)
     n = len(x)
     if n < 2:
         return None
     critical = stats.t.isf(alpha / 2, n - 1)
     noncentrality = special.nctdtrinc(n - 1, 1 - POWER, critical)
-    return float(noncentrality * np.std(x, ddof=1) / math.sqrt(n))
+    return float(noncentrality) * x.spread / math.sqrt(n)
 
 
 def seeds_to_decide(
-    differences: ArrayLike, margin: float, pairs: int = 1, alpha: float = 0.05
+    differences: Values, margin: float, pairs: int = 1, alpha: float = 0.05
 ) -> int | None:
     """Return the number of seeds that would decide, given the observed mean and deviation.
 
@@ -147,12 +145,12 @@ def seeds_to_decide(
     >>> seeds_to_decide([1, -1, 2, 0, 1, -1], margin=0.1)
     106
     """
-    x = _finite(differences)
+    x = _sample(differences)
     if len(x) < 2:
         return None
     first = max(seeds_needed(pairs, alpha), len(x) + 1)
-    effect, spread = abs(float(x.mean())), float(np.std(x, ddof=1))
-    if spread <= _TIE * np.abs(x).max():
+    effect, spread = abs(x.mean), x.spread
+    if spread == 0:
         return first
 
     def power(n: int) -> float:
@@ -167,10 +165,23 @@ def seeds_to_decide(
     return found if found <= MAX_SEEDS else None
 
 
-def signed_ranks(differences: ArrayLike) -> Floats:
-    """Return sign(dᵢ) · rank(|dᵢ|), ties at their mean rank; ±inf ranks above every finite."""
+def signed_ranks(differences: ArrayLike, rounding: ArrayLike = 0.0) -> Floats:
+    """Return sign(dᵢ) · rank(|dᵢ|), ties at their mean rank; ±inf ranks above every finite.
+
+    Differences that are equal except for their `rounding` are ties.
+
+    >>> signed_ranks([-1.0, 2.0, np.inf, -np.inf, 0.0]).tolist()
+    [-2.0, 3.0, 4.5, -4.5, 0.0]
+    """
     d = np.asarray(differences, dtype=np.float64)
-    ranks: Floats = np.sign(d) * stats.rankdata(np.abs(d))
+    size, by = np.abs(d), np.broadcast_to(np.asarray(rounding, dtype=np.float64), d.shape)
+    order = np.argsort(size)
+    low, high = (size - by)[order], (size + by)[order]
+    steps = np.zeros(len(d), dtype=np.int64)
+    steps[1:] = low[1:] > np.maximum.accumulate(high)[:-1]
+    levels = np.empty_like(steps)
+    levels[order] = np.cumsum(steps)
+    ranks: Floats = np.sign(d) * stats.rankdata(levels)
     return ranks
 
 
@@ -181,43 +192,5 @@ def _power(effect: float, n: int, level: float) -> float:
     return 1 - float(special.nctdtr(n - 1, min(effect * math.sqrt(n), 30), critical))
 
 
-def _finite(values: ArrayLike) -> Floats:
-    x = np.asarray(values, dtype=np.float64)
-    if x.ndim != 1 or not len(x) or not np.isfinite(x).all():
-        raise ValueError("one or more finite values in a row are needed.")
-    return x
-
-
-def _splits(d: Floats) -> tuple[Floats, Floats]:
-    """Return the smaller and the larger of the means of A and B, for every split in two.
-
-    A split and its mirror image are one; the split with an empty side gives (−inf, inf).
-    Means that are zero but for rounding are set to zero, so that ties count as ties.
-    """
-    n = len(d)
-    if n <= EXACT_UP_TO:
-        # The first seed always lies in B: the mirror images are left out.
-        sums, counts = d[:1], np.ones(1, dtype=np.int64)
-        for x in d[1:]:
-            sums = np.concatenate([sums, sums + x])
-            counts = np.concatenate([counts, counts + 1])
-    else:
-        inside, counts = _sampled_sides(n)
-        sums = inside @ d
-    proper = (counts > 0) & (counts < n)
-    sums, counts = sums[proper], counts[proper]
-    first, second = sums / counts, (d.sum() - sums) / (n - counts)
-    for means in (first, second):
-        means[np.abs(means) <= _TIE * np.abs(d).max()] = 0.0
-    whole = np.full(len(proper) - len(sums), np.inf)
-    lower = np.concatenate([-whole, np.minimum(first, second)])
-    upper = np.concatenate([whole, np.maximum(first, second)])
-    return lower, upper
-
-
-@lru_cache(maxsize=1)
-def _sampled_sides(n: int) -> tuple[NDArray[np.int8], NDArray[np.int64]]:
-    """Return which seeds lie in A, (65,536, n) of 0 and 1, and how many; all in the first row."""
-    inside = np.random.default_rng(0).integers(0, 2, size=(_SAMPLED, n), dtype=np.int8)
-    inside[0] = 1
-    return inside, inside.sum(axis=1, dtype=np.int64)
+def _sample(values: Values) -> Sample:
+    return values if isinstance(values, Sample) else Sample.of(values)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from bench.harness.analysis.statistics import Floats
+from bench.harness.analysis.sample import Floats
 
 _HALF = 0.5 + 1e-9
 """One half, with a tolerance for rounding in the Kaplan–Meier product."""

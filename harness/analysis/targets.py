@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.harness.analysis.sample import ULPS
 from bench.harness.analysis.survival import kaplan_meier
 from bench.harness.analysis.verdict import Direction
 from bench.harness.core.records import Ledger, Measurement, TrialRecord
@@ -50,12 +51,13 @@ def first_reaching(
 ) -> Ledger | None:
     """Return the ledger of the first measurement at or beyond the target on training data.
 
-    Its resolution is that of the evaluation grid. None: the target was not reached; NaN reaches no
-    target.
+    Its resolution is that of the evaluation grid. A value that is the target except for its
+    rounding reaches it. None: the target was not reached; NaN reaches no target.
     """
+    by = ULPS * math.ulp(target)
     for measurement in measurements:
         value = measurement.train_metric
-        if value <= target if direction == "lower" else value >= target:
+        if value <= target + by if direction == "lower" else value >= target - by:
             return measurement.ledger
     return None
 

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from bench.harness.analysis import statistics
-from bench.harness.analysis.statistics import Floats
+from bench.harness.analysis.sample import Floats, Sample, rounding_of
 
 Direction = Literal["lower", "higher"]
 Verdict = Literal["a better", "b better", "equivalent", "cannot tell", "too few seeds"]
@@ -46,27 +46,23 @@ class Pair:
 
 @dataclass(frozen=True)
 class _Paired:
-    """Two methods on their common seeds; diverged results are infinitely bad."""
+    """Two methods on their common seeds, and the tests of their differences."""
 
     a: str
     b: str
-    differences: Floats
+    n: int
+    differences: Sample | None
+    """None if there is no common seed, or a trial diverged."""
     diverged: tuple[int, int]
     logarithmic: bool
     remarks: tuple[str, ...]
-
-    @property
-    def finite(self) -> bool:
-        return len(self.differences) > 0 and not any(self.diverged)
-
-    @property
-    def scores(self) -> Floats:
-        """The values under test: the differences, or their signed ranks if a trial diverged."""
-        return self.differences if self.finite else statistics.signed_ranks(self.differences)
-
-    @property
-    def p(self) -> float:
-        return statistics.sign_flip_p(self.scores) if len(self.scores) else 1.0
+    p: float
+    sign: float
+    """The sign of a − b in the test."""
+    outer: statistics.Interval | None
+    """The 1 − alpha interval; None without differences."""
+    inner: statistics.Interval | None
+    """The 1 − 2·alpha interval."""
 
 
 def verdicts(
@@ -87,7 +83,7 @@ def verdicts(
     differences. Where a value is not positive its pairs are compared on plain differences,
     for which only equal results count as equivalent.
     """
-    pairs = [_pair(a, b, results, direction, log_scale) for a, b in combinations(results, 2)]
+    pairs = [_pair(a, b, results, direction, log_scale, alpha) for a, b in combinations(results, 2)]
     adjusted = statistics.holm([pair.p for pair in pairs])
     return [
         _judge(
@@ -97,7 +93,9 @@ def verdicts(
     ]
 
 
-def _pair(a: str, b: str, results: Results, direction: Direction, log_scale: bool) -> _Paired:
+def _pair(
+    a: str, b: str, results: Results, direction: Direction, log_scale: bool, alpha: float
+) -> _Paired:
     seeds = sorted(set(results[a]) & set(results[b]))
     worst = math.inf if direction == "lower" else -math.inf
     x, y = (np.array([_value(results[m][s], worst) for s in seeds]) for m in (a, b))
@@ -112,30 +110,55 @@ def _pair(a: str, b: str, results: Results, direction: Direction, log_scale: boo
     logarithmic = log_scale and positive
     if log_scale and not positive:
         remarks.append("A value is not positive, so the values are compared, not their logarithms.")
-    if logarithmic:
-        # An infinitely bad value stays infinitely bad on the log scale.
-        x, y = (np.where(np.isfinite(v), np.log(np.abs(v)), v) for v in (x, y))
-    equal = x == y
-    differences = np.subtract(x, y, out=np.zeros(len(seeds)), where=~equal)
-    return _Paired(a, b, differences, gone, logarithmic, tuple(remarks))
+    differences = outer = inner = None
+    scores = Sample.of([0.0])
+    if any(gone):
+        scores = Sample.of(_ranks(x, y, logarithmic))
+    elif seeds:
+        scores = differences = Sample.differences(x, y, logarithmic)
+        outer = statistics.interval(differences, alpha)
+        inner = statistics.interval(differences, 2 * alpha)
+    return _Paired(
+        a,
+        b,
+        len(seeds),
+        differences,
+        gone,
+        logarithmic,
+        tuple(remarks),
+        statistics.sign_flip_p(scores),
+        scores.mean,
+        outer,
+        inner,
+    )
+
+
+def _ranks(x: Floats, y: Floats, logarithmic: bool) -> Floats:
+    """Return the signed ranks of differences; an infinite result is infinitely far from others."""
+    # Two infinite results are equal.
+    d = np.where(x > y, math.inf, np.where(x < y, -math.inf, 0.0))
+    rounding = np.zeros(len(x))
+    if (both := np.isfinite(x) & np.isfinite(y)).any():
+        finite = Sample.differences(x[both], y[both], logarithmic)
+        d[both], rounding[both] = finite.values, [float(by) for by in finite.rounding]
+    return statistics.signed_ranks(d, rounding)
 
 
 def _judge(
     pair: _Paired, p: float, direction: Direction, margin: float, pairs: int, alpha: float
 ) -> Pair:
-    d = pair.differences
-    n, needed = len(d), statistics.seeds_needed(pairs, alpha)
+    d, n, needed = pair.differences, pair.n, statistics.seeds_needed(pairs, alpha)
     remarks = list(pair.remarks)
     difference = low = high = detectable = kind = None
     equivalent = False
-    if pair.finite:
-        found = statistics.interval(d, alpha)
-        inner = statistics.interval(d, 2 * alpha)
-        difference, kind = float(d.mean()), found.kind
-        low = found.low if math.isfinite(found.low) else None
-        high = found.high if math.isfinite(found.high) else None
-        # The test does not reject the ends of its interval.
-        equivalent = -margin < inner.low and inner.high < margin or not d.any()
+    if d is not None and pair.outer is not None and pair.inner is not None:
+        difference, kind = d.mean, pair.outer.kind
+        low = pair.outer.low if math.isfinite(pair.outer.low) else None
+        high = pair.outer.high if math.isfinite(pair.outer.high) else None
+        # The test does not reject the ends of its interval, nor what may be an end but for
+        # rounding.
+        within = margin - d.blur - rounding_of(margin)
+        equivalent = -within < pair.inner.low and pair.inner.high < within or not any(d.exact)
         if n >= needed:
             # With the level of Holm's first and strictest step.
             detectable = statistics.smallest_detectable(d, alpha / pairs)
@@ -160,10 +183,9 @@ def _judge(
         if p <= alpha:
             remarks.insert(0, "There is a difference, but it is within the margin.")
     elif p <= alpha:
-        a_lower = float(np.sum(pair.scores)) < 0
-        verdict = "a better" if a_lower == (direction == "lower") else "b better"
+        verdict = "a better" if (pair.sign < 0) == (direction == "lower") else "b better"
     seeds = None
-    if pair.finite and n > 1 and verdict in ("cannot tell", "too few seeds"):
+    if d is not None and n > 1 and verdict in ("cannot tell", "too few seeds"):
         seeds = statistics.seeds_to_decide(d, margin, pairs, alpha)
         if seeds is None:
             remarks.append(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.harness.analysis.noise import Noise, threshold
+from bench.harness.analysis.sample import Floats, Sample
 from bench.harness.analysis.summary import ENDED
 from bench.harness.core.records import NightMetric, NightRecord
 
@@ -85,7 +86,7 @@ def judge_quality(
         found = replace(found, reason=reason)
     if gone != were:
         return replace(found, state="worse" if gone > were else "better")
-    if np.array_equal(new, old, equal_nan=True):
+    if _equal(new, old):
         value = _mean(FinalValues({s: tonight.values[s] for s in seeds}, 0), found.scale)
         if value is not None and noise is not None and noise.sd is not None:
             return _compare_with_reference(found, value, value, noise, family)
@@ -160,6 +161,17 @@ def _mean(of: FinalValues, scale: str) -> float | None:
     if not values or len(values) < len(of.values) or (scale == "log" and min(values) <= 0):
         return None
     return float(np.mean(np.log(values) if scale == "log" else values))
+
+
+def _equal(new: Floats, old: Floats) -> bool:
+    """Return whether the same trials diverged and the values of the others are equal.
+
+    Values that differ by their rounding only are equal.
+    """
+    finite = np.isfinite(new)
+    if not np.array_equal(finite, np.isfinite(old)):
+        return False
+    return not finite.any() or not any(Sample.differences(new[finite], old[finite]).exact)
 
 
 def _number(value: float | None) -> float:

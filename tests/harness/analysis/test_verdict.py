@@ -118,7 +118,7 @@ def test_no_seeds_to_decide_where_it_is_decided_or_cannot_be_said():
 
 
 def test_few_seeds_have_a_t_interval_and_one_seed_none():
-    (three,) = judge(results(a=noisy(1, 3), b=noisy(2, 3)))
+    (three,) = judge(results(a=noisy(1, 3), b=noisy(2, 3, seed=1)))
     assert three.interval_kind == "t" and three.low < three.difference < three.high
     (one,) = judge(results(a=[1.0], b=[2.0]))
     assert (one.low, one.high, one.p, one.n) == (None, None, 1.0, 1)
