@@ -17,7 +17,14 @@ from bench.optim.hyperparameters import UsageError, nearest
 from bench.optim.momentum.methods import CM, NAG, SGD
 from bench.optim.objective import Method
 from bench.optim.text import ParsedEntry, parse
-from bench.optim.torch.adapter import TORCH_PREFIX, adapt, is_factory, is_optimizer, of_torch
+from bench.optim.torch.adapter import (
+    TORCH_PREFIX,
+    TorchMethod,
+    adapt,
+    is_factory,
+    is_optimizer,
+    of_torch,
+)
 
 BUILT_IN: dict[str, Any] = {
     cls.name: cls for cls in (SGD, CM, NAG, HessianFree, MomentumHessianFree)
@@ -46,6 +53,13 @@ def installed() -> dict[str, str]:
 def is_built_in(name: str) -> bool:
     """Say whether `name` is bench's own or torch's, so that finding it runs nobody else's code."""
     return name in BUILT_IN or (name.startswith(TORCH_PREFIX) and not plugins.is_plugin(name))
+
+
+def draws_nothing(method: Method) -> bool:
+    """Say whether a method is bench's own or torch's, none of which draws random numbers."""
+    if isinstance(method, TorchMethod):
+        return type(method).made_from is None
+    return type(method).__module__.startswith(f"{__package__}.")
 
 
 def find(name: str) -> Any:

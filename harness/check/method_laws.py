@@ -1,21 +1,25 @@
-"""The laws that every optimizer must satisfy, on two small problems in float64."""
+"""The laws that every optimizer must satisfy, on two small problems."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.harness.check import minimum
+from bench.harness.check import averages, minimum
 from bench.harness.check.laws import (
     EXACT,
+    Finding,
     Law,
     NotApplicable,
     check_close,
+    check_laws,
     equal_bits,
     expect,
+    one_thread,
     unchanged_random_streams,
     unchanged_torch_settings,
 )
@@ -24,13 +28,36 @@ from bench.harness.check.small_problems import Network
 from bench.harness.check.thread_ranks import run_on_ranks
 from bench.harness.distributed.ranks import Ranks
 from bench.optim.objective import Method
+from bench.optim.random_streams import RandomStreams
 
 ROWS = 1e-10
 """Allowed relative difference between a row of a fleet and the trial alone, after STEPS."""
-RANKS = 2
+RANKS, FEW = 2, 5
 ROUNDINGS, CHAOTIC = 100, 1e-8
 """Another order of sums has at most the effect of ROUNDINGS roundings of θ. A step in which one
 rounding grows to more than CHAOTIC is not compared."""
+
+QUICK = (
+    "inputs and settings stay unchanged",
+    "moves the parameters it is given",
+    "reports the loss",
+    "evaluates the loss at every new point",
+    "ledger shows the declared cost",
+    "same seed, same run",
+    "trials do not change each other",
+    "an average that it keeps is evaluated",
+    "evaluation does not change the run",
+)
+"""Laws without which a result may be wrong and nothing says so; the others take longer."""
+
+
+def quick_laws(make: Callable[..., Method]) -> list[Finding]:
+    """Check the laws named in QUICK; `make` creates the method each time, with values if given.
+
+    What the method prints goes to stderr. It takes about as long as 200 steps on a tiny network.
+    """
+    with one_thread():
+        return check_laws(MethodLaws(make).quick())
 
 
 class MethodLaws:
@@ -45,11 +72,14 @@ class MethodLaws:
             "hyperparameters are declared": self.declared,
             # Before all other steps: a setting that a step changes stays changed afterwards.
             "inputs and settings stay unchanged": self.inputs,
+            "moves the parameters it is given": self.moves,
             "reaches the minimum of a quadratic": lambda: minimum.check(self.make),
             "reports the loss": self.reports,
             "evaluates the loss at every new point": self.evaluates,
             "ledger shows the declared cost": self.cost,
             "same seed, same run": self.repeats,
+            "trials do not change each other": self.others,
+            "an average that it keeps is evaluated": lambda: averages.check(self.make),
             "evaluation does not change the run": self.evaluation,
             "saved state is restored exactly": self.round_trip,
             "a resumed run equals a straight run": self.resumes,
@@ -58,9 +88,13 @@ class MethodLaws:
             "padding stays 0": self.padding,
         }
 
-    def trial(self, seed: int = 0) -> ObservedTrial:
+    def quick(self) -> dict[str, Law]:
+        """Return the laws that cost a few steps each, by name, for every comparison to try."""
+        return {name: law for name, law in self.laws().items() if name in QUICK}
+
+    def trial(self, seed: int = 0, dtype: torch.dtype = torch.float64) -> ObservedTrial:
         """Return a new trial on the small network."""
-        return ObservedTrial(self.make(), Network(), [seed])
+        return ObservedTrial(self.make(), Network(), [seed], dtype=dtype)
 
     def declared(self) -> str:
         """Check that the declaration accepts its own defaults, grids and ranges."""
@@ -133,15 +167,58 @@ class MethodLaws:
             check_close("gradient-equivalents of a step", _only(cost), _only(declared))
         return f"{declared:g} gradient-equivalents a step"
 
+    def moves(self) -> str:
+        """Check that θ stays one tensor of its type and shape, and that the result moves."""
+        trial = self.trial()
+        kind, begin = (trial.theta.dtype, trial.theta.shape), trial.iterate.clone()
+        trial.step(1)
+        now = trial.theta.dtype, trial.theta.shape
+        expect(now == kind, f"θ of {_in_words(kind)}", f"{_in_words(now)}")
+        at = trial.step(STEPS - 1).iterate
+        expect(at.shape == begin.shape, f"an iterate of {tuple(begin.shape)}", f"{tuple(at.shape)}")
+        moved = float((at - begin).abs().max())
+        expect(moved != 0, f"other parameters after {STEPS} steps", "those of the start")
+        return f"by up to {moved:.3g} in {STEPS} steps"
+
     def repeats(self) -> str:
-        """Check that a seed gives the same run bit for bit, without draws from global streams."""
-        with unchanged_random_streams("training"):
-            first, again, other = (self.trial(seed).step() for seed in (0, 0, 1))
-        expect(equal_bits(first.iterate, again.iterate), "the same parameters again", "others")
-        expect(
-            not equal_bits(first.iterate, other.iterate), "others under another seed", "the same"
-        )
-        return f"{len(first.reports)} steps, bit for bit"
+        """Check that a seed gives the same run bit for bit, whatever the process drew before.
+
+        What the method draws from a global stream is held by the trial's seed.
+        """
+        for dtype in (torch.float64, torch.float32):
+            with unchanged_random_streams("training"):
+                runs = []
+                for number, seed in enumerate((0, 0, 1)):
+                    with RandomStreams.seeded(number).in_place():
+                        runs.append(self.trial(seed, dtype).step().iterate)
+            first, again, other = runs
+            off = float((first - again).abs().max())
+            expect(
+                equal_bits(first, again),
+                f"the same parameters again in {_in_words((dtype,))}",
+                f"parameters that differ by up to {off:.3g}. It may keep state outside a trial, or "
+                "draw random numbers in its constructor or from a generator that no seed sets",
+            )
+            expect(not equal_bits(first, other), "others under another seed", "the same")
+        return f"{STEPS} steps, bit for bit, in float64 and float32"
+
+    def others(self) -> str:
+        """Check that a trial ends at the same bits alone and beside another trial."""
+        alone = [self.trial(seed).step(FEW).iterate.clone() for seed in (0, 1)]
+        beside = [self.trial(seed) for seed in (0, 1)]
+        for _ in range(FEW):
+            for trial in beside:
+                trial.step(1)
+        for trial, expected in zip(beside, alone, strict=True):
+            found = trial.iterate
+            off = float((found - expected).abs().max())
+            expect(
+                equal_bits(found, expected),
+                "the parameters that the trial has alone, bit for bit",
+                f"parameters that differ by up to {off:.3g} where another trial makes steps in "
+                "between. It may keep state in its class or module",
+            )
+        return f"{FEW} steps of two trials in turn"
 
     def inputs(self) -> str:
         """Check that steps do not change cases, hyperparameters or torch's settings."""
@@ -283,6 +360,16 @@ class MethodLaws:
             found = int(value[unused].count_nonzero())
             expect(found == 0, f"0 in the padding of {what}", f"{found} values that are not")
         return f"{int(unused.sum())} values"
+
+
+def _in_words(kind: tuple[Any, ...]) -> str:
+    """Say a type, and a shape if there is one.
+
+    >>> _in_words((torch.float32, torch.Size([1, 2])))
+    'float32 and shape (1, 2)'
+    """
+    dtype, *shape = kind
+    return " and shape ".join([str(dtype).removeprefix("torch."), *(str(tuple(s)) for s in shape)])
 
 
 def _only(value: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""A few steps of a method on a small problem, in float64 on the CPU, with every evaluation."""
+"""A few steps of a method on a small problem, on the CPU, with every evaluation."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from bench.harness.distributed.ranks import SINGLE_PROCESS, Ranks
 from bench.harness.training.bound_objective import BoundObjective, initial_parameters
 from bench.harness.training.cases import Cases, DeviceData
 from bench.harness.training.ledger import Account, Clock
+from bench.harness.training.method_stream import with_random_stream
 from bench.models.problem import DataSource, Problem
 from bench.optim.objective import Batch, Method
 
@@ -71,13 +72,15 @@ class ObservedTrial:
         seeds: Sequence[int] = (0,),
         budget: int = STEPS,
         ranks: Ranks = SINGLE_PROCESS,
+        dtype: torch.dtype = torch.float64,
     ) -> None:
-        self.method, self.problem = method, problem
+        self.problem = problem
+        self.method = method = with_random_stream(method, seeds, CPU)
         self.account = Account(Budget("gradients", 1e12), Clock(CPU))
-        self.data = DeviceData.from_data(problem.data(DataSource(())), CPU, torch.float64)
+        self.data = DeviceData.from_data(problem.data(DataSource(())), CPU, dtype)
         self.objective = RecordingObjective(problem, self.data, list(seeds), self.account, ranks)
         self.objective.asked = []
-        self.theta = initial_parameters(problem, list(seeds), CPU, torch.float64)
+        self.theta = initial_parameters(problem, list(seeds), CPU, dtype)
         self.state = method.init(self.theta, seeds[0], budget)
         self.reports: list[Mapping[str, Any]] = []
         self.costs: list[float] = []

@@ -19,6 +19,7 @@ from bench.harness.training.bound_objective import BoundObjective
 from bench.harness.training.cases import DeviceData
 from bench.harness.training.ledger import Account, Clock
 from bench.models.problem import Data, Problem
+from bench.optim.random_streams import RandomStreams
 
 T = TypeVar("T")
 
@@ -99,11 +100,14 @@ class Exchange:
         self._barrier.abort()
 
     def _wait(self) -> None:
+        # Threads share the global random streams, and each rank may have its own in their place.
+        streams = RandomStreams.current()
         self.turn.release()
         try:
             self._barrier.wait()
         finally:
             self.turn.acquire()
+            streams.install()
 
 
 def run_on_ranks(size: int, work: Callable[[Ranks], T]) -> list[T]:

@@ -35,6 +35,7 @@ def seed_plan(root: int) -> dict[str, Any]:
             "gradient batches": f"bench/{root}/order/gradient/EPOCH",
             "curvature batches": f"bench/{root}/order/curvature/0",
             "cases drawn anew": f"bench/{root}/cases/gradient|curvature/BLOCK",
+            "draws of a method that is not bench's or torch's": f"bench/{root}/method",
         },
     }
 

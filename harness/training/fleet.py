@@ -27,6 +27,7 @@ from bench.harness.training.cases import DeviceData
 from bench.harness.training.cuda_graph import DelayedScalar
 from bench.harness.training.graph_replay import CapturedUpdates
 from bench.harness.training.ledger import Account, Clock
+from bench.harness.training.method_stream import with_random_stream
 from bench.harness.training.saved_state import check_fits
 from bench.models.problem import Problem
 from bench.optim.objective import FORESEEN, BudgetSpent, Method
@@ -122,7 +123,8 @@ class Fleet:
         ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         device, dtype = data.train.inputs.device, data.train.inputs.dtype
-        self.problem, self.data, self.method = problem, data, method
+        self.problem, self.data = problem, data
+        self.method = method = with_random_stream(method, seeds, device)
         self.account = Account(budget, Clock(device))
         self.objective = BoundObjective(problem, data, seeds, self.account, ranks)
         if starts is None:

@@ -25,9 +25,13 @@ from bench.optim.hyperparameters import Hyperparameter, UsageError, cast_all, ne
 from bench.optim.momentum.methods import BATCH
 from bench.optim.objective import Method, Objective
 from bench.optim.plugins import short
-from bench.optim.torch.probe import manner_of, switches
+from bench.optim.random_streams import RandomStreams
+from bench.optim.torch.probe import LOST, Manner, holds, manner_of, switches
 
 TORCH_PREFIX = "torch.optim."
+
+AVERAGES = {torch.optim.ASGD: "ax"}
+"""Where the state of torch's own averaging optimizers has the average, which is their result."""
 
 HOW_TORCH_COMPUTES = ("capturable", "differentiable", "foreach", "fused")
 """Arguments that say nothing of the method."""
@@ -43,10 +47,38 @@ MADE_BY_OTHERS = 10
 
 @dataclass
 class State:
-    """The optimizer, holding θ's own memory as its parameter."""
+    """The optimizer and its parameter, which has θ's memory while the optimizer stays in it."""
 
     parameter: torch.nn.Parameter
     optimizer: torch.optim.Optimizer
+    theta: Tensor
+    apart: bool = False
+    """Whether the optimizer has put its parameter elsewhere, so that θ is a copy of it."""
+
+    def follow(self) -> None:
+        """Put θ where the optimizer has put its parameter; UsageError where that is no θ."""
+        parameter, theta = self.parameter, self.theta
+        if not holds(self.optimizer, parameter):
+            raise UsageError(f"{type(self.optimizer).__name__} {LOST}")
+        if parameter.data_ptr() == theta.data_ptr():
+            return
+        if parameter.dtype != theta.dtype or parameter.numel() != theta.numel():
+            raise UsageError(
+                f"{type(self.optimizer).__name__} turns a parameter of type {theta.dtype} and "
+                f"shape {tuple(theta.shape)} into {parameter.dtype} and "
+                f"{tuple(parameter.shape)}. An optimizer must keep type and shape."
+            )
+        if self.apart:
+            theta.copy_(parameter.detach().view_as(theta))
+        else:
+            # The optimizer may keep the memory that it has left, with θ as it was before.
+            theta.data = parameter.detach().clone().view_as(theta)
+            self.apart = True
+
+    def rewind(self) -> None:
+        """Put the parameter where θ is: a step was undone, or a saved θ was read."""
+        if self.apart:
+            self.parameter.data = self.theta.clone()
 
 
 class TorchMethod(Method):
@@ -57,6 +89,8 @@ class TorchMethod(Method):
     optimizer: ClassVar[Makes]
     made_from: ClassVar[Makes | None] = None
     """The class or factory whose source a trial runs; None for torch's own."""
+    average: ClassVar[str | None] = None
+    """The entry of the optimizer's state that is evaluated instead of θ."""
     hyperparameters: Mapping[str, Any]
 
     def __init__(self, backend: str = "torch", **given: object) -> None:
@@ -64,12 +98,13 @@ class TorchMethod(Method):
         self.hyperparameters = cast_all(self.space, given, self.name)
         # Said now, before anything has run.
         try:
-            self._made([torch.nn.Parameter(torch.zeros(1, 1))])
+            with RandomStreams.seeded(0).in_place():
+                self._made([torch.nn.Parameter(torch.zeros(1, 1))])
         except UsageError:
             raise
         except Exception as error:
             raise UsageError(f"{self.name} {_refusal(self.optimizer, error)}.") from error
-        self.manner = manner_of(self._made, self.name)
+        self.manner = self._manner()
 
     @property
     def cost_of_a_step(self) -> float | None:
@@ -106,7 +141,7 @@ class TorchMethod(Method):
         optimizer = self._made([parameter])
         if switches(optimizer):
             optimizer.train()  # type: ignore[attr-defined]
-        return State(parameter, optimizer)
+        return State(parameter, optimizer, theta)
 
     def step(
         self, theta: Float[Tensor, "1 P"], objective: Objective, state: State
@@ -118,32 +153,38 @@ class TorchMethod(Method):
         def closure() -> Any:
             # An optimizer turns gradients on around it, for those who need autograd.
             with torch.no_grad():
-                loss, gradient = objective.gradient(theta, on=batch)
+                at = state.parameter.detach().view_as(theta)
+                loss, gradient = objective.gradient(at, on=batch)
             # Some optimizers write over the gradient, which is the objective's memory.
-            state.parameter.grad = gradient.clone()
+            state.parameter.grad = gradient.clone().view_as(state.parameter)
             losses.append(loss)
             return loss[0]
 
-        if self.manner.by_closure:
+        if not self.manner.by_closure:
+            closure()
+        if self.manner.by_closure or self.manner.sometimes:
             state.optimizer.step(closure=closure)
         else:
-            closure()
             state.optimizer.step()
+        state.follow()
         return {"loss": losses[0]}
 
     def iterate(self, theta: Float[Tensor, "1 P"], state: State) -> Float[Tensor, "1 P"]:
         """Return what the optimizer holds (for torch's nesterov that is its look-ahead point).
 
-        One with `eval` and `train` is evaluated where `eval` puts it; θ is left as it is.
+        torch's ASGD is evaluated at its average, and one with `eval` and `train` where `eval` puts
+        it; θ is left as it is.
         """
         if not switches(state.optimizer):
-            return theta
-        kept = theta.clone()
+            average = state.optimizer.state.get(state.parameter, {}).get(self.average)
+            return theta if average is None else average
+        kept = state.parameter.data
+        state.parameter.data = theta.clone()
         state.optimizer.eval()  # type: ignore[attr-defined]
-        point = theta.clone()
+        point = state.parameter.detach().clone().view_as(theta)
         state.optimizer.train()  # type: ignore[attr-defined]
         # The way there and back rounds.
-        theta.copy_(kept)
+        state.parameter.data = kept
         return point
 
     def state_dict(self, state: State) -> dict[str, Any]:
@@ -158,6 +199,22 @@ class TorchMethod(Method):
         own = state.optimizer.state
         if 0 in saved["optimizer"]["state"]:
             own[state.parameter] = _uncast(own[state.parameter], saved["optimizer"]["state"][0])
+        state.rewind()
+
+    def _manner(self) -> Manner:
+        """Return what the probe finds, for a class and its hyperparameters once in a process."""
+        key = self.optimizer, tuple(sorted(self.hyperparameters.items()))
+        if isinstance(self.optimizer, type) and key in _manners:
+            return _manners[key]
+        found = manner_of(
+            self._made,
+            self.name,
+            known=self.name.startswith(TORCH_PREFIX) and self.made_from is None,
+            may_rest=self.hyperparameters.get("lr") == 0,
+        )
+        if isinstance(self.optimizer, type):
+            _manners[key] = found
+        return found
 
     def _made(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
         given = {
@@ -171,6 +228,10 @@ class TorchMethod(Method):
                 f"{self.name} gave {type(made).__name__}, not a torch.optim.Optimizer."
             )
         return made
+
+
+_manners: dict[tuple[Makes, tuple[tuple[str, Any], ...]], Manner] = {}
+"""What the probe has found. A factory is asked again each time: it may make something else."""
 
 
 def of_torch(name: str) -> type[TorchMethod]:
@@ -202,6 +263,7 @@ def adapt(optimizer: Makes, name: str) -> type[TorchMethod]:
         "name": name,
         "optimizer": staticmethod(optimizer),
         "space": tuple(_declared(optimizer, name)),
+        "average": _average_of(optimizer),
     }
     called = getattr(optimizer, "__name__", type(optimizer).__name__)
     if not name.startswith(TORCH_PREFIX):
@@ -209,6 +271,13 @@ def adapt(optimizer: Makes, name: str) -> type[TorchMethod]:
         module = getattr(optimizer, "__module__", type(optimizer).__module__)
         given |= {"__module__": module, "reference": module, "made_from": staticmethod(optimizer)}
     return type(called, (TorchMethod,), given)
+
+
+def _average_of(optimizer: Makes) -> str | None:
+    """Return the name of the average in the state of one of torch's optimizers, or None."""
+    if not isinstance(optimizer, type):
+        return None
+    return next((name for base, name in AVERAGES.items() if issubclass(optimizer, base)), None)
 
 
 def _declared(optimizer: Makes, name: str) -> list[Hyperparameter]:

@@ -1,9 +1,12 @@
-"""Find out whether a torch optimizer can be used, from a few steps on twelve numbers.
+"""Find out whether a torch optimizer can be used, from a few steps on a few numbers.
 
 θ is one flat tensor. An optimizer that moves each number by its own gradient, or by sums over
 all of them, does not see that; one that looks at a layer at a time, at the rows of a matrix or
 at how many axes a tensor has would be another method than its authors mean. So it is run twice,
-on twelve numbers as one row and on the same numbers as a matrix and a vector.
+on numbers as one row and on the same numbers as a matrix and a vector.
+
+Gradients are assigned. So an optimizer that works while `backward` runs would do nothing, or
+something else, and it must move the parameters that it was given.
 """
 
 from __future__ import annotations
@@ -18,13 +21,20 @@ from torch import Tensor
 
 from bench.optim.hyperparameters import UsageError
 from bench.optim.plugins import short
+from bench.optim.random_streams import RandomStreams
+from bench.optim.torch.same_draws import SameDraws
 
 Make = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
+Shapes = tuple[tuple[int, ...], ...]
 
 NUMBERS = 12
-FLAT: tuple[tuple[int, ...], ...] = ((1, NUMBERS),)
-CUT: tuple[tuple[int, ...], ...] = ((2, 3), (6,))
-STEPS = 10
+FLAT: Shapes = ((1, NUMBERS),)
+CUT: Shapes = ((2, 3), (6,))
+LARGE_FLAT: Shapes = ((1, 64 * 48 + 64),)
+LARGE_CUT: Shapes = ((64, 48), (64,))
+"""Some treat small tensors in another way than large ones."""
+STEPS, FEW, MANY = 10, 3, 100
+"""MANY steps are made where STEPS have moved nothing: some wait before their first update."""
 SAME = 1e-3
 """Of how far the numbers have moved: what another order of summation in float32 explains."""
 
@@ -34,27 +44,37 @@ class Manner:
     """How an optimizer's step obtains gradients, and the size of its state."""
 
     by_closure: bool
-    """Whether it evaluates the given closure, and so needs no gradient before the step."""
+    """Whether it evaluates the given closure always, and so needs no gradient before the step."""
     once: bool
     """Whether a step takes one gradient always; where it took more, it may take others later."""
     held: int
     """Tensors of the parameter's size in its state."""
+    sometimes: bool = False
+    """Whether it evaluates the closure in some steps, beside the gradient before the step."""
 
 
-def manner_of(make: Make, name: str) -> Manner:
+def manner_of(make: Make, name: str, known: bool = False, may_rest: bool = False) -> Manner:
     """Return how the optimizer works that `make` makes.
 
-    UsageError, with the reason, where it cannot make a step on a flat θ, or where the step
-    depends on how the numbers are cut into tensors. One that draws random numbers is not asked
-    that: it draws others for other tensors.
+    UsageError, with the reason, where it cannot make a step on a flat θ, where it would not do what
+    it does in a training loop, or where the step depends on how the numbers are cut into tensors.
+    `known` optimizers, torch's own, are asked the last alone. `may_rest` is for a step size of 0.
     """
+    if hooked := _hooked(make):
+        raise UsageError(f"{name} {hooked}")
     try:
         flat = _Run(make, FLAT)
     except Exception as error:
         raise UsageError(
             f"{name} cannot make a step on a flat θ: {_reason(make, error)}."
         ) from error
-    if not flat.draws and not _alike(flat, make):
+    if fault := flat.fault or (not may_rest and _never_moves(make, flat)):
+        raise UsageError(f"{name} {fault}")
+    if not known and (fault := _unlike_a_loop(make, flat)):
+        raise UsageError(f"{name} {fault}")
+    if _sees_the_cut(make, flat, CUT) or (
+        not known and _sees_the_cut(make, _large(make), LARGE_CUT)
+    ):
         raise UsageError(
             f"{name} depends on the shapes of the parameter tensors, but θ is one flat tensor, on "
             "which it would be a different method. Use an optimizer that updates each number from "
@@ -65,50 +85,106 @@ def manner_of(make: Make, name: str) -> Manner:
 
 @dataclass
 class _Run:
-    """STEPS steps on ½ Σ d (θ − m)², where m moves from step to step so that none ends at rest."""
+    """A few steps on ½ Σ d (θ − m)², where m moves from step to step so that none ends at rest."""
 
     make: Make
-    shapes: tuple[tuple[int, ...], ...]
+    shapes: Shapes
+    steps: int = STEPS
+    dtype: torch.dtype = torch.float32
     differentiable: bool = False
     """Whether gradients can be differentiated again."""
+    attached: bool = False
+    """Whether the loss that the closure returns can be differentiated."""
+    backward: bool = False
+    """Whether gradients come from `backward`, as in a training loop, and are not assigned."""
+    same_draws: bool = False
+    """Whether every number of a tensor gets the same random value."""
     counts: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        start = torch.linspace(-1, 2, NUMBERS)
         sizes = [torch.Size(shape).numel() for shape in self.shapes]
+        self.numbers = sum(sizes)
+        start = torch.linspace(-1, 2, self.numbers, dtype=self.dtype)
+        self._d = torch.linspace(0.5, 2, self.numbers, dtype=self.dtype)
+        self._at = torch.arange(self.numbers, dtype=self.dtype) % NUMBERS
         parts = zip(start.split(sizes), self.shapes, strict=True)
         self.parameters = [torch.nn.Parameter(part.clone().view(shape)) for part, shape in parts]
-        with torch.random.fork_rng(devices=[]):
-            random = torch.get_rng_state()
-            self.optimizer = self.make(self.parameters)
-            if switches(self.optimizer):
-                self.optimizer.train()  # type: ignore[attr-defined]
-            for number in range(STEPS):
-                self._step(number)
-            self.draws = not torch.equal(random, torch.get_rng_state())
-        self.moved = self._flat() - start
+        self._sizes = sizes
+        self.drawn = SameDraws()
+        self.path: list[Tensor] = []
+        streams = RandomStreams.seeded(0)
+        before = streams.state_dict()
+        with streams.in_place():
+            if self.same_draws:
+                with self.drawn:
+                    self._train()
+            else:
+                self._train()
+        self.streams = streams.state_dict()
+        self.draws = any(not _equal(self.streams[name], before[name]) for name in before)
+        self.moved = self._flat().detach() - start
 
     @property
     def manner(self) -> Manner:
         """What was seen."""
         state = tensors_in(self.optimizer.state.get(self.parameters[0], {}))
+        most, least = max(self.counts), min(self.counts)
         return Manner(
-            by_closure=min(self.counts) > 0,
-            once=max(self.counts) <= 1,
+            by_closure=least > 0,
+            once=most <= 1 and most == least,
             held=sum(tensor.numel() == NUMBERS for tensor in state),
+            sometimes=least == 0 < most,
         )
+
+    @property
+    def fault(self) -> str | None:
+        """What the steps have done to the parameters that a training loop would not survive."""
+        for parameter, shape in zip(self.parameters, self.shapes, strict=True):
+            if parameter.dtype != self.dtype or parameter.numel() != torch.Size(shape).numel():
+                return (
+                    f"turns parameters of type {self.dtype} and shape {shape} into "
+                    f"{parameter.dtype} and {tuple(parameter.shape)}. An "
+                    "optimizer must keep type and shape."
+                )
+            if not parameter.requires_grad:
+                return (
+                    "switches off requires_grad of its parameters, so that a network would get no "
+                    "gradients any more. bench cannot compare it."
+                )
+            if _hooks_of(parameter):
+                return _HOOKS
+            if not holds(self.optimizer, parameter):
+                return LOST
+        return None
+
+    def _train(self) -> None:
+        self.optimizer = self.make(self.parameters)
+        if switches(self.optimizer):
+            self.optimizer.train()  # type: ignore[attr-defined]
+        for number in range(self.steps):
+            self.drawn.step = number
+            self._step(number)
+            self.path.append(self._flat().detach().clone())
 
     def _step(self, number: int) -> None:
         asked = 0
 
         def gradient() -> Tensor:
             with torch.enable_grad():
-                away = self._flat() - torch.sin(torch.arange(NUMBERS) + number)
-                loss = 0.5 * (torch.linspace(0.5, 2, NUMBERS) * away * away).sum()
-            found = torch.autograd.grad(loss, self.parameters, create_graph=self.differentiable)
-            for parameter, each in zip(self.parameters, found, strict=True):
-                parameter.grad = each
-            return loss.detach()
+                away = self._flat() - torch.sin(self._at + number)
+                loss = 0.5 * (self._d * away * away).sum()
+            if self.backward:
+                self.optimizer.zero_grad()
+                loss.backward()
+            elif self.differentiable:
+                found = torch.autograd.grad(loss, self.parameters, create_graph=True)
+                for parameter, each in zip(self.parameters, found, strict=True):
+                    parameter.grad = each
+            else:
+                whole = (self._d * away.detach()).split(self._sizes)
+                for parameter, part in zip(self.parameters, whole, strict=True):
+                    parameter.grad = part.clone().view(parameter.shape)
+            return loss if self.attached else loss.detach()
 
         def closure() -> Any:
             nonlocal asked
@@ -121,7 +197,23 @@ class _Run:
         self.counts.append(asked)
 
     def _flat(self) -> Tensor:
-        return torch.cat([parameter.view(-1) for parameter in self.parameters])
+        return torch.cat([parameter.reshape(-1) for parameter in self.parameters])
+
+
+_HOOKS = (
+    "registers hooks on its parameters. Hooks run in backward(), but bench computes a gradient and "
+    "assigns it, so they would never run. Write the update in step()."
+)
+LOST = (
+    "puts other tensors into its param_groups than it was given, so the parameters of a network "
+    "would stay where they are. Change the given parameters."
+)
+
+
+def holds(optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter) -> bool:
+    """Return whether a parameter is still one of an optimizer's, or its groups are not its own."""
+    groups = [each for group in optimizer.param_groups for each in group["params"]]
+    return not groups or any(each is parameter for each in groups)
 
 
 def switches(optimizer: torch.optim.Optimizer) -> bool:
@@ -146,20 +238,110 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
             yield from tensors_in(each)
 
 
-def _alike(flat: _Run, make: Make) -> bool:
+def _hooks_of(parameter: torch.nn.Parameter) -> bool:
+    return bool(
+        getattr(parameter, "_backward_hooks", None)
+        or getattr(parameter, "_post_accumulate_grad_hooks", None)
+    )
+
+
+def _hooked(make: Make) -> str | None:
+    """Say that an optimizer works in hooks, which may keep it from making a step without them."""
+    parameters = [torch.nn.Parameter(torch.zeros(FLAT[0]))]
     try:
-        cut = _Run(make, CUT)
+        with RandomStreams.seeded(0).in_place():
+            made = make(parameters)
+    except Exception:  # Said where a step is tried.
+        return None
+    del made
+    return _HOOKS if any(map(_hooks_of, parameters)) else None
+
+
+def _never_moves(make: Make, flat: _Run) -> str | None:
+    if flat.moved.any() or _Run(make, FLAT, MANY).moved.any():
+        return None
+    return (
+        f"has moved no parameter in {MANY} steps. It may keep parameters of its own, or write to a "
+        "copy. It must change the tensors that it was given."
+    )
+
+
+def _unlike_a_loop(make: Make, flat: _Run) -> str | None:
+    """Say what would differ from a training loop: from run to run, or where `backward` runs."""
+    try:
+        again = _Run(make, FLAT, FEW)
+        if not torch.equal(again.path[-1].nan_to_num(), flat.path[FEW - 1].nan_to_num()):
+            return (
+                "does not repeat itself: made anew, it gave other parameters from the same start "
+                "and gradients. It may share state between its instances, or draw random numbers "
+                "that no seed sets. Keep the state in the instance, and draw from torch's, NumPy's "
+                "or Python's global stream, which bench seeds."
+            )
+        looped = _Run(make, FLAT, FEW, backward=True)
+    except Exception as error:
+        return f"works once, but not as in a training loop: {short(error).rstrip('.')}."
+    if not _near(looped.path[-1], flat.path[FEW - 1], flat):
+        return (
+            "gives other parameters where backward() computes the gradients than where they are "
+            "assigned, as bench does. It may work in hooks, which run in backward(). Write the "
+            "update in step()."
+        )
+    return None
+
+
+def _large(make: Make) -> _Run:
+    return _Run(make, LARGE_FLAT, STEPS, torch.float64)
+
+
+def _sees_the_cut(make: Make, flat: _Run, cut: Shapes) -> bool:
+    """Return whether the numbers end elsewhere if they are cut into tensors.
+
+    Where random numbers are drawn, every number of a tensor gets the same value, and as many must
+    be drawn either way: an optimizer may draw for each number, but not for each tensor.
+    """
+
+    def run(shapes: Shapes, same_draws: bool) -> _Run:
+        return _Run(make, shapes, dtype=flat.dtype, same_draws=same_draws)
+
+    try:
+        if not flat.draws and _near(run(cut, False).path[-1], flat.path[-1], flat):
+            return False
+        one, other = run(flat.shapes, True), run(cut, True)
     except Exception:  # It takes matrices alone, say.
-        return False
-    off = (cut.moved - flat.moved).abs().max()
+        return True
+    if not (flat.draws or one.drawn.numbers):
+        return True
+    counted = one.drawn.numbers == other.drawn.numbers and all(
+        _equal(one.streams[name], other.streams[name]) for name in ("numpy", "python")
+    )
+    return not (counted and _near(other.path[-1], one.path[-1], one))
+
+
+def _near(a: Tensor, b: Tensor, run: _Run) -> bool:
     # NaN in both is for the laws to find.
-    return not off > SAME * flat.moved.abs().max()
+    return not (a - b).abs().max() > SAME * run.moved.abs().max()
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return torch.equal(a, b) if isinstance(a, Tensor) else bool(a == b)
 
 
 def _reason(make: Make, error: Exception) -> str:
-    """Say why a step failed; where gradients that can be differentiated help, that is why."""
-    try:
-        _Run(make, FLAT, differentiable=True)
-    except Exception:
-        return short(error).rstrip(".")
-    return "it differentiates gradients again (create_graph=True), and an objective's are numbers"
+    """Say why a step failed; where a loss or gradients that can be differentiated help, that."""
+    for given, why in (
+        (
+            {"differentiable": True},
+            "it differentiates gradients again (create_graph=True), and an objective's are numbers",
+        ),
+        (
+            {"attached": True},
+            "it calls backward() on the loss, and an objective's is a number; the closure has "
+            "computed the gradient already",
+        ),
+    ):
+        try:
+            _Run(make, FLAT, **given)  # type: ignore[arg-type]
+        except Exception:
+            continue
+        return why
+    return short(error).rstrip(".")

@@ -12,7 +12,7 @@ import torch
 
 from bench.harness.check import minimum, observed_trial
 from bench.harness.check.laws import LawViolation, check_close, unchanged_random_streams
-from bench.harness.check.method_laws import MethodLaws
+from bench.harness.check.method_laws import QUICK, MethodLaws, quick_laws
 from bench.harness.check.subject import check, kind_of
 from bench.harness.core.errors import Infrastructure, Usage
 from bench.models.recurrent_tasks import KINDS
@@ -42,6 +42,11 @@ INTERRUPTED = "a resumed run equals a straight run"
 RANKS = "2 ranks equal 1 process"
 FLEET = "a row of a fleet equals the trial alone"
 PADDING = "padding stays 0"
+MOVES = "moves the parameters it is given"
+REPEATS = "same seed, same run"
+OTHERS = "trials do not change each other"
+EVALUATION = "evaluation does not change the run"
+AVERAGE = "an average that it keeps is evaluated"
 SPLIT = "a batch can be split over processes"
 
 
@@ -170,14 +175,50 @@ def test_a_wrong_optimizer_is_caught(name, laws, told):
     assert any(told in said for said in found.values()), found
 
 
-def test_chance_is_caught():
+def test_draws_from_a_global_stream_are_held_by_the_seed():
     with torch.random.fork_rng(devices=[]):
-        found = broken(f"{MODULE}:Noisy")
-    assert (
-        "expected no draw from a global random stream; found torch's"
-        in found["same seed, same run"]
-    )
-    assert "on 2 processes, bit for bit; found others" in found[RANKS]
+        assert broken(f"{MODULE}:Noisy") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "laws"),
+    [
+        # Ranks draw each for itself, and one that is evaluated draws as often as another.
+        ("Unseeded", {REPEATS, OTHERS, EVALUATION, INTERRUPTED, RANKS}),
+        ("Early", {REPEATS, OTHERS, EVALUATION, INTERRUPTED, RANKS}),
+        ("Single", set()),
+        ("Counting", {REPEATS, OTHERS, EVALUATION, INTERRUPTED, RANKS}),
+    ],
+)
+def test_chance_and_shared_state_are_caught(name, laws):
+    with torch.random.fork_rng(devices=[]):
+        found = broken(f"{MODULE}:{name}")
+    assert laws <= found.keys()
+    if laws:
+        assert "parameters that differ by up to" in found[REPEATS]
+
+
+@pytest.mark.parametrize(
+    ("name", "laws", "told"),
+    [
+        ("Still", {MOVES, MINIMUM}, "other parameters after 10 steps; found those of the start"),
+        ("Wide", {MOVES, RANKS}, "expected θ of float64 and shape (1, 96); found float32 and"),
+        ("Averaging", {AVERAGE}, "found that state['mean'] is an average of its iterates"),
+        ("Moving", {AVERAGE}, "found that state['mean'] is an average of its iterates"),
+    ],
+)
+def test_a_result_that_is_not_the_methods_is_caught(name, laws, told):
+    found = broken(f"{MODULE}:{name}")
+    assert laws <= found.keys(), found
+    assert any(told in said for said in found.values()), found
+
+
+@pytest.mark.parametrize("name", ["Averaging", "Still", "Unseeded"])
+def test_the_quick_laws_find_what_would_be_a_wrong_result(name):
+    findings = quick_laws(getattr(wrong, name))
+    assert [each.law for each in findings] == list(QUICK)
+    assert any(each.state == "fails" for each in findings)
+    assert all(each.state != "fails" for each in quick_laws(wrong.Sound))
 
 
 @pytest.mark.parametrize(

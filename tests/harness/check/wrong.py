@@ -208,8 +208,91 @@ class Flattering(Sound):
 class Noisy(Sound):
     def step(self, theta, objective, state):
         report = super().step(theta, objective, state)
-        theta.add_(torch.rand(()) * 1e-9)
+        theta.mul_(1 + 1e-9 * torch.rand(()))
         return report
+
+
+class Unseeded(Sound):
+    """Draws from a generator that no seed sets."""
+
+    def step(self, theta, objective, state):
+        report = super().step(theta, objective, state)
+        theta.mul_(1 + 1e-6 * np.random.default_rng().random())
+        return report
+
+
+class Early(Sound):
+    """Draws where it is made, which is before there is a trial."""
+
+    def __init__(self, backend="torch"):
+        super().__init__(backend)
+        self.factor = 1 + 1e-6 * np.random.default_rng().random()
+
+    def step(self, theta, objective, state):
+        report = super().step(theta, objective, state)
+        theta.mul_(self.factor)
+        return report
+
+
+class Counting(Sound):
+    """Counts the steps of every instance."""
+
+    count = 0
+
+    def step(self, theta, objective, state):
+        report = super().step(theta, objective, state)
+        Counting.count += 1
+        theta.mul_(1 + 1e-6 / Counting.count)
+        return report
+
+
+class Single(Sound):
+    """Sets a global stream to a seed of its own, which is its own affair."""
+
+    def step(self, theta, objective, state):
+        torch.manual_seed(3)
+        report = super().step(theta, objective, state)
+        theta.mul_(1 + 1e-6 * torch.rand(()))
+        return report
+
+
+class Still(Sound):
+    """Steps on a copy."""
+
+    def step(self, theta, objective, state):
+        return super().step(theta.clone(), objective, state)
+
+
+class Wide(Sound):
+    """Turns θ into another type."""
+
+    def step(self, theta, objective, state):
+        report = super().step(theta, objective, state)
+        theta.data = theta.float()
+        return report
+
+
+class Averaging(Sound):
+    """Keeps the mean of its iterates, and does not evaluate it."""
+
+    def init(self, theta, seed, budget):
+        return {**super().init(theta, seed, budget), "mean": theta.clone(), "count": 1}
+
+    def rate(self, state):
+        state["count"] += 1
+        return 1 / state["count"]
+
+    def step(self, theta, objective, state):
+        report = super().step(theta, objective, state)
+        state["mean"].lerp_(theta, self.rate(state))
+        return report
+
+
+class Moving(Averaging):
+    """Keeps a moving average of a long memory."""
+
+    def rate(self, state):
+        return 0.001
 
 
 class Padded(Sound):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import random
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,7 +31,9 @@ from bench.harness.store.results import Store
 from bench.harness.training import machine
 from bench.harness.training.case_order import CaseOrder
 from bench.harness.training.case_stream import BLOCK, CaseStream
+from bench.harness.training.method_stream import with_random_stream
 from bench.models.layout import Layout
+from bench.optim.objective import Method
 from tests.harness.execution.test_resumed_fleet import stopped
 from tests.harness.execution.test_run import OWN, Runs
 from tests.harness.execution.test_trainer import go, prepared
@@ -264,7 +267,27 @@ def test_the_streams_of_a_seed_give_the_numbers_that_trials_see(root: int) -> No
         expected = [draw(by_rule(name.replace("BLOCK", str(b))), BLOCK)[0] for b in range(2)]
         drawn, _ = CaseStream(draw, root, stream).take(2 * BLOCK)
         assert drawn.tolist() == np.concatenate(expected).tolist()
+
+    own = streams.pop("draws of a method that is not bench's or torch's")
+    seed = int.from_bytes(hashlib.sha256(own.encode()).digest()[:16], "big")
+    method: Any = with_random_stream(Drawing("torch"), [root], torch.device("cpu"))  # type: ignore[abstract]
+    found = method.init(torch.zeros(1, 3), root, None)
+    expected_torch = torch.rand(3, generator=torch.Generator().manual_seed(seed % 2**64))
+    numpy = np.random.RandomState(np.random.MT19937(seed))
+    assert found == [expected_torch.tolist(), numpy.rand(), random.Random(seed).random()]
     assert streams == {}
+
+
+class Drawing(Method):
+    """Draws from every global stream."""
+
+    name = "drawing"
+
+    def __init__(self, backend: str, **given: object) -> None:
+        pass
+
+    def init(self, theta: torch.Tensor, seed: int, budget: int | None) -> Any:
+        return [torch.rand(3).tolist(), np.random.rand(), random.random()]
 
 
 def test_a_trial_records_the_plan_of_its_seed(store: Store, store_url: str) -> None:

@@ -25,7 +25,8 @@ def train(method: Method, steps: int = 50, objective: Objective | None = None) -
     state = method.init(theta, 0, steps)
     for _ in range(steps):
         method.step(theta, objective, state)
-    assert method.iterate(theta, state) is theta
+    # What is evaluated is θ, also for an average that has not begun yet.
+    assert torch.equal(method.iterate(theta, state), theta)
     return theta
 
 

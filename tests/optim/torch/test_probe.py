@@ -1,13 +1,23 @@
 """Which torch optimizers a flat θ suits, found by trying."""
 
-from typing import Any
+import math
+import random
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from bench.optim.hyperparameters import UsageError
-from bench.optim.torch.probe import NUMBERS, Manner, manner_of
+from bench.optim.torch.probe import (
+    CUT,
+    FLAT,
+    LARGE_CUT,
+    LARGE_FLAT,
+    Manner,
+    manner_of,
+)
 
 
 class Own(torch.optim.Optimizer):
@@ -68,8 +78,60 @@ class Matrices(Own):
 
 
 class Chance(Layerwise):
+    """Draws, and looks at a layer all the same."""
+
     def u(self, each: Tensor) -> Tensor:
         return super().u(each) + torch.rand_like(each)
+
+
+class Noise(Own):
+    """Draws twice for each number, from torch's stream."""
+
+    def u(self, each: Tensor) -> Tensor:
+        drop = torch.bernoulli(torch.full_like(each, 0.7))
+        return super().u(each) * drop + torch.randn_like(each) + torch.empty_like(each).uniform_()
+
+
+class Kick(Own):
+    """Draws once for each step, from NumPy's stream and Python's."""
+
+    def step(self) -> None:  # type: ignore[override]
+        self.factor = np.random.rand() + random.random()
+        super().step()
+
+    def u(self, each: Tensor) -> Tensor:
+        return super().u(each) * self.factor
+
+
+class Skip(Own):
+    """Draws once for each tensor, whether to leave it as it is."""
+
+    def u(self, each: Tensor) -> Tensor:
+        return super().u(each) * (torch.rand(()) < 0.9)
+
+
+class SkipNumpy(Own):
+    def u(self, each: Tensor) -> Tensor:
+        return super().u(each) * (np.random.rand() < 0.9)
+
+
+class Big(Own):
+    """Looks at a layer only where it is large."""
+
+    def u(self, each: Tensor) -> Tensor:
+        u = super().u(each)
+        return u / u.norm() if each.dim() > 1 and each.numel() > 1000 and len(each) > 1 else u
+
+
+class OwnGenerator(Own):
+    """Has a generator of its own with a fixed seed."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params)
+        self.own = torch.Generator().manual_seed(7)
+
+    def u(self, each: Tensor) -> Tensor:
+        return super().u(each) + torch.randn(each.shape, generator=self.own)
 
 
 class Again(Own):
@@ -122,13 +184,208 @@ class Switching(Own):
         return super().u(each)
 
 
+class Rebinding(Own):
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for each in group["params"]:
+                each.data = each.data - 0.01 * self.u(each)
+
+
+class Setting(Own):
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for each in group["params"]:
+                with torch.no_grad():
+                    each.set_(each - 0.01 * self.u(each))
+
+
+class Waiting(Own):
+    """Moves in every thirtieth step."""
+
+    count = 0
+
+    def u(self, each: Tensor) -> Tensor:
+        self.count += 1
+        return super().u(each) * (self.count % 30 == 0)
+
+
+class Seldom(Own):
+    """Evaluates the closure in every second step."""
+
+    count = 0
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.count += 1
+        if self.count % 2 == 0 and closure is not None:
+            closure()
+        super().step()
+
+
+class Copying(Own):
+    """Steps on copies of its parameters."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params)
+        self.copies = [each.detach().clone() for each in self.param_groups[0]["params"]]
+
+    def step(self) -> None:  # type: ignore[override]
+        for copied, each in zip(self.copies, self.param_groups[0]["params"], strict=True):
+            copied.sub_(each.grad, alpha=0.01)
+
+
+class Swapping(Own):
+    """Puts new parameters into its group."""
+
+    def step(self) -> None:  # type: ignore[override]
+        group = self.param_groups[0]
+        group["params"] = [
+            torch.nn.Parameter(each if each.grad is None else each - 0.01 * each.grad)
+            for each in group["params"]
+        ]
+
+
+class SwappingOne(Own):
+    def step(self) -> None:  # type: ignore[override]
+        super().step()
+        parameters = self.param_groups[0]["params"]
+        parameters[0] = torch.nn.Parameter(parameters[0].detach().clone())
+        parameters[0].grad = torch.zeros_like(parameters[0])
+
+
+class Hooked(Own):
+    """Makes its update while backward runs."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params)
+        for each in self.param_groups[0]["params"]:
+            each.register_post_accumulate_grad_hook(self.update)
+
+    def update(self, each: Tensor) -> None:
+        with torch.no_grad():
+            each.sub_(self.u(each), alpha=0.01)
+        each.grad = None
+
+    def step(self) -> None:  # type: ignore[override]
+        pass
+
+
+class Clipping(Own):
+    """Clips in hooks, and steps."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params)
+        for each in self.param_groups[0]["params"]:
+            each.register_hook(lambda gradient: gradient.clamp(-1, 1))
+
+
+class HookingLater(Own):
+    """Registers its hooks in its first step."""
+
+    def step(self) -> None:  # type: ignore[override]
+        super().step()
+        for each in self.param_groups[0]["params"]:
+            if not each._backward_hooks:
+                each.register_hook(lambda gradient: gradient)
+
+
+class OnTheGraph(Own):
+    """Hooks where gradients are accumulated, which no parameter shows."""
+
+    def __init__(self, params: Any) -> None:
+        super().__init__(params)
+        self.kept = []
+        for each in self.param_groups[0]["params"]:
+            node = each.expand_as(each).grad_fn.next_functions[0][0]
+            node.register_hook(lambda *_, each=each: self.halve(each))
+            self.kept.append(node)
+
+    def halve(self, each: Tensor) -> None:
+        with torch.no_grad():
+            each.grad.mul_(0.5)
+
+
+class Widening(Own):
+    def step(self) -> None:  # type: ignore[override]
+        super().step()
+        for each in self.param_groups[0]["params"]:
+            each.data = each.data.double()
+            each.grad = None
+
+
+class Freezing(Own):
+    def step(self) -> None:  # type: ignore[override]
+        super().step()
+        for each in self.param_groups[0]["params"]:
+            each.requires_grad_(False)
+
+
+class Counting(Own):
+    """Counts the steps of every instance."""
+
+    count: ClassVar[int] = 0
+
+    def u(self, each: Tensor) -> Tensor:
+        Counting.count += 1
+        return super().u(each) / Counting.count
+
+
+class Unseeded(Own):
+    def u(self, each: Tensor) -> Tensor:
+        return super().u(each) * np.random.default_rng().random()
+
+
+class Backward(Own):
+    """Calls backward itself, on what the closure returns."""
+
+    def step(self, closure: Any) -> None:  # type: ignore[override]
+        closure().backward()
+        super().step()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "reason"),
+    [
+        (Copying, "has moved no parameter in 100 steps. It may keep parameters of its own"),
+        (Swapping, "puts other tensors into its param_groups than it was given"),
+        (SwappingOne, "puts other tensors into its param_groups than it was given"),
+        (Hooked, "registers hooks on its parameters"),
+        (Clipping, "registers hooks on its parameters"),
+        (HookingLater, "registers hooks on its parameters"),
+        (OnTheGraph, "gives other parameters where backward\\(\\) computes the gradients"),
+        (Widening, "turns parameters of type torch.float32 .* into torch.float64"),
+        (Freezing, "switches off requires_grad of its parameters"),
+        (Counting, "does not repeat itself"),
+        (Unseeded, "does not repeat itself"),
+        (Backward, "cannot make a step on a flat θ: it calls backward\\(\\) on the loss"),
+    ],
+)
+def test_what_does_something_else_than_in_a_loop_is_refused(optimizer: Any, reason: str) -> None:
+    with pytest.raises(UsageError, match=f"^it {reason}"):
+        manner_of(optimizer, "it")
+
+
+def test_a_step_size_of_0_may_rest() -> None:
+    def made(parts: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parts, lr=0)
+
+    manner_of(made, "it", may_rest=True)
+    with pytest.raises(UsageError, match="^it has moved no parameter in 100 steps"):
+        manner_of(made, "it")
+
+
 @pytest.mark.parametrize(
     ("optimizer", "expected"),
     [
         (Own, Manner(False, True, 0)),
         (Keeping, Manner(False, True, 3)),
         (Global, Manner(False, True, 0)),
-        (Chance, Manner(False, True, 0)),
+        (Noise, Manner(False, True, 0)),
+        (Kick, Manner(False, True, 0)),
+        (OwnGenerator, Manner(False, True, 0)),
+        (Rebinding, Manner(False, True, 0)),
+        (Setting, Manner(False, True, 0)),
+        (Waiting, Manner(False, True, 0)),
+        (Seldom, Manner(False, False, 0, sometimes=True)),
         (Spread, Manner(True, False, 0)),
         (Uneven, Manner(True, False, 0)),
         (Once, Manner(True, True, 0)),
@@ -142,7 +399,9 @@ def test_what_a_flat_theta_suits(optimizer: Any, expected: Manner) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("optimizer", [Layerwise, Axes, Late, Matrices])
+@pytest.mark.parametrize(
+    "optimizer", [Layerwise, Axes, Late, Matrices, Chance, Skip, SkipNumpy, Big]
+)
 def test_what_sees_how_parameters_are_cut_is_refused(optimizer: Any) -> None:
     with pytest.raises(UsageError, match="^it depends on the shapes of the parameter tensors"):
         manner_of(optimizer, "it")
@@ -168,7 +427,10 @@ def test_as_many_numbers_either_way() -> None:
         return Own(parts)
 
     manner_of(made, "it")
-    flat, cut = seen
-    assert flat == [torch.Size((1, NUMBERS))]
-    assert {len(shape) for shape in cut} == {1, 2}
-    assert sum(shape.numel() for shape in cut) == NUMBERS
+    for flat, cut in ((FLAT, CUT), (LARGE_FLAT, LARGE_CUT)):
+        assert [list(flat), list(cut)] == [
+            list(map(tuple, shapes)) for shapes in seen if tuple(map(tuple, shapes)) in (flat, cut)
+        ][-2:]
+        assert {len(shape) for shape in cut} == {1, 2}
+        assert len(flat) == 1 and len(flat[0]) == 2
+        assert sum(map(math.prod, cut)) == math.prod(flat[0])
