@@ -27,6 +27,7 @@ from bench.harness.check.observed_trial import STEPS, ObservedTrial
 from bench.harness.check.small_problems import Network
 from bench.harness.check.thread_ranks import run_on_ranks
 from bench.harness.distributed.ranks import Ranks
+from bench.optim.hyperparameters import Hyperparameter
 from bench.optim.objective import Method
 from bench.optim.random_streams import RandomStreams
 
@@ -70,6 +71,7 @@ class MethodLaws:
         """Return every law by its name."""
         return {
             "hyperparameters are declared": self.declared,
+            "the step size takes effect": self.effects,
             # Before all other steps: a setting that a step changes stays changed afterwards.
             "inputs and settings stay unchanged": self.inputs,
             "moves the parameters it is given": self.moves,
@@ -111,6 +113,45 @@ class MethodLaws:
                 cast = h.cast(value, method.name)
                 expect(cast == value, f"{h.name}={value} as written", repr(cast))
         return ", ".join(f"{name}={method.hyperparameters[name]}" for name in names) or "none"
+
+    def effects(self) -> str:
+        """Check that `lr` changes the run; name the other hyperparameters that have not.
+
+        Many act only later or together with others, so those are only named.
+        """
+        method = self.make()
+        without = []
+        for h in method.space:
+            if (other := self._with_another(h)) is None:
+                continue
+            ends = [
+                ObservedTrial(each, Network()).step(FEW).iterate.clone()
+                for each in (self.make(), other)
+            ]
+            if equal_bits(*ends):
+                without.append(h.name)
+        expect("lr" not in without, "another run with another lr", "the same parameters")
+        if not any(h.name == "lr" for h in method.space):
+            raise NotApplicable("there is no lr")
+        no_effect = f"; no effect of {', '.join(without)}" if without else ""
+        return f"another lr gives another run within {FEW} steps{no_effect}"
+
+    def _with_another(self, h: Hyperparameter) -> Method | None:
+        """Return the method with another value of one hyperparameter; None if none is accepted."""
+        value = self.make().hyperparameters[h.name]
+        if isinstance(value, str):
+            return None
+        tries = [not value] if isinstance(value, bool) else [value / 2, value * 2, 1, 0.1]
+        for other in tries:
+            try:
+                method = self.make(**{h.name: other})
+                # Some values are refused only by the first step.
+                ObservedTrial(method, Network()).step(1)
+            except Exception:
+                continue
+            if method.hyperparameters[h.name] != value:
+                return self.make(**{h.name: other})
+        return None
 
     def reports(self) -> str:
         """Check that reports have "loss" (K,), as the objective returned it, and else numbers."""

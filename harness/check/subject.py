@@ -18,6 +18,7 @@ from bench.models.problem import DataError, Problem
 from bench.optim import plugins, registry
 from bench.optim.hyperparameters import nearest
 from bench.optim.objective import Method
+from bench.optim.random_streams import RandomStreams
 from bench.optim.text import ParsedEntry, parse
 from bench.optim.torch.adapter import TORCH_PREFIX, is_factory
 
@@ -72,7 +73,8 @@ def _makes_an_optimizer(loaded: object) -> bool:
     if not is_factory(loaded) or isinstance(loaded, Problem):
         return False
     try:
-        made = loaded([torch.nn.Parameter(torch.zeros(1, 1))])  # type: ignore[operator]
+        with RandomStreams.seeded(0).in_place():
+            made = loaded([torch.nn.Parameter(torch.zeros(1, 1))])  # type: ignore[operator]
     except Exception:  # A user's function may take other arguments.
         return False
     return isinstance(made, torch.optim.Optimizer)

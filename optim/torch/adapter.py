@@ -69,10 +69,10 @@ class State:
                 f"{tuple(parameter.shape)}. An optimizer must keep type and shape."
             )
         if self.apart:
-            theta.copy_(parameter.detach().view_as(theta))
+            theta.copy_(parameter.detach().reshape(theta.shape))
         else:
             # The optimizer may keep the memory that it has left, with θ as it was before.
-            theta.data = parameter.detach().clone().view_as(theta)
+            theta.data = parameter.detach().reshape(theta.shape).clone()
             self.apart = True
 
     def rewind(self) -> None:
@@ -153,10 +153,10 @@ class TorchMethod(Method):
         def closure() -> Any:
             # An optimizer turns gradients on around it, for those who need autograd.
             with torch.no_grad():
-                at = state.parameter.detach().view_as(theta)
+                at = state.parameter.detach().reshape(theta.shape)
                 loss, gradient = objective.gradient(at, on=batch)
             # Some optimizers write over the gradient, which is the objective's memory.
-            state.parameter.grad = gradient.clone().view_as(state.parameter)
+            state.parameter.grad = gradient.clone().reshape(state.parameter.shape)
             losses.append(loss)
             return loss[0]
 
@@ -181,7 +181,7 @@ class TorchMethod(Method):
         kept = state.parameter.data
         state.parameter.data = theta.clone()
         state.optimizer.eval()  # type: ignore[attr-defined]
-        point = state.parameter.detach().clone().view_as(theta)
+        point = state.parameter.detach().reshape(theta.shape).clone()
         state.optimizer.train()  # type: ignore[attr-defined]
         # The way there and back rounds.
         state.parameter.data = kept
@@ -189,8 +189,13 @@ class TorchMethod(Method):
 
     def state_dict(self, state: State) -> dict[str, Any]:
         """Return the optimizer's own state."""
-        # torch hands out, and takes in, the very tensors that later steps write over.
-        return {"optimizer": copy.deepcopy(state.optimizer.state_dict())}
+        held = state.optimizer.state_dict()
+        try:
+            # torch hands out, and takes in, the very tensors that later steps write over.
+            return {"optimizer": copy.deepcopy(held)}
+        except Exception:
+            # A lock, or a tensor with a graph, cannot be copied. Whoever saves this says so.
+            return {"optimizer": held}
 
     def load_state_dict(self, state: State, saved: Mapping[str, Any]) -> None:
         """Go on from a saved state."""

@@ -360,6 +360,15 @@ class Schooled(Rated):
         return report
 
 
+class Deaf(Rated):
+    """Takes a step size, and steps by another."""
+
+    fleet_key = None
+
+    def step(self, theta, objective, state):
+        return Sound.step(self, theta, objective, state)
+
+
 class Biased(Sound):
     """Its gradient is off by the same in every direction."""
 
