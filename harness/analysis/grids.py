@@ -33,6 +33,11 @@ class Edge:
         tried = f"{len(self.tried)} values tried, {self.tried[0]:g} to {self.tried[-1]:g}"
         return f"{self.name}={self.value:g} is at the {end} end of the {tried}"
 
+    @property
+    def advice(self) -> str:
+        """The edge in words, and what it means; terminal, page and log have the same sentence."""
+        return f"{self.sentence}; values beyond it may be better"
+
 
 @dataclass(frozen=True)
 class Axis:

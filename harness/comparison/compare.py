@@ -302,6 +302,6 @@ def _chosen(runs: Runs, run: Run, plan: Plan, every: Sequence[TuningResult]) -> 
         if tried.all_diverged:
             say("    Every point diverged on a tuning seed, so this is the first: try others.")
         for edge in tried.edges:
-            say(f"    {edge.sentence}; more may be gained beyond it.")
+            say(f"    {edge.advice}.")
     efforts = (tried.effort(seeds, tunings[0], len(plan.rounds)) for tried in every)
     return Tuned(chosen, tuple(efforts))

@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.harness.analysis.summary import summarize
 from bench.harness.comparison.files import draw
 from bench.harness.core.errors import Infrastructure
+from bench.harness.core.metrics import is_share
 from bench.harness.core.published import published_value
 from bench.harness.core.records import ComparisonRecord, TrialRecord
 from bench.harness.report.files import RECONSTRUCTIONS_PICTURE, read_pictures
@@ -60,7 +61,8 @@ def read(store: Store, record: ComparisonRecord) -> ReportData:
         # The problem's margin and targets are recorded with the result only.
         summary = summarize(
             comparison_id=record.id, protocol=record.protocol, trials=trials,
-            measurements=measurements, targets=(), margin=0.0, log_scale=True,
+            measurements=measurements, targets=(), margin=0.0,
+            log_scale=not is_share(record.protocol.metric),
             published=published_value, reproduce=record.command,
         ) | {"pairs": []}  # fmt: skip
         open_reason = _standing(store, record, trials)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.harness.core.metrics import is_share
 from bench.harness.core.records import Ledger, Measurement, TrialRecord
 
 Floats = NDArray[np.floating[Any]]
@@ -74,11 +75,23 @@ class Scale:
     worst: float
 
     @classmethod
-    def of(cls, direction: str, scale: str, measurements: Sequence[Measurement]) -> Scale:
-        """Return a log scale if the problem compares logarithms and all values are positive."""
+    def of(
+        cls, direction: str, scale: str, measurements: Sequence[Measurement], metric: str = ""
+    ) -> Scale:
+        """Return a log scale if logarithms are compared and all values are positive.
+
+        The axis of a share is linear, whatever is compared.
+        """
         shown = [y for m in measurements for y in (m.train_metric, m.test_metric)]
-        log = scale == "log" and all(y > 0 for y in shown if math.isfinite(y))
+        log = scale == "log" and not is_share(metric)
+        log = log and all(y > 0 for y in shown if math.isfinite(y))
         return cls(log, math.inf if direction == "lower" else -math.inf)
+
+    @classmethod
+    def of_summary(cls, summary: Mapping[str, Any], measurements: Sequence[Measurement]) -> Scale:
+        """Return the scale of a comparison's metric."""
+        protocol = summary["protocol"]
+        return cls.of(protocol["direction"], summary["scale"], measurements, protocol["metric"])
 
 
 def spent(ledger: Ledger, currency: str) -> float:

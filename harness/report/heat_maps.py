@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from bench.harness.analysis.sensitivity import Grid, Point
-from bench.harness.report.style import DPI, legible, save
+from bench.harness.report.style import DPI, legible, luminance, save
 from bench.harness.report.table import number
 
 _MAP = "viridis"
@@ -55,9 +55,7 @@ def ink(background: tuple[float, float, float]) -> str:
     Contrast is (L₁ + 0.05) / (L₂ + 0.05) with L the relative luminance (WCAG 2.2): one of the two
     always has 4.58 or more.
     """
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in background]
-    luminance = float(np.dot((0.2126, 0.7152, 0.0722), linear))
-    return "#000000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"
+    return "#000000" if (luminance(background) + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"
 
 
 def heat_maps(grids: Sequence[tuple[str, Grid]], direction: str, log: bool, path: Path) -> None:

@@ -20,7 +20,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from bench.harness.core.records import Measurement, TrialRecord
-from bench.harness.report.style import DPI, color, faint_grid, legible, markers, save
+from bench.harness.report.style import (
+    DPI,
+    color,
+    faint_grid,
+    legible,
+    markers,
+    save,
+    spread_ticks,
+)
 
 RHO_SHOWN = (-0.25, 1.75)
 """The axis of ρ; values outside are marked at the edge."""
@@ -53,6 +61,10 @@ def diagnostics(
         draw(axes, runs)
         axes.set_xscale("log")
         faint_grid(axes)
+    for axes in panels.flat:
+        # All panels have the limits of the x-axis that the last of them has.
+        spread_ticks(axes.xaxis)
+        spread_ticks(axes.yaxis)
     for axes in panels[-1]:
         axes.set_xlabel("gradient-equivalents")
     colors = {t.method: color(t.method_name) for t in trials}

@@ -21,7 +21,15 @@ from bench.harness.report.curves import (
     metric_in_words,
     profile_steps,
 )
-from bench.harness.report.style import DPI, color, faint_grid, legible, markers, save
+from bench.harness.report.style import (
+    DPI,
+    color,
+    faint_grid,
+    legible,
+    markers,
+    save,
+    spread_ticks,
+)
 from bench.harness.report.table import title
 
 _SHOWN = ("updates", "gradients", "seconds")
@@ -55,7 +63,7 @@ def learning_curves_figure(
     panels = figure.subplots(1, 3, sharey=True)
     marker_of = markers(trials)
     taken = [m for t in trials for m in measurements.get(t.id, ())]
-    scale = Scale.of(protocol["direction"], summary["scale"], taken)
+    scale = Scale.of_summary(summary, taken)
     for axes, currency in zip(panels, _SHOWN, strict=True):
         for method, marker in marker_of.items():
             mine = [t for t in trials if t.method == method]
@@ -66,6 +74,9 @@ def learning_curves_figure(
         faint_grid(axes)
         for target in summary["targets"]:
             axes.axhline(target, color="#555555", linestyle=":", linewidth=1.2)
+    for axes in panels:
+        spread_ticks(axes.xaxis)
+        spread_ticks(axes.yaxis)
     panels[0].set_ylabel(legible(metric_in_words(protocol["metric"])))
     shared = any(row["ledger"]["seconds_are"] == "shared" for row in summary["methods"])
     panels[2].set_xlabel("seconds (some shared: not ranked)" if shared else "seconds")
@@ -147,6 +158,7 @@ def profiles(summary: Mapping[str, Any], trials: Sequence[TrialRecord], path: Pa
         axes.set_xlabel(CURRENCIES[currency])
         axes.set_ylim(-0.02, 1.02)
         faint_grid(axes)
+        spread_ticks(axes.xaxis)
     panels[0].set_ylabel("share of targets reached")
     figure.legend(
         *panels[0].get_legend_handles_labels(),

@@ -202,7 +202,7 @@ def _tuned(tuning: Plain) -> Iterator[str]:
         values = ", ".join(number(curve[k - 1]) for k in counts)
         yield f"expected best of {', '.join(map(str, counts))} points: {values}"
     for edge in tuning.get("edges", ()):
-        yield f"{Edge(**edge).sentence}; values beyond it may be better"
+        yield Edge(**edge).advice
 
 
 def _verdict(pair: Plain, summary: Plain) -> Text:

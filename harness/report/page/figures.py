@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from bench.harness.core.records import Measurement, TrialRecord
 from bench.harness.core.text import shortened, visible
@@ -30,6 +31,8 @@ from bench.harness.report.style import MAX_LABEL_LENGTH, color, markers
 
 Plain = dict[str, Any]
 DATA: dict[Data, str] = {"train": "training data", "test": "test data"}
+BOTH = "both"
+"""The view with a panel for training data and one for test data."""
 DIAGNOSTICS = {
     "lambda": "damping λ",
     "rho": "reduction ratio ρ",
@@ -42,6 +45,8 @@ DIAGNOSTICS = {
 
 _POINTS = 70
 """Points of a median and its band."""
+_TICKS = 6
+"""So many marks of an axis, about; their labels do not overlap on a narrow screen either."""
 _SHORT = 200.0
 """The largest ratio of an axis's ends for which there are marks between powers of ten."""
 _LOGARITHMIC = ("lambda", "decrease")
@@ -54,10 +59,13 @@ def learning_curves(
     trials: Sequence[TrialRecord],
     measurements: Mapping[int, Sequence[Measurement]],
 ) -> Plain:
-    """Return the metric against every currency: median and band per method, a line per trial."""
+    """Return the metric against every currency: median and band per method, a line per trial.
+
+    The first view has training and test data side by side, on axes of the same range.
+    """
     protocol = summary["protocol"]
     taken = [m for t in trials for m in measurements.get(t.id, ())]
-    scale = Scale.of(protocol["direction"], summary["scale"], taken)
+    scale = Scale.of_summary(summary, taken)
     metric = metric_in_words(protocol["metric"])
     shared = any(row["ledger"]["seconds_are"] == "shared" for row in summary["methods"])
     currencies = _currencies(summary)
@@ -65,25 +73,58 @@ def learning_curves(
         currencies["seconds"] = "seconds (shared: not ranked)"
     views = {}
     for currency, label in currencies.items():
-        for data, of in DATA.items():
+        panels: dict[Data, list[Plain]] = {}
+        for data in DATA:
             traces: list[Plain] = []
             for method, dash in _dashes(trials).items():
                 mine = [t for t in trials if t.method == method]
                 curves = [Curve.of(t, measurements.get(t.id, ()), currency, data) for t in mine]
                 traces += _method(mine[0], curves, scale, dash)
-            layout = _layout(traces, label, f"{metric}, {of}", log=scale.log)
-            layout["shapes"] = [_line(target) for target in summary["targets"]]
+            panels[data] = traces
+        both = [*panels["train"], *(_beside(trace) for trace in panels["test"])]
+        for view, shown in {BOTH: both, **panels}.items():
+            of = f", {DATA[view]}" if view in DATA else ""
+            layout = _layout(shown, label, f"{metric}{of}", log=scale.log)
             if scale.log:
                 # The axis includes the targets.
-                layout["yaxis"] |= _ticks([*_drawn(traces), *summary["targets"]])
-            views[f"{currency} {data}"] = {"data": traces, "layout": layout}
+                layout["yaxis"] |= _ticks([*_drawn(shown), *summary["targets"]])
+            if view == BOTH:
+                _add_panel(layout, summary["targets"])
+            else:
+                layout["shapes"] = [_line(target) for target in summary["targets"]]
+            views[f"{currency} {view}"] = {"data": shown, "layout": layout}
     return {
         "switches": [
             {"name": "Against", "options": currencies},
-            {"name": "On", "options": DATA},
+            {"name": "On", "options": {BOTH: "training and test", **DATA}},
         ],
         "views": views,
     }
+
+
+def _beside(trace: Plain) -> Plain:
+    """Return a trace in the second panel; the first one's entry in the legend stands for both."""
+    return trace | {"xaxis": "x2", "yaxis": "y2", "showlegend": False}
+
+
+def _add_panel(layout: Plain, targets: Sequence[float]) -> None:
+    """Add a second panel on the right; a narrow screen puts it below (report.js)."""
+    layout["xaxis2"] = {**layout["xaxis"], "anchor": "y2", "matches": "x", "domain": [0.52, 1]}
+    layout["yaxis2"] = {**layout["yaxis"], "anchor": "x2", "matches": "y", "showticklabels": False}
+    del layout["yaxis2"]["title"]
+    layout["xaxis"] |= {"domain": [0, 0.48]}
+    layout["shapes"] = [
+        _line(target) | {"xref": f"{x} domain", "yref": x.replace("x", "y")}
+        for x in ("x", "x2")
+        for target in targets
+    ]
+    layout["annotations"] = [
+        {
+            "text": label, "xref": f"{axis} domain", "yref": f"{axis.replace('x', 'y')} domain",
+            "x": 0.5, "y": 1, "xanchor": "center", "yanchor": "bottom", "showarrow": False,
+        }
+        for axis, label in zip(("x", "x2"), DATA.values(), strict=True)
+    ]  # fmt: skip
 
 
 def profiles(summary: Mapping[str, Any], trials: Sequence[TrialRecord]) -> Plain:
@@ -133,9 +174,12 @@ def expected_best(summary: Mapping[str, Any], trials: Sequence[TrialRecord]) -> 
     ]
     shown = _drawn(traces)
     metric = metric_in_words(summary["protocol"]["metric"])
-    log = summary["scale"] == "log" and all(y > 0 for y in shown)
+    log = Scale.of_summary(summary, ()).log and all(y > 0 for y in shown)
     layout = _layout(traces, "tuning points", f"expected best {metric}", log=log)
-    layout["xaxis"] = {"automargin": True, "title": {"text": "tuning points"}, "tickformat": "d"}
+    layout["xaxis"] = {
+        "automargin": True, "title": {"text": "tuning points"}, "tickformat": "d", "nticks": _TICKS,
+        "tickangle": 0,
+    }  # fmt: skip
     return {"switches": [], "views": {"": {"data": traces, "layout": layout}}}
 
 
@@ -175,7 +219,8 @@ def _method(first: TrialRecord, curves: Sequence[Curve], scale: Scale, dash: str
         some = np.linspace(0, len(found.x) - 1, _POINTS).round().astype(int)
         x = _rounded(found.x[some])
         edge = quiet | {"mode": "lines", "x": x, "line": {"width": 0, "color": shade}}
-        filled = {"fill": "tonexty", "fillcolor": _translucent(shade)}
+        # The page fills it with a translucent shade of the line's colour (report.js).
+        filled = {"fill": "tonexty"}
         traces += [
             edge | {"y": _rounded(found.low[some])},
             edge | {"y": _rounded(found.high[some])} | filled,
@@ -227,22 +272,50 @@ def _drawn(traces: Iterable[Plain], axis: str = "y") -> list[float]:
 def _ticks(values: Sequence[float]) -> Plain:
     """Return a logarithmic axis with marks at powers of ten, or at 1, 2, 5 if it is short.
 
-    Below one power of ten, plotly chooses the marks.
+    Below one power of ten there are a few marks at even steps, with whole numbers beside them.
     """
     shown = [value for value in values if value > 0] or [1.0]
-    reach = max(shown) / min(shown)
-    marks = {} if reach < 10 else {"dtick": "D2" if reach < _SHORT else 1}
-    return {"type": "log", "exponentformat": "power", **marks}
+    low, high = min(shown), max(shown)
+    reach = high / low
+    if reach < 10:
+        marks = MaxNLocator(_TICKS - 2, steps=[1, 2, 5, 10]).tick_values(low, high)
+        marks = [float(f"{mark:.12g}") for mark in marks if mark > 0]
+        return {"type": "log", "tickvals": marks, "ticktext": [_short(mark) for mark in marks]}
+    step = math.ceil(math.log10(reach) / _TICKS)
+    return {"type": "log", "exponentformat": "power", "dtick": "D2" if reach < _SHORT else step}
+
+
+def _across(values: Sequence[float]) -> Plain:
+    """Return the axis of what was spent: logarithmic if it spans a power of ten."""
+    found = _ticks(values)
+    if "tickvals" not in found:
+        return found | {"tickangle": 0}
+    return {"type": "linear", "exponentformat": "SI", "nticks": _TICKS, "tickangle": 0}
+
+
+def _short(value: float) -> str:
+    """Write a number beside a mark.
+
+    >>> _short(15000), _short(2.5e6), _short(0.05)
+    ('15k', '2.5M', '0.05')
+    """
+    for size, letter in ((1e6, "M"), (1e4, "k")):
+        if size <= abs(value) < 1e9:
+            return f"{value / (size if letter == 'M' else 1e3):.6g}{letter}"
+    return f"{value:.6g}"
 
 
 def _layout(traces: Sequence[Plain], x: str, y: str, *, log: bool) -> Plain:
-    ticks = _ticks(_drawn(traces, "y")) if log else {"type": "linear"}
+    ticks = _ticks(_drawn(traces, "y")) if log else {"type": "linear", "nticks": _TICKS + 2}
     return {
-        "xaxis": {"automargin": True, "title": {"text": x}, **_ticks(_drawn(traces, "x"))},
+        "xaxis": {"automargin": True, "title": {"text": x}, **_across(_drawn(traces, "x"))},
         "yaxis": {"automargin": True, "title": {"text": html.escape(y)}, **ticks},
         "hovermode": "closest",
-        "legend": {"orientation": "h", "yanchor": "top", "y": -0.2, "groupclick": "togglegroup"},
-    }
+        "legend": {
+            "orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0,
+            "groupclick": "togglegroup",
+        },
+    }  # fmt: skip
 
 
 def _line(target: float) -> Plain:
@@ -262,11 +335,6 @@ def _dashes(trials: Iterable[TrialRecord]) -> dict[str, str]:
 def _label(method: str) -> str:
     """Return a label without markup that plotly would interpret."""
     return html.escape(shortened(visible(method), MAX_LABEL_LENGTH))
-
-
-def _translucent(shade: str) -> str:
-    red, green, blue = (int(shade[i : i + 2], 16) for i in (1, 3, 5))
-    return f"rgba({red},{green},{blue},0.18)"
 
 
 def _rounded(values: Iterable[float | None] | Floats) -> list[float | None]:

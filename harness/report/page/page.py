@@ -20,9 +20,12 @@ from bench.harness.core.text import all_visible, visible
 from bench.harness.report.curves import metric_in_words, profiled
 from bench.harness.report.hf_plots import reports_damping
 from bench.harness.report.page import figures, parts, proof, tuning
+from bench.harness.report.style import colors, readable
 from bench.harness.report.table import facts, notes, title
 
 Plain = dict[str, Any]
+BACKGROUNDS = {"bright": "#ffffff", "dark": "#14171b"}
+"""What is behind everything (--page in report.css)."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,9 @@ def page(recorded: ReportData) -> str:
         .get_template("report.html.jinja")
         .render(
             title=title(summary["protocol"]),
+            comparison=summary["comparison"],
+            dates=_dates(trials),
+            palettes=_palettes(),
             facts_line=" · ".join([f"data: {summary['protocol']['data']}", *facts(summary)]),
             notes=notes(summary),
             **parts.parts(summary, trials, recorded.measurements, recorded.open_reason),
@@ -128,6 +134,26 @@ def _figures(recorded: ReportData) -> Plain:
             "title": "Some training and test cases, and the network's reconstructions before "
             f"training and after training with {names}.",
         },
+    }
+
+
+def _dates(trials: Sequence[TrialRecord]) -> str:
+    """Return when the trials were trained, in UTC; an empty text if none has begun."""
+    begun = [t.started for t in trials if t.started]
+    if not begun:
+        return ""
+    first, last = min(begun), max([*begun, *(t.ended for t in trials if t.ended)])
+    begin, end = (f"{moment:%Y-%m-%d %H:%M}" for moment in (first, last))
+    if begin == end:
+        return f"trained {begin} UTC"
+    return f"trained {begin} to {end[-5:] if first.date() == last.date() else end} UTC"
+
+
+def _palettes() -> Plain:
+    """Return for every colour of a method what it is on a bright and on a dark page."""
+    return {
+        name: [(shade[1:], readable(shade, background)) for shade in colors()]
+        for name, background in BACKGROUNDS.items()
     }
 
 

@@ -73,9 +73,9 @@ def _results(summary: Plain) -> Plain:
     error = metric_in_words(summary["protocol"]["metric"])
     heads = [
         ("Method", ""),
-        ("Seeds", "n"),
         (f"Training {error}", "95 % t interval"),
         (f"Test {error}", "95 % t interval"),
+        ("Seeds", "n"),
         ("Updates", "mean per trial"),
         ("Examples", "mean per trial"),
         ("Gradient-equivalents", "mean per trial"),
@@ -85,9 +85,9 @@ def _results(summary: Plain) -> Plain:
     for row in summary["methods"]:
         ledger = row["ledger"]
         cells = [
-            (str(row["n"]), ""),
             (_mean(row["final"]), _interval(row["final"])),
             (_mean(row["final"]["test"]), _interval(row["final"]["test"])),
+            (str(row["n"]), ""),
             *((number(ledger[name]), "") for name in ("updates", "examples", "gradients")),
             (number(ledger["seconds"]), ledger["seconds_are"]),
         ]
@@ -97,8 +97,8 @@ def _results(summary: Plain) -> Plain:
     mean = "geometric mean" if summary["scale"] == "log" else "mean"
     better = f"{summary['protocol']['direction']} is better"
     return {
-        "caption": f"{error.capitalize()}: {mean} over n seeds; {better}. Seconds marked as shared "
-        "were measured while other trials ran, so they are not ranked.",
+        "caption": f"{error.capitalize()}: {mean} over n seeds; {better}.",
+        "error": error,
         "heads": heads + ([("Published", "preset paper")] if with_published else []),
         "rows": rows,
     }
@@ -118,7 +118,7 @@ def _curves(
     measurements: Mapping[int, Sequence[Measurement]],
 ) -> list[Table]:
     """Return a table for each method with its measurements, over the trials that got so far."""
-    worst = Scale.of(summary["protocol"]["direction"], "", ()).worst
+    worst = Scale.of_summary(summary, ()).worst
     error, tables = metric_in_words(summary["protocol"]["metric"]), []
     for row in summary["methods"]:
         own = [t for t in trials if t.method == row["method"]]

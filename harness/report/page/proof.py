@@ -15,11 +15,10 @@ from bench.harness.report.table import number
 Plain = dict[str, Any]
 Pairs = list[tuple[str, str]]
 
-_HEADS = ("Method", "Seed", "Attempt", "Status", "Training", "Test", "Initial parameters",
-          "Context", "Trial")  # fmt: skip
+_HEADS = ("Method", "Seed", "Attempt", "Status", "Training", "Test")
 _DIGESTS = ("Method", "Seed", "Initial parameters", "Context", "Trial")
 _SHORT = 12
-"""Digits of a digest in tables; the page shows full digests elsewhere."""
+"""Digits of a digest in headings; a table has the whole digests, folded away."""
 
 
 def parts(
@@ -27,26 +26,27 @@ def parts(
 ) -> Plain:
     """Return protocol, trials, sources, contexts, last diagnostics, and commands."""
     id = summary["comparison"]
+    protocol = list(_flat(summary["protocol"]))
+    digests = [(name, value) for name, value in protocol if name in ("key", "data digest")]
     joined = summary.get("joined", ())
     repeats = [(f"Repeat {p['comparison']}:", p["reproduce"]) for p in joined]
     return {
         "certificate": {
-            "protocol": list(_flat(summary["protocol"])),
+            "protocol": [pair for pair in protocol if pair not in digests],
             "trials": Table(
-                "Every trial with its result and the digest of its initial parameters. All methods "
-                "have the same initial parameters for a seed.",
-                _HEADS,
-                all_visible([_trial(t) for t in trials]),
+                "Every trial with its result", _HEADS, all_visible([_trial(t) for t in trials])
             ),
-            "digests": Table(
-                "SHA-256 of each trial's initial parameters, context and key",
+            "digests": digests,
+            "trial_digests": Table(
+                "SHA-256 of each trial's initial parameters, context and key. All methods have the "
+                "same initial parameters for a seed.",
                 _DIGESTS,
                 all_visible([[t.method, str(t.seed), *_digests(t)] for t in trials]),
             ),
             "sources": _sources(trials),
             "seeds": _seeds(trials),
             "contexts": [
-                (digest[:_SHORT], [("digest", digest), *_flat(body)])
+                (f"Device, versions and flags (context {digest[:_SHORT]})", list(_flat(body)))
                 for digest, body in all_visible(contexts).items()
             ],
         },
@@ -74,7 +74,6 @@ def _trial(trial: TrialRecord) -> list[str]:
         status,
         number(trial.train_metric),
         number(trial.test_metric),
-        *(digest[:_SHORT] for digest in _digests(trial)),
     ]
 
 
@@ -122,5 +121,7 @@ def _flat(plain: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str
         if isinstance(value, Mapping):
             yield from _flat(value, f"{before}{name}: ")
         else:
-            shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
+            plain_value = int(value) if whole else value
+            shown = value if isinstance(value, str) else json.dumps(plain_value, ensure_ascii=False)
             yield f"{before}{name}".replace("_", " "), shown

@@ -13,16 +13,35 @@ async function library() {
   document.head.append(script);
 }
 
+/** Put the second panel below the first. */
+function stacked(layout) {
+  Object.assign(layout.xaxis, { domain: [0, 1], title: {} });
+  Object.assign(layout.xaxis2, { domain: [0, 1] });
+  Object.assign(layout.yaxis, { domain: [0.56, 1] });
+  Object.assign(layout.yaxis2, { domain: [0, 0.44], showticklabels: true });
+}
+
 /** Return a view with the colours of the page, and with what suits its width. */
 function dressed(view) {
   const style = getComputedStyle(document.documentElement);
   const [ink, quiet, line, raised] = ["ink", "quiet", "line", "raised"].map((name) =>
     style.getPropertyValue(`--${name}`).trim(),
   );
-  // A method that is drawn in black is drawn in the colour of the text.
-  const { data, layout } = JSON.parse(JSON.stringify(view).replaceAll("#000000", ink));
-  for (const axis of [layout.xaxis, layout.yaxis]) {
-    Object.assign(axis, { gridcolor: line, linecolor: quiet, zerolinecolor: line });
+  // A method's colour is the one that can be seen on this page.
+  const shown = (color, digits) => style.getPropertyValue(`--m${digits}`).trim() || color;
+  const { data, layout } = JSON.parse(JSON.stringify(view).replace(/#([0-9a-f]{6})/g, shown));
+  for (const trace of data) {
+    if (trace.fill) trace.fillcolor = `${trace.line.color}2e`;
+  }
+  const axes = Object.keys(layout).filter((name) => /^[xy]axis/.test(name));
+  for (const name of axes) {
+    Object.assign(layout[name], { gridcolor: line, linecolor: quiet, zerolinecolor: line });
+  }
+  if (narrow.matches) {
+    for (const name of axes) {
+      if (layout[name].nticks) layout[name].nticks = 4;
+    }
+    if (layout.xaxis2) stacked(layout);
   }
   for (const shape of layout.shapes ?? []) {
     shape.line.color = quiet;
@@ -33,7 +52,7 @@ function dressed(view) {
     plot_bgcolor: "rgba(0,0,0,0)",
     font: { color: ink, family: getComputedStyle(document.body).fontFamily, size: 13 },
     hoverlabel: { bgcolor: raised, bordercolor: line, font: { color: ink } },
-    margin: { l: 60, r: 12, t: 12, b: 50 },
+    margin: { l: 60, r: 12, t: layout.annotations ? 30 : 12, b: 50 },
     dragmode: narrow.matches ? false : "zoom",
   });
   return { data, layout };
@@ -47,6 +66,7 @@ function figure(element) {
   const draw = () => {
     const chosen = [...form.querySelectorAll("input:checked")].map((input) => input.value);
     const { data, layout } = dressed(views[chosen.join(" ")]);
+    plot.classList.toggle("stacked", narrow.matches && Boolean(layout.xaxis2));
     // Its own buttons and tips are out of reach of a keyboard; the page says what they would.
     const config = { responsive: true, displayModeBar: false, showTips: false };
     return Plotly.react(plot.firstElementChild, data, layout, config);
@@ -76,7 +96,25 @@ function copying() {
   }
 }
 
+/** Say beside every table whether there is more of it on the right. */
+function hints() {
+  const look = (hint) => {
+    const { scrollWidth, clientWidth } = hint.nextElementSibling;
+    hint.dataset.known = "";
+    hint.classList.toggle("needed", scrollWidth > clientWidth + 1);
+  };
+  const all = [...document.querySelectorAll(".hint")];
+  const watch = new ResizeObserver((seen) => {
+    for (const { target } of seen) look(target.previousElementSibling);
+  });
+  for (const hint of all) {
+    look(hint);
+    watch.observe(hint.nextElementSibling);
+  }
+}
+
 copying();
+hints();
 library().then(
   () => {
     const figures = [...document.querySelectorAll("figure:has(.plot)")].map(figure);

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench.harness.analysis.grids import Edge
 from bench.harness.analysis.sensitivity import (
     Grid,
     Point,
@@ -109,11 +110,7 @@ def _tuned(tuning: Plain) -> str:
 
 def _edges(row: Plain) -> list[str]:
     """Return a sentence for every chosen value at the edge of its grid or range."""
-    return [
-        f"{row['method']}: {edge['name']} = {_value(edge['value'])} is the {edge['side']} value "
-        "tried; values beyond it may be better."
-        for edge in row["tuning"].get("edges", ())
-    ]
+    return [f"{row['method']}: {Edge(**edge).advice}." for edge in row["tuning"].get("edges", ())]
 
 
 def _map(summary: Plain, caption: str, name: str, found: Grid) -> Plain:

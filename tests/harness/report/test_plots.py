@@ -1,11 +1,16 @@
 import subprocess
 import sys
+from itertools import combinations
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from bench.harness.report import plots
+from bench.harness.report.style import GRAPHICS, colors, contrast, readable, spread_ticks
 
 
 def pixels(path):
@@ -99,3 +104,61 @@ def test_profiles(compared, tmp_path):
     # The same figure is the same file.
     assert files[0].read_bytes() == files[1].read_bytes()
     assert files[0].read_text().count(plots.color("hf")) >= 3
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        (1e4, 4e4),
+        (9_500, 10_500),
+        (1, 9.9),
+        (0.9, 11),
+        (3e-3, 8e-3),
+        (1, 1e9),
+        (1e-12, 1e12),
+        (5, 6),
+    ],
+)
+@pytest.mark.parametrize("which", ["x", "y"])
+def test_numbers_along_an_axis_do_not_overlap(limits, which):
+    figure = Figure(figsize=(4.2, 2.5), dpi=110)
+    axes = figure.subplots()
+    axes.plot(limits, limits)
+    for name in ("x", "y"):
+        getattr(axes, f"set_{name}scale")("log")
+        getattr(axes, f"set_{name}lim")(limits)
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    spread_ticks(axis)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    shown = [
+        label.get_window_extent(canvas.get_renderer())
+        for tick in axis.get_major_ticks() + axis.get_minor_ticks()
+        if (label := tick.label1).get_text() and label.get_visible()
+        and limits[0] <= tick.get_loc() <= limits[1]
+    ]  # fmt: skip
+    assert 2 <= len(shown) <= 7
+    boxes = sorted(shown, key=lambda box: box.x0 if which == "x" else box.y0)
+    assert all(
+        (a.x1 < b.x0) if which == "x" else (a.y1 < b.y0)
+        for a, b in zip(boxes, boxes[1:], strict=False)
+    )
+
+
+def test_every_colour_can_be_seen_on_bright_and_on_dark_pages():
+    for background in ("#ffffff", "#14171b"):
+        shown = [readable(shade, background) for shade in colors()]
+        assert min(contrast(shade, background) for shade in shown) >= GRAPHICS
+        # They are told apart as before.
+        assert len(set(shown)) == len(shown)
+        for one, other in combinations(shown, 2):
+            assert np.abs(np.subtract(to_rgb(one), to_rgb(other))).max() > 0.1, (one, other)
+
+
+def test_a_share_has_a_linear_axis_whatever_is_compared(compared):
+    summary, trials, measurements = compared("nag")
+    assert summary["scale"] == "log"
+    for metric, scale in (("train_zero_one_loss", "linear"), ("train_squared_error", "log")):
+        summary["protocol"]["metric"] = metric
+        figure = plots.learning_curves_figure(summary, trials, measurements)
+        assert {axes.get_yscale() for axes in figure.axes} == {scale}

@@ -126,3 +126,46 @@ def test_the_currency_of_the_budget_is_shown_first(compared):
         options = list(figure["switches"][0]["options"])
         assert options[0] == "examples" and len(options) == 4
         assert next(iter(figure["views"])).startswith("examples")
+
+
+def test_training_and_test_data_are_side_by_side_first(compared):
+    summary, trials, measurements = compared("nag", "hf")
+    figure = figures.learning_curves(summary, trials, measurements)
+    assert list(figure["switches"][1]["options"]) == ["both", "train", "test"]
+    view = figure["views"]["updates both"]
+    left, right = lines(view, name="nag")
+    assert (left.get("xaxis"), right["xaxis"], right["yaxis"]) == (None, "x2", "y2")
+    assert right["y"] == lines(figure["views"]["updates test"], name="nag")[0]["y"] != left["y"]
+    # One entry for both, which hides both; axes of one range; targets in both.
+    assert right["showlegend"] is False and right["legendgroup"] == left["legendgroup"]
+    assert view["layout"]["yaxis2"]["matches"] == "y" and view["layout"]["xaxis2"]["matches"] == "x"
+    assert [s["yref"] for s in view["layout"]["shapes"]] == ["y", "y", "y2", "y2"]
+
+
+def test_a_share_has_a_linear_axis_whatever_is_compared(compared):
+    summary, trials, measurements = compared("nag", "hf")
+    summary["methods"][0]["tuning"] = {"trials": 4, "expected_best": [3.0, 2.0]}
+    for metric, kind in (("train_accuracy", "linear"), ("train_squared_error", "log")):
+        summary["protocol"]["metric"] = metric
+        made = [figures.learning_curves(summary, trials, measurements)]
+        made.append(figures.expected_best(summary, trials))
+        for figure in made:
+            kinds = {view["layout"]["yaxis"]["type"] for view in figure["views"].values()}
+            assert kinds == {kind}
+
+
+def test_what_was_spent_is_on_a_linear_axis_within_a_power_of_ten():
+    assert figures._across([12e3, 6e4])["type"] == "linear"
+    assert figures._across([1, 60])["type"] == "log"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "written"),
+    [
+        (0.04, 0.1, ["0.04", "0.06", "0.08", "0.1"]),
+        (12e3, 3e4, ["10k", "15k", "20k", "25k", "30k"]),
+    ],
+)
+def test_marks_of_a_short_axis_are_few_and_plain(low, high, written):
+    found = figures._ticks([low, high])
+    assert found["ticktext"] == written and len(found["tickvals"]) == len(written) <= 6

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import replace
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from importlib.resources import files
 
@@ -13,7 +14,10 @@ import numpy as np
 import pytest
 
 from bench.harness.core.records import Certificate
-from bench.harness.report.page.page import ReportData, page
+from bench.harness.report.files import to_text
+from bench.harness.report.page.page import BACKGROUNDS, ReportData, page
+from bench.harness.report.style import GRAPHICS, contrast
+from tests.harness.report.conftest import PROTOCOL
 
 HOSTILE = "<script>alert(1)</script>\u202e</style>{{ 7*7 }}"
 VOID = {"meta", "img", "input", "link", "br"}
@@ -128,7 +132,7 @@ def test_hostile_texts_are_shown_and_do_nothing(made):
                     {"hyperparameters": {"x": HOSTILE * n}, "values": [1.0], "seeds": [1]}
                     for n in (1, 2)
                 ],
-                "edges": [{"name": HOSTILE, "value": HOSTILE, "side": HOSTILE, "tried": []}],
+                "edges": [{"name": HOSTILE, "value": 1.0, "side": "largest", "tried": [0.5, 1.0]}],
             }
         summary["profiles"]["methods"] = {HOSTILE: summary["profiles"]["methods"]["nag"]}
         summary["pairs"] = [p | {"a": HOSTILE, "b": HOSTILE} for p in summary["pairs"]]
@@ -240,7 +244,7 @@ def test_heat_map_has_published_values_beside(made):
         }  # fmt: skip
         return summary, trials
 
-    _, text, read = made("nag", change=change)
+    summary, text, read = made("nag", change=change)
     heat = text[text.index('<table class="heat">') :]
     rows = Read(heat[: heat.index("</table>") + len("</table>")])
     assert [t for _, t in rows.texts[1:]] == [
@@ -249,7 +253,10 @@ def test_heat_map_has_published_values_beside(made):
         *("0.9", "1.80", "chosen", "1.80", "0.16"),
         *("0.99", "1.98", "1.98", "0.096"),
     ]
-    assert "nag: lr = 0.1 is the largest value tried" in read.words
+    said = "lr=0.1 is at the upper end of the 2 values tried, 0.01 to 0.1; values beyond it may be"
+    assert f"nag: {said} better." in read.words
+    # The table in the terminal has the same words.
+    assert said in " ".join(to_text(summary).split())
     assert "Published: Sutskever et al. 2013, Table 1" in read.words
 
 
@@ -282,3 +289,54 @@ def test_methods_of_one_name_make_a_heat_map_of_what_is_reported(made):
 
 def test_same_report_is_the_same_file(made):
     assert made("nag")[1] == made("nag")[1]
+
+
+def test_id_date_and_figures_are_at_the_top(made):
+    def change(summary, trials):
+        begun = datetime(2026, 11, 30, 8, 30)
+        ended = begun + timedelta(minutes=75)
+        return summary, [replace(t, started=begun, ended=ended) for t in trials]
+
+    summary, text, read = made("nag", "hf", change=change)
+    top = [
+        words
+        for _, words in Read(text[text.index("<header>") : text.index("<nav")] + "</header>").texts
+    ]
+    assert top[:3] == [
+        "Comparison",
+        summary["comparison"],
+        "· trained 2026-11-30 08:30 to 09:45 UTC",
+    ]
+    for row in summary["methods"]:
+        at = top.index(row["method"])
+        assert top[at + 1 : at + 3] == [
+            f"{value:#.3g}".rstrip(".")
+            for value in (row["final"]["mean"], row["final"]["test"]["mean"])
+        ]
+    assert "trained" not in made("nag")[2].words
+
+
+def test_digests_are_folded_away(made):
+    _, text, _ = made("nag", "hf", contexts={"c" * 64: {"threads": 1}})
+    folded = re.sub(r"<details>.*?</details>", "", text, flags=re.S)
+    words = Read(folded).words
+    for digest in (PROTOCOL.data_digest, PROTOCOL.key, "key0", "source", f"{0:032x}"):
+        assert digest in Read(text).words or digest == f"{0:032x}"
+        assert digest not in words.split(), digest
+
+
+def test_colours_can_be_seen_on_bright_and_on_dark_pages(made):
+    _, text, _ = made("nag", "hf")
+    css = text[text.index("<style>") : text.index("</style>")]
+    dark = r"@media screen and \(prefers-color-scheme: dark\) \{\s*:root \{(.*?)\}\s*\}"
+    bright, darker = re.sub(dark, "", css, flags=re.S), "".join(re.findall(dark, css, flags=re.S))
+    for scheme, background in BACKGROUNDS.items():
+        written = bright if scheme == "bright" else bright + darker
+        found = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", written))
+        assert found["page"] == background
+        texts = [found[name] for name in ("ink", "quiet", "link", "better", "equal", "open")]
+        for behind in (found["page"], found["raised"]):
+            assert min(contrast(shade, behind) for shade in texts) >= 4.5
+        methods = [shade for name, shade in found.items() if re.fullmatch("m[0-9a-f]{6}", name)]
+        assert len(methods) == 10
+        assert min(contrast(shade, background) for shade in methods) >= GRAPHICS

@@ -46,6 +46,17 @@ CONTRAST = """() => {
   return least;
 }"""
 
+# Pairs of numbers along one axis that overlap.
+OVERLAPS = """() => [...document.querySelectorAll('.xaxislayer-above, .yaxislayer-above')]
+  .flatMap((axis) => {
+    const boxes = [...axis.querySelectorAll('[class$=tick] text')]
+      .map((text) => [text.textContent, text.getBoundingClientRect()]);
+    return boxes.flatMap(([one, a], i) => boxes.slice(i + 1)
+      .filter(([, b]) => a.left < b.right && b.left < a.right)
+      .filter(([, b]) => a.top < b.bottom && b.top < a.bottom)
+      .map(([other]) => `${one} ${other}`));
+  })"""
+
 
 @dataclass
 class Opened:
@@ -123,6 +134,10 @@ def test_on_a_desk(browse: Browse) -> None:
         assert after.split("\n")[0].startswith("nag and ")
         # A switch draws another currency, and test data in place of training data.
         assert axis(opened, "curves") == "gradient-equivalents"
+        # Training and test data stand side by side, with every line in both.
+        assert look.locator("figure[data-figure=curves] .x2title").count() == 1
+        assert look.locator(".xaxislayer-above .x2tick text").count() > 1
+        assert look.evaluate(OVERLAPS) == []
         look.get_by_label("updates", exact=True).first.check()
         assert axis(opened, "curves") == "updates"
         look.get_by_label("test data").check()
@@ -162,6 +177,19 @@ def test_on_a_phone_in_the_dark(browse: Browse) -> None:
         assert look.evaluate("document.documentElement.scrollWidth <= innerWidth")
         look.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
         assert look.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        # A table that is wider says so, and only such a table does.
+        for hint in look.locator(".hint").all():
+            too_wide = hint.evaluate(
+                "({nextElementSibling: of}) => of.scrollWidth > of.clientWidth + 1"
+            )
+            assert hint.is_visible() == too_wide
+        assert look.locator(".hint").first.is_visible()
+        # The first screen has the id and the figures of the first method.
+        for words in (".stamp strong", ".glance td >> nth=1"):
+            box = look.locator(words).bounding_box()
+            assert box["y"] + box["height"] < PHONE["height"]
+        # The panels are one below the other, and no numbers along their axes overlap.
+        assert look.evaluate(OVERLAPS) == []
         sizes = look.evaluate(
             "[...document.querySelectorAll('nav a, fieldset label, summary, button')]"
             ".map(each => each.getBoundingClientRect().height)"
