@@ -71,9 +71,10 @@ def learning_curves(
     currencies = _currencies(summary)
     if shared:
         currencies["seconds"] = "seconds (shared: not ranked)"
+    options = {BOTH: "training and test", "train": DATA["train"], "test": DATA["test"]}
     views = {}
     for currency, label in currencies.items():
-        panels: dict[Data, list[Plain]] = {}
+        panels: dict[str, list[Plain]] = {}
         for data in DATA:
             traces: list[Plain] = []
             for method, dash in _dashes(trials).items():
@@ -83,20 +84,18 @@ def learning_curves(
             panels[data] = traces
         both = [*panels["train"], *(_beside(trace) for trace in panels["test"])]
         for view, shown in {BOTH: both, **panels}.items():
-            of = f", {DATA[view]}" if view in DATA else ""
-            layout = _layout(shown, label, f"{metric}{of}", log=scale.log)
-            if scale.log:
-                # The axis includes the targets.
-                layout["yaxis"] |= _ticks([*_drawn(shown), *summary["targets"]])
+            of = "" if view == BOTH else f", {options[view]}"
+            targets = summary["targets"]
+            layout = _layout(shown, label, f"{metric}{of}", log=scale.log, include=targets)
             if view == BOTH:
-                _add_panel(layout, summary["targets"])
+                _add_panel(layout, targets)
             else:
-                layout["shapes"] = [_line(target) for target in summary["targets"]]
+                layout["shapes"] = [_line(target) for target in targets]
             views[f"{currency} {view}"] = {"data": shown, "layout": layout}
     return {
         "switches": [
             {"name": "Against", "options": currencies},
-            {"name": "On", "options": {BOTH: "training and test", **DATA}},
+            {"name": "On", "options": options},
         ],
         "views": views,
     }
@@ -305,8 +304,15 @@ def _short(value: float) -> str:
     return f"{value:.6g}"
 
 
-def _layout(traces: Sequence[Plain], x: str, y: str, *, log: bool) -> Plain:
-    ticks = _ticks(_drawn(traces, "y")) if log else {"type": "linear", "nticks": _TICKS + 2}
+def _layout(
+    traces: Sequence[Plain], x: str, y: str, *, log: bool, include: Sequence[float] = ()
+) -> Plain:
+    """Return axes and legend; the vertical axis includes these values."""
+    ticks = (
+        _ticks([*_drawn(traces, "y"), *include])
+        if log
+        else {"type": "linear", "nticks": _TICKS + 2}
+    )
     return {
         "xaxis": {"automargin": True, "title": {"text": x}, **_across(_drawn(traces, "x"))},
         "yaxis": {"automargin": True, "title": {"text": html.escape(y)}, **ticks},
