@@ -8,20 +8,27 @@ comes from the same double backward through z and x together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bench.models.groups import for_rows, over_groups
+from bench.models.errors import ProblemError
+from bench.models.groups import curvature_over_groups, for_rows, over_groups
 from bench.models.layout import Layout
 from bench.models.losses import MatchingLoss
 from bench.models.passes import Prices
+from bench.models.unchanged import Watch
 
 SAMPLE_VALUES = 2**24
 """Per-case gradients are made for as many cases at once as fit in this many values."""
+
+
+ONCE = ("is not implemented", "once_differentiable", "does not require grad", "appears to not")
+"""Words of torch's errors for what cannot be differentiated twice."""
 
 
 class Network(Protocol):
@@ -50,15 +57,16 @@ class AutodiffPasses:
         self.problem = problem
         self.layout = problem.layout
         self.matching = problem.loss
+        self._watch = Watch()
 
     def logits(self, theta: Float[Tensor, "K P"], inputs: Tensor) -> Tensor:
         """Return the outputs' pre-activations, (K, B, T)."""
-        with torch.no_grad():
+        with self._watch.over(θ=theta, inputs=inputs), torch.no_grad():
             return self._logits(self.layout.views(theta), inputs)
 
     def loss(self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of every row, (K,)."""
-        with torch.no_grad():
+        with self._watch.over(θ=theta, inputs=inputs, targets=targets), torch.no_grad():
             return self._loss(theta, inputs, targets)
 
     def gradient(
@@ -70,7 +78,8 @@ class AutodiffPasses:
     ) -> Tensor:
         """Write the gradient of the mean loss into `out`; return the mean loss, (K,)."""
         leaves = self._leaves(theta)
-        with torch.enable_grad():
+        watched = self._watch.over(θ=theta, inputs=inputs, targets=targets)
+        with watched, torch.enable_grad():
             value = self._loss_of(leaves, inputs, targets)
             gradients = torch.autograd.grad(value.sum(), list(leaves.values()))
         _copy(gradients, self.layout.views(out).values())
@@ -88,11 +97,12 @@ class AutodiffPasses:
         step = max(1, SAMPLE_VALUES // theta.shape[1])
         out = torch.zeros_like(theta)
         rows = theta.shape[0]
-        for k in range(rows):
-            x, t = (each[k * len(each) // rows] for each in (inputs, targets))
-            for start in range(0, len(x), step):
-                some = slice(start, start + step)
-                out[k] += per_case(theta[k], x[some], t[some]).square().sum(0)
+        with self._watch.over(θ=theta, inputs=inputs, targets=targets):
+            for k in range(rows):
+                x, t = (each[k * len(each) // rows] for each in (inputs, targets))
+                for start in range(0, len(x), step):
+                    some = slice(start, start + step)
+                    out[k] += per_case(theta[k], x[some], t[some]).square().sum(0)
         return out.div_(inputs.shape[1])
 
     def curvature(
@@ -106,10 +116,11 @@ class AutodiffPasses:
 
         s is `structural`; without it the second term is left out.
         """
-        leaves = self._leaves(theta.clone())
+        point = theta.clone()
+        leaves = self._leaves(point)
         params, cases = list(leaves.values()), inputs.shape[1]
         weights = []
-        with torch.enable_grad():
+        with self._watch.over(θ=point, inputs=inputs), torch.enable_grad():
             if structural is None:
                 outputs = [self._logits(leaves, inputs)]
             else:
@@ -117,8 +128,10 @@ class AutodiffPasses:
                 outputs = [z, x]
                 weights.append(weight.detach() * (structural / cases))
             ws = [torch.zeros_like(output, requires_grad=True) for output in outputs]
-            gs = torch.autograd.grad(outputs, params, ws, create_graph=True)
-        hessian = self.matching.curvature_at(outputs[0].detach())
+            with _differentiated_twice():
+                gs = torch.autograd.grad(outputs, params, ws, create_graph=True)
+        matching = self.matching.curvature_at
+        hessian = curvature_over_groups(matching, outputs[0].detach(), targets)
         out = torch.zeros_like(theta)
         into = list(self.layout.views(out).values())
         last, tangent = out, into
@@ -128,7 +141,8 @@ class AutodiffPasses:
             # CG writes every direction into the same tensor: its views are made once.
             if v is not last:
                 last, tangent = v, list(self.layout.views(v).values())
-            jv, *states = torch.autograd.grad(gs, ws, tangent, retain_graph=True)
+            with _differentiated_twice():
+                jv, *states = torch.autograd.grad(gs, ws, tangent, retain_graph=True)
             curved = [hessian(jv).div_(cases)]
             curved += [weight * state for weight, state in zip(weights, states, strict=True)]
             gradients = torch.autograd.grad(outputs, params, curved, retain_graph=True)
@@ -152,6 +166,21 @@ class AutodiffPasses:
     ) -> Float[Tensor, " K"]:
         per_case = over_groups(self.matching.per_case, self._logits(params, inputs), targets)
         return per_case.mean(1, dtype=torch.float64)
+
+
+@contextmanager
+def _differentiated_twice() -> Iterator[None]:
+    """Explain torch's error for an operation that can be differentiated once only."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(word in str(error) for word in ONCE):
+            raise
+        raise ProblemError(
+            "Gauss–Newton products differentiate the network twice, and an operation in it can be "
+            f"differentiated once only ({str(error).splitlines()[0].rstrip('.')}). Compare methods "
+            "that need gradients only, or write its derivative with operations of torch"
+        ) from error
 
 
 def _for_network(inputs: Tensor, params: Mapping[str, Tensor]) -> Tensor:

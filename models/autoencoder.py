@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bench.models.groups import affine_into, over_groups, product_into
+from bench.models.groups import affine_into, curvature_over_groups, over_groups, product_into
 from bench.models.layout import Layout
 from bench.models.losses import MatchingLoss
 from bench.models.passes import Prices
@@ -148,7 +148,7 @@ class AutoencoderPasses:
         h = self._forward(params, inputs, self._allocate(rows, cases, theta))
         slopes = [self._slope(h[i], i) for i in range(self.architecture.depth)]
         r = [inputs, *self._allocate(rows, cases, theta)]
-        curved = self.matching.curvature_at(h[-1])
+        curved = curvature_over_groups(self.matching.curvature_at, h[-1], targets)
         out = torch.zeros_like(theta)
         into = self.layout.views(out)
 

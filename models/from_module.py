@@ -10,19 +10,17 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.models.autodiff import AutodiffPasses
+from bench.models.case_checks import check_cases
+from bench.models.errors import ProblemError
 from bench.models.layout import Layout
 from bench.models.losses import MatchingLoss
+from bench.models.module_checks import made_by, seeded, shapes_of
+from bench.models.module_function import ModuleFunction
+from bench.models.module_probe import EQUAL, MANY, MOST_VALUES, PROBED, ROUNDED, ModuleProbe
 from bench.models.passes import Passes
 from bench.models.problem import Data, DataSource, Metric, Problem, to_tensor
-
-PROBED = 4
-"""The number of cases with which a module is checked before anything is run."""
-EQUAL = 1e-9
-"""Relative difference of outputs that rounding in float64 can cause."""
 
 
 class ModuleProblem(Problem):
@@ -34,8 +32,8 @@ class ModuleProblem(Problem):
     which it was created.
 
     Raises ValueError if a module cannot be used. Its outputs for a case must depend only on the
-    parameters and on that case. So changing state (BatchNorm in training mode) and randomness
-    (Dropout in training mode) are refused when `data` is called.
+    parameters and on that case, and it must leave both as they are. What a module is made of is
+    checked here; what it computes, when `data` is called.
     """
 
     def __init__(
@@ -56,26 +54,21 @@ class ModuleProblem(Problem):
         notes: str = "",
     ) -> None:
         if isinstance(module, nn.Module):
-            raise ValueError(
+            raise ProblemError(
                 "module is an instance, but each seed needs a new one: give the class, or a "
                 "function that returns a new instance"
             )
         self._make, self._data = module, data
-        self.module = _seeded(module, 0)
-        if _seeded(module, 0) is self.module:
-            raise ValueError(
-                "module() returned the same instance twice, but each seed needs a new one"
-            )
-        self._kind = type(self.module).__name__
-        self._constants = _constants(self.module)
-        self._placed: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
+        self.module = made_by(module)
+        self._function = ModuleFunction(self.module)
+        self._known: _KnownOutputs | None = None
         super().__init__(
             name=name,
             preset=preset,
-            layout=Layout(_shapes(self.module)),
+            layout=Layout(shapes_of(self.module)),
             loss=loss,
             metric=metric,
-            initialization=f"as {self._kind} initialises itself",
+            initialization=f"as {self._function.kind} initialises itself",
             budget=budget,
             evaluations=evaluations,
             targets=targets,
@@ -93,14 +86,14 @@ class ModuleProblem(Problem):
         names = list(params)
         rows = zip(*(params[name].unbind(0) for name in names), strict=True)
         outputs = [
-            self._call(dict(zip(names, row, strict=True)), inputs[k % len(inputs)])
+            self._function(dict(zip(names, row, strict=True)), inputs[k % len(inputs)])
             for k, row in enumerate(rows)
         ]
         return torch.stack(outputs)
 
     def initialize(self, rng: np.random.Generator) -> Float[Tensor, " P"]:
         """Create the module with a seed from `rng`; torch's global stream does not change."""
-        made = dict(_seeded(self._make, int(rng.integers(2**63))).named_parameters())
+        made = dict(seeded(self._make, int(rng.integers(2**63))).named_parameters())
         theta = torch.zeros(self.layout.size, dtype=torch.float64)
         for name, view in self.layout.views(theta).items():
             view.copy_(made[name].detach())
@@ -109,85 +102,72 @@ class ModuleProblem(Problem):
     def data(self, source: DataSource) -> Data:
         """Return the data, after checking the module with some cases."""
         data = self._data(source)
+        check_cases(data, self.loss, np.float64)
+        values = max(1, data.train_inputs[0].size)
+        count = min(MANY, max(PROBED, MOST_VALUES // values))
+        theta = self.initialize(np.random.default_rng(0))
         with torch.random.fork_rng(devices=[]):
-            self._probe(
-                to_tensor(data.train_inputs[:PROBED], torch.float64),
-                to_tensor(data.train_targets[:PROBED], torch.float64),
+            inputs = to_tensor(data.train_inputs[:count], torch.float64)
+            targets = to_tensor(data.train_targets[:PROBED], torch.float64)
+            whole_numbers = data.train_inputs.dtype.kind in "ui"
+            probe = ModuleProbe(
+                *(self._function, self._make, self.layout, theta, inputs, targets, whole_numbers)
             )
+            z = probe.check()
+        self._known = _KnownOutputs(self._function, self.layout, theta, inputs[:PROBED], z)
         return data
 
     def passes(self) -> Passes:
         """Return the batch computations by autodiff."""
         return ModulePasses(self)
 
-    def _call(self, params: Mapping[str, Tensor], inputs: Tensor, constants: Any = None) -> Any:
-        if constants is None:
-            constants = self._at(next(iter(params.values())))
-        # The fused kernels of attention cannot be differentiated twice.
-        with sdpa_kernel(SDPBackend.MATH):
-            return functional_call(self.module, (dict(params), constants), (inputs,))
+    def check_unchanged(self, like: Tensor) -> None:
+        """Raise ProblemError if the module no longer computes what it did when it was probed."""
+        if self._known is not None:
+            self._known.check(like)
 
-    def _at(self, like: Tensor) -> dict[str, Tensor]:
-        """Return the constants on the device and in the precision of θ."""
-        place = like.device, like.dtype
-        if place not in self._placed:
-            self._placed[place] = {
-                name: each.to(like.device, like.dtype if each.is_floating_point() else None)
-                for name, each in self._constants.items()
-            }
-        return self._placed[place]
 
-    def _probe(self, inputs: Tensor, targets: Tensor) -> None:
-        """Raise ValueError for a module that is not a function of its parameters and each case."""
-        theta = self.initialize(np.random.default_rng(0))
-        params = {name: view.requires_grad_() for name, view in self.layout.views(theta).items()}
-        constants = {name: each.clone() for name, each in self._at(theta).items()}
-        shape = tuple(inputs.shape)
-        try:
-            z = self._call(params, inputs, constants)
-        except Exception as error:  # The user's code may raise anything.
-            raise ValueError(
-                f"{self._kind} does not take inputs of shape {shape}, cases first, in float64: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-        for name, before in self._at(theta).items():
-            if not torch.equal(constants[name], before):
-                raise ValueError(
-                    f"{self._kind} changes its buffer {name} in forward, as BatchNorm does in "
-                    "training mode, but the outputs must depend on parameters and inputs only. Use "
-                    "LayerNorm or GroupNorm, or call eval() on that part"
-                )
-        if not isinstance(z, Tensor) or z.shape != targets.shape:
-            found = tuple(z.shape) if isinstance(z, Tensor) else f"a {type(z).__name__}"
-            raise ValueError(
-                f"{self._kind} returns {found} for inputs of shape {shape}, but the targets have "
-                f"the shape {tuple(targets.shape)}; both must be (cases, outputs)"
+class _KnownOutputs:
+    """A few outputs at the initial parameters, with which later ones are compared now and then."""
+
+    def __init__(
+        self, function: ModuleFunction, layout: Layout, theta: Tensor, inputs: Tensor, z: Tensor
+    ) -> None:
+        self._function, self._layout = function, layout
+        self._theta, self._inputs, self._z = theta, inputs, z
+
+    def check(self, like: Tensor) -> None:
+        """Raise ProblemError if outputs on the device and in the precision of `like` differ."""
+        function = self._function
+        if (name := function.changed_constant(like)) is not None:
+            raise ProblemError(
+                f"{function.kind} has changed its buffer {name} in training; all trials share it, "
+                "and their outputs must depend on parameters and inputs only"
             )
-        if not torch.equal(self._call(params, inputs), z):
-            raise ValueError(
-                f"{self._kind} returns different outputs for the same inputs, as Dropout does in "
-                "training mode; remove the random part, or call eval() on it"
-            )
-        half = self._call(params, inputs[: PROBED // 2])
-        slack = EQUAL * float(z.detach().abs().max())
-        if not torch.allclose(half, z[: len(half)], rtol=EQUAL, atol=slack):
-            raise ValueError(
-                f"{self._kind} returns outputs for a case that depend on the other cases of the "
-                "batch, as BatchNorm does in training mode; they must depend on that case only"
-            )
-        reached = torch.autograd.grad(z.sum(), list(params.values()), allow_unused=True)
-        idle = [name for name, g in zip(params, reached, strict=True) if g is None]
-        if idle:
-            raise ValueError(
-                f"{self._kind} does not use its parameters {', '.join(idle)}; remove them, or set "
-                "requires_grad=False on them"
+        theta, x = self._theta.to(like), self._inputs.to(like)
+        with torch.no_grad():
+            found = function(self._layout.views(theta), x)
+        slack = EQUAL if like.dtype == torch.float64 else ROUNDED
+        z = self._z.to(like)
+        if not torch.allclose(found, z, slack, slack * float(z.abs().max())):
+            raise ProblemError(
+                f"{function.kind} returns other outputs than before training for the same "
+                "parameters and inputs. It keeps a state, such as a counter of calls, outside its "
+                "parameters; remove that"
             )
 
 
 class ModulePasses(AutodiffPasses):
     """Autodiff, with per-case gradients one by one where the module cannot be vmapped."""
 
+    problem: ModuleProblem
     _vmapped = True
+
+    def logits(self, theta: Float[Tensor, "K P"], inputs: Tensor) -> Tensor:
+        """Return the outputs' pre-activations, (K, B, T), now and then after a check."""
+        if self._watch.is_due():
+            self.problem.check_unchanged(theta)
+        return super().logits(theta, inputs)
 
     def squared_gradient(
         self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor
@@ -204,33 +184,3 @@ class ModulePasses(AutodiffPasses):
             self.gradient(theta, inputs[:, some], targets[:, some], one)
             out.addcmul_(one, one)
         return out.div_(inputs.shape[1])
-
-
-def _seeded(make: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """Return a new module made under a seed."""
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed, which seeds every CUDA device too.
-        torch.default_generator.manual_seed(seed)
-        made = make()
-    if not isinstance(made, nn.Module):
-        raise ValueError(f"module() gave a {type(made).__name__}, not an nn.Module")
-    return made
-
-
-def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of what is trained; a parameter shared by two parts is there once."""
-    kind, shapes = type(module).__name__, {}
-    for name, parameter in module.named_parameters():
-        if isinstance(parameter, nn.parameter.UninitializedParameter):
-            raise ValueError(f"{kind}: the shape of {name} is not known; use layers that say it")
-        if parameter.requires_grad:
-            shapes[name] = tuple(parameter.shape)
-    if not shapes:
-        raise ValueError(f"{kind} has no parameters to train")
-    return shapes
-
-
-def _constants(module: nn.Module) -> dict[str, Tensor]:
-    """Return what is not trained."""
-    frozen = {n: p.detach() for n, p in module.named_parameters() if not p.requires_grad}
-    return {**frozen, **dict(module.named_buffers())}

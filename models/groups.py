@@ -64,6 +64,19 @@ def over_groups(
     return function(values.unflatten(0, (groups, -1)), cases.unsqueeze(1)).flatten(0, 1)
 
 
+def curvature_over_groups(
+    curvature_at: Callable[[Tensor, Tensor], Callable[[Tensor], Tensor]],
+    values: Float[Tensor, "K ..."],
+    cases: Float[Tensor, "G ..."],
+) -> Callable[[Float[Tensor, "K ..."]], Float[Tensor, "K ..."]]:
+    """Return the map curvature_at(values, cases), where every row sees what is its group's."""
+    rows, groups = values.shape[0], cases.shape[0]
+    if groups in (1, rows):
+        return curvature_at(values, cases)
+    curved = curvature_at(values.unflatten(0, (groups, -1)), cases.unsqueeze(1))
+    return lambda r: curved(r.unflatten(0, (groups, -1))).flatten(0, 1)
+
+
 def for_rows(cases: Float[Tensor, "G ..."], rows: int) -> Float[Tensor, "K ..."]:
     """Return what each row sees: a copy where 1 < G < K, otherwise the same memory."""
     if cases.shape[0] == rows:

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -37,8 +38,11 @@ class MatchingLoss(ABC):
         """Return a z whose outputs are y, infinite where no finite one is."""
 
     @abstractmethod
-    def curvature_at(self, z: Z) -> Callable[[Z], Z]:
-        """Return r ↦ H_L r at z, a new tensor; what depends on z alone is computed once."""
+    def curvature_at(self, z: Z, targets: Z) -> Callable[[Z], Z]:
+        """Return r ↦ H_L r at z, a new tensor; what does not depend on r is computed once."""
+
+    def check_targets(self, targets: np.ndarray) -> None:  # noqa: B027
+        """Raise ValueError for targets of which L is no loss; by default every number is one."""
 
     def derivative(self, z: Z, targets: Z) -> Z:
         """Return ∂L/∂z = y − t, a new tensor."""
@@ -61,14 +65,26 @@ class LogisticCrossEntropy(MatchingLoss):
     def link(self, y: Z) -> Z:
         return torch.logit(y)
 
-    def curvature_at(self, z: Z) -> Callable[[Z], Z]:
+    def curvature_at(self, z: Z, targets: Z) -> Callable[[Z], Z]:
         y = torch.sigmoid(z)
         slope = y * (1 - y)
         return lambda r: slope * r
 
+    def check_targets(self, targets: np.ndarray) -> None:
+        least, most = targets.min(), targets.max()
+        if least < 0 or most > 1:
+            raise ValueError(
+                f"targets of the logistic cross-entropy are probabilities, from 0 to 1; found "
+                f"{least:g} to {most:g}. Write labels of -1 and 1 as 0 and 1"
+            )
+
 
 class SoftmaxCrossEntropy(MatchingLoss):
-    """Softmax outputs; L = −Σ t log y for targets that sum to 1; H_L = diag(y) − y yᵀ."""
+    """Softmax outputs; L = −Σ t log y with t ≥ 0; ∂L/∂z = s y − t; H_L = s (diag(y) − y yᵀ).
+
+    s = Σ t is the case's weight: 1 for probabilities, the weight of the class for a weighted
+    one-hot target, and 0 for a target of zeros, which masks the case.
+    """
 
     name = "softmax cross-entropy, mean over cases"
 
@@ -81,9 +97,25 @@ class SoftmaxCrossEntropy(MatchingLoss):
     def link(self, y: Z) -> Z:
         return y.log()
 
-    def curvature_at(self, z: Z) -> Callable[[Z], Z]:
+    def derivative(self, z: Z, targets: Z) -> Z:
+        return self.outputs(z).mul_(targets.sum(-1, keepdim=True)) - targets
+
+    def curvature_at(self, z: Z, targets: Z) -> Callable[[Z], Z]:
         y = torch.softmax(z, -1)
-        return lambda r: y * (r - (y * r).sum(-1, keepdim=True))
+        weighted = y * targets.sum(-1, keepdim=True)
+        return lambda r: weighted * (r - (y * r).sum(-1, keepdim=True))
+
+    def check_targets(self, targets: np.ndarray) -> None:
+        least = targets.min()
+        if least < 0:
+            raise ValueError(
+                "targets of the softmax cross-entropy are probabilities of the classes, one-hot "
+                f"for a known class; none is negative, but found {least:g}"
+            )
+        if not targets.any():
+            raise ValueError(
+                "all targets of the softmax cross-entropy are 0; a target of zeros masks its case"
+            )
 
 
 class SteppedSoftmaxCrossEntropy(SoftmaxCrossEntropy):
@@ -111,5 +143,5 @@ class HalfSquaredError(MatchingLoss):
     def link(self, y: Z) -> Z:
         return y
 
-    def curvature_at(self, z: Z) -> Callable[[Z], Z]:
+    def curvature_at(self, z: Z, targets: Z) -> Callable[[Z], Z]:
         return torch.clone

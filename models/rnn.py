@@ -18,7 +18,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bench.models.groups import affine_into, for_rows, over_groups, product_into
+from bench.models.groups import (
+    affine_into,
+    curvature_over_groups,
+    for_rows,
+    over_groups,
+    product_into,
+)
 from bench.models.layout import Layout
 from bench.models.losses import MatchingLoss
 from bench.models.passes import Prices
@@ -177,7 +183,8 @@ class RecurrentPasses:
         self._forward(params, cases, h)
         read = cases.read(h)
         _slope_into(slope, h)
-        curved = self.matching.curvature_at(cases.shaped(_readout(params, read)))
+        z = cases.shaped(_readout(params, read))
+        curved = curvature_over_groups(self.matching.curvature_at, z, targets)
         out = torch.zeros_like(theta)
         into, steps_r, step = self.layout.views(out), _steps(r), _step_of(theta)
         weight, slopes = _matrices(params["Wh"]), _steps(slope)

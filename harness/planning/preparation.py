@@ -22,6 +22,7 @@ from bench.harness.planning.validation import (
     check_compatibility,
     check_effort,
     check_grids,
+    check_network,
     check_tune,
     check_updates,
 )
@@ -94,6 +95,7 @@ def prepare(request: Request) -> PreparedRequest:
     except ValueError as error:  # The data do not fit the network.
         raise Usage(f"--problem {request.problem}: {str(error).rstrip('.')}.") from error
     check_compatibility(every, problem, data)
+    check_network(request.problem, every, problem, data, machine.dtype)
     protocol = make_protocol(problem, data, budget, request.precision)
     return PreparedRequest(
         request, problem, data, protocol, machine, points, written, seeds, request.timed

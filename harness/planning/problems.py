@@ -11,7 +11,9 @@ from importlib.metadata import entry_points
 from bench.harness.core.errors import Usage
 from bench.harness.planning.arguments import arguments_of
 from bench.models.built_in import PROBLEMS
+from bench.models.errors import ProblemError
 from bench.models.problem import PRESETS, Problem
+from bench.models.problem_checks import check_declared
 from bench.optim import plugins
 from bench.optim.hyperparameters import UsageError, nearest
 from bench.optim.text import parse
@@ -57,7 +59,8 @@ def resolve(text: str, preset: str) -> Problem:
     except Exception as error:  # Somebody's own code, or a value that it does not take.
         reason = str(error).rstrip(".") or "no message"
         # Ours refuse in sentences; what somebody's own code raises has a name to look up.
-        is_sentence = written.name in PROBLEMS and isinstance(error, ValueError)
+        is_sentence = isinstance(error, ProblemError)
+        is_sentence |= written.name in PROBLEMS and isinstance(error, ValueError)
         kind = "" if is_sentence else f"{type(error).__name__}: "
         raise Usage(f"--problem {text}, preset {preset}: {kind}{reason}.") from error
     if not isinstance(problem, Problem):
@@ -68,6 +71,10 @@ def resolve(text: str, preset: str) -> Problem:
             f"{problem.preset}, so results at several presets would be one. Pass the preset on to "
             "the problem, or refuse the presets that it does not have."
         )
+    try:
+        check_declared(problem)
+    except ProblemError as error:
+        raise Usage(f"--problem {text}: {error}.") from error
     if problem.made_by is None:
         problem.made_by = make
     if not is_built_in(written.name):  # Those cast and record their brackets themselves.

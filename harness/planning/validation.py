@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from bench.harness.core.errors import Usage
@@ -13,7 +14,10 @@ from bench.harness.planning import tuning
 from bench.harness.planning.fleets import Candidate
 from bench.harness.planning.request import Request
 from bench.harness.training.fleet import budgeted_updates
+from bench.models.errors import ProblemError
 from bench.models.problem import Data, Problem
+from bench.models.problem_checks import check_problem
+from bench.optim.hessian_free.base import OneTrial
 from bench.optim.objective import Method
 from bench.optim.text import ParsedEntry
 
@@ -73,6 +77,23 @@ def check_compatibility(candidates: Sequence[Candidate], problem: Problem, data:
                 f"--optimizers {candidate.label}: structural damping acts on the hidden states of "
                 f"a recurrent network, and {problem.name} has none. Write structural=0."
             )
+
+
+def check_network(
+    text: str,
+    candidates: Sequence[Candidate],
+    problem: Problem,
+    data: Data,
+    dtype: torch.dtype,
+) -> None:
+    """Try the problem on a few cases, with the derivatives that the methods ask for."""
+    curvature = any(isinstance(candidate.method, OneTrial) for candidate in candidates)
+    precision = np.float64 if dtype == torch.float64 else np.float32
+    try:
+        with torch.random.fork_rng(devices=[]):
+            check_problem(problem, data, precision, curvature)
+    except ProblemError as error:
+        raise Usage(f"--problem {text}: {error}.") from error
 
 
 def check_updates(candidates: Sequence[Candidate], budget: Budget) -> None:

@@ -54,7 +54,7 @@ def test_a_loss_at_every_step_is_summed_over_steps() -> None:
 def test_curvature_is_the_hessian_at_the_outputs(loss: MatchingLoss) -> None:
     z, t, r = case(loss)
     hessian = torch.autograd.functional.hessian(lambda z: loss.per_case(z, t), z)
-    product = loss.curvature_at(z)
+    product = loss.curvature_at(z, t)
     torch.testing.assert_close(product(r), hessian @ r, rtol=1e-12, atol=1e-14)
     ours = torch.stack([product(e) for e in torch.eye(7, dtype=torch.float64)])
     torch.testing.assert_close(ours, hessian, rtol=1e-12, atol=1e-14)
@@ -63,9 +63,9 @@ def test_curvature_is_the_hessian_at_the_outputs(loss: MatchingLoss) -> None:
 
 def test_curvature_is_that_of_the_outputs_whatever_the_target(loss: MatchingLoss) -> None:
     """For a matching loss H_L is the Jacobian of the output nonlinearity."""
-    z, _, r = case(loss)
+    z, t, r = case(loss)
     jacobian = torch.autograd.functional.jacobian(loss.outputs, z)
-    torch.testing.assert_close(loss.curvature_at(z)(r), jacobian @ r, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(loss.curvature_at(z, t)(r), jacobian @ r, rtol=1e-12, atol=1e-14)
 
 
 def test_cases_do_not_mix(loss: MatchingLoss) -> None:
@@ -75,7 +75,9 @@ def test_cases_do_not_mix(loss: MatchingLoss) -> None:
         one = z[k, b], t[k, b], r[k, b]
         torch.testing.assert_close(loss.per_case(z, t)[k, b], loss.per_case(*one[:2]))
         torch.testing.assert_close(loss.derivative(z, t)[k, b], loss.derivative(*one[:2]))
-        torch.testing.assert_close(loss.curvature_at(z)(r)[k, b], loss.curvature_at(one[0])(one[2]))
+        torch.testing.assert_close(
+            loss.curvature_at(z, t)(r)[k, b], loss.curvature_at(one[0], one[1])(one[2])
+        )
 
 
 def test_results_are_new_tensors(loss: MatchingLoss) -> None:
@@ -83,7 +85,7 @@ def test_results_are_new_tensors(loss: MatchingLoss) -> None:
     z, t, r = case(loss)
     kept = z.clone(), t.clone(), r.clone()
     loss.derivative(z, t).zero_()
-    product = loss.curvature_at(z)
+    product = loss.curvature_at(z, t)
     again = product(r).clone()
     product(r).zero_()
     assert torch.equal(product(r), again)
@@ -112,7 +114,7 @@ def test_logistic_where_it_saturates(
     assert got >= 0
     assert loss.derivative(z, target).item() == pytest.approx(float(y) - t, abs=rounding)
     # Above z = 36 y rounds to 1, and the curvature to 0: absolutely right, not relatively.
-    got = loss.curvature_at(z)(torch.ones_like(z)).item()
+    got = loss.curvature_at(z, t)(torch.ones_like(z)).item()
     assert got == pytest.approx(float(curvature), abs=rounding)
     assert got >= 0
 
@@ -132,12 +134,12 @@ def test_softmax_where_it_saturates(dtype: torch.dtype, hit: int) -> None:
     assert loss.per_case(z, t).item() == pytest.approx(float(value), abs=2e3 * rounding)
     expected = torch.tensor([float(each) for each in y], dtype=dtype) - t
     torch.testing.assert_close(loss.derivative(z, t), expected, rtol=0, atol=rounding)
-    product = loss.curvature_at(z)(torch.ones_like(z))
+    product = loss.curvature_at(z, t)(torch.ones_like(z))
     assert product.isfinite().all()
     assert product.abs().max() <= rounding
 
 
 def test_softmax_curvature_of_a_constant_is_zero() -> None:
     """Adding a constant to all logits changes nothing."""
-    z, _, _ = case(LOSSES[1])
-    assert LOSSES[1].curvature_at(z)(torch.ones_like(z)).abs().max() <= 1e-15
+    z, t, _ = case(LOSSES[1])
+    assert LOSSES[1].curvature_at(z, t)(torch.ones_like(z)).abs().max() <= 1e-15

@@ -1,0 +1,72 @@
+"""Whether somebody's own code leaves θ, inputs and targets alone while it computes with them.
+
+A network that writes into its inputs changes the cases on which every other trial is trained
+and measured; one that writes into its parameters moves θ beside the optimizer.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench.models.errors import ProblemError
+
+DENSE = 64
+"""After so many passes, every one of this many is checked; before, passes 1, 2, 4, 8, …."""
+
+ADVICE = {
+    "θ": "Only the optimizer changes parameters. Compute the changed values as new tensors, for "
+    "example with torch.nn.utils.parametrize, and leave out max_norm and weight clipping",
+    "inputs": "The inputs are the data set itself. Compute new values, x.clamp(…) in place of "
+    "x.clamp_(…), and use inplace=False in the first layer",
+    "targets": "The targets are the data set itself. Compute new values in loss and metric",
+}
+
+
+class Watch:
+    """Looks at the tensors that a pass must not change.
+
+    torch counts the operations in place on a tensor, which costs nothing to read at every pass.
+    What goes past that count, as `x.data.clamp_()` does, is found by a checksum, now and then.
+    """
+
+    def __init__(self) -> None:
+        self._passes = 0
+
+    def is_due(self) -> bool:
+        """Return whether the next pass is one that is checked thoroughly."""
+        count = self._passes + 1
+        return count % DENSE == 0 or count & (count - 1) == 0
+
+    def over(self, **tensors: Tensor) -> _Unchanged:
+        """Return a context that raises ProblemError if a tensor was changed within it."""
+        due = self.is_due()
+        self._passes += 1
+        return _Unchanged(tensors, due)
+
+
+class _Unchanged:
+    def __init__(self, tensors: dict[str, Tensor], thoroughly: bool) -> None:
+        self._seen = [
+            (name, each, each._version, _checksum(each) if thoroughly else None)
+            for name, each in tensors.items()
+        ]
+
+    def __enter__(self) -> None:
+        """Do nothing: what is compared was noted before."""
+
+    def __exit__(self, *error: object) -> None:
+        # After an error too: a write can be its cause, and is the better sentence.
+        for name, tensor, version, checksum in self._seen:
+            changed = tensor._version != version
+            if not changed and checksum is not None:
+                changed = _checksum(tensor) != checksum
+            if changed:
+                what = "its parameters" if name == "θ" else f"its {name}"
+                raise ProblemError(f"the problem's own code writes into {what}. {ADVICE[name]}")
+
+
+def _checksum(tensor: Tensor) -> int:
+    """Return the sum of the values' bits, which needs no memory."""
+    kind = torch.int64 if tensor.element_size() == torch.int64.itemsize else torch.int32
+    return int(tensor.detach().view(kind).sum())
