@@ -52,11 +52,11 @@ class Mismatch(ValueError):
     """Content is not as its schema says. The message names field, value and what is allowed."""
 
 
-def validated(schema: type[T], plain: Any) -> T:
+def validated(schema: type[T], plain: Any, *, others: bool = False) -> T:
     """Return plain values, as JSON or TOML give them, as an object of `schema`.
 
-    A field that the schema does not have, that is missing, or whose value is of another type
-    raises Mismatch: nothing is converted.
+    A field that is missing or whose value is of another type raises Mismatch: nothing is converted.
+    So does a field that the schema does not have, unless `others` are allowed.
 
     >>> from dataclasses import dataclass
     >>> @dataclass
@@ -77,7 +77,9 @@ def validated(schema: type[T], plain: Any) -> T:
     except (TypeError, ValueError, RecursionError):
         raise Mismatch("it holds what JSON cannot hold") from None
     try:
-        found: T = _adapter(declared).validate_json(text, strict=True, extra="forbid")
+        found: T = _adapter(declared).validate_json(
+            text, strict=True, extra="ignore" if others else "forbid"
+        )
     except ValidationError as error:
         faults = error.errors(include_url=False)
         first = _sentence(declared, _worst(faults))

@@ -10,12 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated
+
+from annotated_types import Gt, Lt
 
 from bench.harness.core.records import Ledger, Measurement, Status
+from bench.harness.core.schema import validated
 from bench.harness.store.results import Store
-from bench.harness.store.rows import ledger_columns, measurement_row, value_columns
 
+TrialId = Annotated[int, Gt(0), Lt(2**31)]
 _CHUNK = 1000
 
 
@@ -23,7 +26,7 @@ _CHUNK = 1000
 class SpooledMeasurement:
     """A measurement on its way to the store."""
 
-    trial_id: int
+    trial_id: TrialId
     measurement: Measurement
 
 
@@ -31,7 +34,7 @@ class SpooledMeasurement:
 class SpooledEnd:
     """The end of a trial on its way to the store."""
 
-    trial_id: int
+    trial_id: TrialId
     status: Status
     reason: str | None
     ledger: Ledger
@@ -144,24 +147,20 @@ def _empty(store: Store, path: Path, file: FileIO, say: Callable[[str], None]) -
 def _entry(line: bytes) -> Entry | None:
     """Read one line back; None for a line that bench did not write."""
     try:
-        ((kind, plain),) = json.loads(line).items()
-        if kind == _KINDS[SpooledMeasurement]:
-            measured = SpooledMeasurement(plain["trial_id"], _measurement(plain["measurement"]))
-            measurement_row(measured.trial_id, measured.measurement)
-            return measured if _is_id(measured.trial_id) else None
-        last = plain["last"] and _measurement(plain["last"])
-        ended = SpooledEnd(**{**plain, "ledger": Ledger(**plain["ledger"]), "last": last})
-        ledger_columns(ended.ledger)
-        value_columns(ended.last)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return validated(_SpoolLine, json.loads(line)).entry
+    except (ValueError, RecursionError):
         return None
-    known = ended.status in get_args(Status) and isinstance(ended.reason, str | None)
-    return ended if known and _is_id(ended.trial_id) else None
 
 
-def _is_id(value: Any) -> bool:
-    return type(value) is int and 0 < value < 2**31
+@dataclass(frozen=True)
+class _SpoolLine:
+    """A line of a spool file, with the names of `_KINDS`."""
 
+    Measured: SpooledMeasurement | None = None
+    Ended: SpooledEnd | None = None
 
-def _measurement(plain: dict[str, Any]) -> Measurement:
-    return Measurement(**{**plain, "ledger": Ledger(**plain["ledger"])})
+    @property
+    def entry(self) -> Entry:
+        """The only entry of the line; raises ValueError unless there is one."""
+        (found,) = (each for each in (self.Measured, self.Ended) if each is not None)
+        return found

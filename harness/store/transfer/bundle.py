@@ -21,9 +21,11 @@ from typing import Any
 
 from alembic.script import ScriptDirectory
 
+from bench.harness.core.bodies import Manifest
 from bench.harness.core.errors import Infrastructure, Usage
+from bench.harness.core.schema import Mismatch, validated
 from bench.harness.store.transfer.columns import TRANSFER_TABLES, Row, TransferTable
-from bench.harness.store.transfer.tables import FORMATS, Format, read_rows
+from bench.harness.store.transfer.tables import Format, read_rows
 
 VERSION = 1
 """Version of the folder's layout."""
@@ -71,13 +73,16 @@ class Bundle:
         plain = _read_manifest(folder)
         _check_version(folder, plain)
         try:
-            tables = {name: each["rows"] for name, each in plain["tables"].items()}
-            of_tables = {each["file"]: each["sha256"] for each in plain["tables"].values()}
-            bundle = cls(folder, plain["format"], plain["revision"], tables, {})
-            bundle._check_layout(list(of_tables), plain["files"])
-        except (KeyError, TypeError, AttributeError):
-            raise damage_error(folder, f"its {MANIFEST} does not say what is in it") from None
-        return cls(folder, bundle.format, bundle.revision, tables, {**of_tables, **plain["files"]})
+            said = validated(Manifest, plain, others=True)
+        except Mismatch as fault:
+            raise damage_error(
+                folder, f"its {MANIFEST} is not as bench writes it: {fault}"
+            ) from None
+        tables = {name: each.rows for name, each in said.tables.items()}
+        of_tables = {each.file: each.sha256 for each in said.tables.values()}
+        bundle = cls(folder, said.format, said.revision, tables, {**of_tables, **said.files})
+        bundle._check_layout(list(of_tables), said.files)
+        return bundle
 
     @property
     def files(self) -> dict[str, str]:
@@ -112,14 +117,12 @@ class Bundle:
         return self.revision != revisions()[0]
 
     def _check_layout(self, files_of_tables: list[str], files: Mapping[str, str]) -> None:
-        """Raise KeyError or TypeError unless the manifest has all entries in the right form."""
-        if self.format not in FORMATS or not set(self.tables) <= set(TRANSFER_TABLES):
-            raise KeyError
-        if files_of_tables != [f"{name}.{self.format}" for name in self.tables]:
-            raise KeyError
-        if not self._is_older and set(self.tables) != set(TRANSFER_TABLES):
-            raise KeyError
-        if not all(isinstance(name, str) and _is_inside(name) for name in files):
+        """Raise Infrastructure unless the manifest has the tables and files of an export."""
+        named = files_of_tables == [f"{name}.{self.format}" for name in self.tables]
+        whole = set(self.tables) == set(TRANSFER_TABLES)
+        if not named or not (whole or (self._is_older and set(self.tables) < set(TRANSFER_TABLES))):
+            raise damage_error(self.folder, f"its {MANIFEST} does not name the tables of an export")
+        if not all(_is_inside(name) for name in files):
             raise damage_error(self.folder, "names of files in its manifest lead out of it")
 
     def _check_file(self, name: str, digest: str) -> None:
@@ -130,7 +133,7 @@ class Bundle:
                 path = path / step
                 if stat.S_ISLNK(path.lstat().st_mode):
                     raise damage_error(self.folder, f"{name!r} is or goes through a link")
-            if not path.is_file() or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+            if not path.is_file() or not _SHA256.fullmatch(digest):
                 raise damage_error(self.folder, f"{name!r} is no file with a SHA-256")
             found = sha256(path)
         except (OSError, UnicodeError) as error:

@@ -30,8 +30,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.selectable import FromClause
 
+from bench.harness.core.bodies import BODIES
 from bench.harness.core.errors import Usage
 from bench.harness.core.records import FleetStatus, MetricKind, MetricState, NightStatus, Status
+from bench.harness.core.schema import Mismatch, validated
 from bench.harness.core.spec import MethodSpec, Protocol, key_of
 from bench.harness.core.text import is_storable, storable
 from bench.harness.store import tables as t
@@ -143,7 +145,7 @@ class Field:
         words = _WORDS.get((table, name), (value,))
         if value not in words:
             return f"is none of {', '.join(words)}"
-        return _fault_of_json(name, value) if name in JSON_COLUMNS else None
+        return _fault_of_json(table, name, value) if name in JSON_COLUMNS else None
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,7 @@ class TransferTable:
             return None
         try:
             name = named(row)
-        except (Usage, KeyError, TypeError, AttributeError):
+        except (Usage, KeyError, TypeError, AttributeError, RecursionError):
             return "it was written by another version of bench"
         return None if name == row[self.identity[0]] else f"{self.identity[0]} is not its SHA-256"
 
@@ -196,13 +198,18 @@ def _is(kind: Kind, value: Any) -> bool:
     return type(value) is types[kind]
 
 
-def _fault_of_json(name: str, value: str) -> str | None:
+def _fault_of_json(table: str, name: str, value: str) -> str | None:
     try:
         plain = json.loads(value, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return "is no JSON"
     if not isinstance(plain, dict):
         return "is no JSON object"
+    if schema := BODIES.get((table, name)):
+        try:
+            validated(schema, plain, others=True)
+        except Mismatch as fault:
+            return f"is not as bench writes it: {fault}"
     if name == "nonfinite" and not set(map(str, plain.values())) <= {"nan", "+inf", "-inf"}:
         return "names values other than nan, +inf and -inf"
     if name == "diagnostics" and not all(

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import insert
 
+from bench.harness.analysis.summary import summarize
 from bench.harness.core.records import Certificate, Ledger, Measurement, NightMetric
 from bench.harness.core.spec import MethodSpec, Protocol, TrialSpec
 from bench.harness.store import tables as t
@@ -37,6 +38,41 @@ def spec_of(protocol: Protocol, seed: int = 0, lr: float = 0.01) -> TrialSpec:
     return TrialSpec(protocol, MethodSpec("nag", "torch", {"lr": lr}), seed)
 
 
+CLAIM = {
+    "claim": 1, "title": STRANGE, "preset": "quick", "version": 2, "rule_digest": "4" * 64,
+    "decision": "holds", "comparisons": {}, "statements": [], "at_the_edge": [],
+}  # fmt: skip
+NOISE = {
+    "suite": "5" * 64, "family": 1, "metrics": [], "comparisons": [], "seconds": 0.5,
+    "false_alarm_rate": {"at": 0.05, "quality": None, "time": None},
+}  # fmt: skip
+
+
+def summary_of(store: Store, id: str) -> dict[str, Any]:
+    """Return the report of a comparison, as its end would."""
+    trials = store.trials(id)
+    return summarize(
+        comparison_id=id,
+        protocol=store.comparison(id).protocol,
+        trials=trials,
+        measurements=store.measurements([trial.id for trial in trials]),
+        targets=(0.5,),
+        margin=0.01,
+        log_scale=False,
+        published=lambda *named: None,
+        reproduce="bench",
+    )
+
+
+def verdict(a: str, b: str, p: float) -> dict[str, Any]:
+    """Return the verdict on two methods as a report has it."""
+    figures = dict.fromkeys(("difference", "low", "high", "interval_kind", "ratio"))
+    return {
+        **figures, "a": a, "b": b, "p": p, "verdict": "cannot tell", "n": 2, "unit": "ratio",
+        "smallest_detectable": None, "seeds_to_decide": None, "reason": "",
+    }  # fmt: skip
+
+
 def fill(store: Store, protocol: Protocol) -> list[str]:
     """Enter comparisons, done, interrupted and planned, and all that belongs to them."""
     other = dataclasses.replace(protocol, problem="mnist" + STRANGE)
@@ -63,10 +99,11 @@ def fill(store: Store, protocol: Protocol) -> list[str]:
         store.end(id, status, STRANGE + "x" * 10_000, Ledger(updates=7), measurement(1, math.inf))
     store.end_fleet(fleets[0].id, "cluster:1", "ended")
     key = spec_of(protocol).key
+    report = summary_of(store, done)
     store.finish_comparison(
-        done, "done", {"comparison": done, "trials": [{"key": key, "attempt": 1}], "x": None}
+        done, "done", {**report, "trials": [{"key": key, "attempt": 1}], "x": None}
     )
-    store.save_verdicts(done, [{"a": "é" + STRANGE, "b": "hf", "p": 1e-17}, {"a": "Z", "b": "b"}])
+    store.save_verdicts(done, [verdict("é" + STRANGE, "hf", 1e-17), verdict("Z", "b", 0.5)])
 
     tuned = store.new_comparison(other, "tuning", "bench compare", plan={"methods": [1]})
     store.begin(tuned, spec_of(other), **{**USUAL, "purpose": "tuning", "context": {"threads": 2}})
@@ -85,7 +122,7 @@ def fill(store: Store, protocol: Protocol) -> list[str]:
         preset="quick",
         rule_digest="4" * 64,
         decision="holds",
-        body={"comparisons": {"run": {"comparison": done}}},
+        body=CLAIM | {"comparisons": {"run": {"comparison": done, "data": STRANGE}}},
     )
     with store._write() as connection:
         accepted = {"name": STRANGE, "accepted": store.comparisons()[0].created, "note": None}
@@ -96,7 +133,7 @@ def fill(store: Store, protocol: Protocol) -> list[str]:
     )
     found = dataclasses.replace(found, value=-1.5, comparison_id=done)
     store.end_night(night, "changed", None, [found])
-    store.save_noise("nightly", {"sd": 0.5, "what": STRANGE})
+    store.save_noise("nightly", NOISE | {"what": STRANGE})
     for folder in (store.files_of_trial(trials[0]), store.files_of_comparison(done)):
         (folder / "deep").mkdir(parents=True)
         (folder / "deep" / "picture 😀.png").write_bytes(bytes(range(256)))

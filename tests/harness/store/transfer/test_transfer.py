@@ -35,7 +35,9 @@ from tests.harness.store.transfer.stores import (
     fill,
     measurement,
     spec_of,
+    summary_of,
     tables_of,
+    verdict,
 )
 
 FORMATS: tuple[Format, ...] = ("jsonl", "parquet")
@@ -193,8 +195,8 @@ def test_what_runs_is_interrupted_where_it_is_imported_and_left_alone_where_it_r
     target.record([(found.id, measurement(1)), (found.id, measurement(2, math.nan))])
     target.end(found.id, "budget", None, Ledger(updates=20), measurement(2, math.nan))
     target.end_fleet(target.fleets(id)[0].id, "me:1", "ended")
-    target.finish_comparison(id, "done", {"n": 1})
-    target.save_verdicts(id, [{"a": "a", "b": "b"}])
+    target.finish_comparison(id, "done", summary_of(target, id))
+    target.save_verdicts(id, [verdict("a", "b", 0.5)])
     assert moved(target, source).is_empty
     with source._write() as connection:
         for table in (t.trial, t.comparison, t.fleet):
@@ -294,16 +296,30 @@ def _manifest(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def _rewrite(folder: Path, name: str, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Change the first row of a table, and the manifest with it."""
+def _rewrite(
+    folder: Path, name: str, change: Callable[[dict[str, Any]], Any], has: str | None = None
+) -> None:
+    """Change the first row of a table, or the first that has a column; sign the folder anew."""
     path = folder / f"{name}.jsonl"
-    first, *others = path.read_text().splitlines(keepends=True)
-    row = json.loads(first)
-    change(row)
-    path.write_text("".join([json.dumps(row) + "\n", *others]))
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    change(next(row for row in rows if has is None or row[has] is not None))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     tables = json.loads((folder / "manifest.json").read_text())["tables"]
     tables[name]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     _manifest(folder, tables=tables)
+
+
+def _rewrite_body(
+    folder: Path, name: str, column: str, change: Callable[[dict[str, Any]], Any]
+) -> None:
+    """Change what a row holds as JSON."""
+
+    def changed(row: dict[str, Any]) -> None:
+        body = json.loads(row[column])
+        change(body)
+        row[column] = json.dumps(body)
+
+    _rewrite(folder, name, changed, has=column)
 
 
 def _link(folder: Path) -> None:
@@ -325,8 +341,11 @@ def _truncate(folder: Path) -> None:
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no manifest": (lambda f: (f / "manifest.json").unlink(), "has no manifest.json of bench's"),
     "no JSON": (lambda f: (f / "manifest.json").write_text("{"), "is no JSON"),
-    "emptied": (lambda f: _manifest(f, tables={}), "does not say what is in it"),
-    "of another kind": (lambda f: _manifest(f, format="pickle"), "does not say what is in it"),
+    "emptied": (lambda f: _manifest(f, tables={}), "does not name the tables of an export"),
+    "of another kind": (
+        lambda f: _manifest(f, format="pickle"),
+        "format = .pickle.: 'parquet' or 'jsonl'",
+    ),
     "newer layout": (lambda f: _manifest(f, bench_export=2, needs="9.1"), "bench 9.1 or later"),
     "newer tables": (lambda f: _manifest(f, revision="0999", needs="9.1"), "bench 9.1 or later"),
     "a table less": (lambda f: (f / "fleet.jsonl").unlink(), "'fleet.jsonl' cannot be read"),
@@ -353,6 +372,33 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
         "seconds is no float",
     ),
     "large": (lambda f: _rewrite(f, "trial", lambda r: r.update(attempt=2**31)), "32 bits"),
+    "rows as text": (
+        lambda f: _manifest(f, tables={"trial": {"file": "a", "rows": "3", "sha256": "b"}}),
+        r"tables.trial.rows = .3.: a whole number is allowed",
+    ),
+    "files as a list": (lambda f: _manifest(f, files=[]), r"files = \[\]: a table is allowed"),
+    "a report without methods": (
+        lambda f: _rewrite_body(f, "comparison", "summary", lambda b: b.pop("methods")),
+        "summary is not as bench writes it: methods is missing",
+    ),
+    "a report with other figures": (
+        lambda f: _rewrite_body(
+            f, "comparison", "summary", lambda b: b["methods"][0]["final"].update(mean="0.5")
+        ),
+        r"methods\[1\].final.mean = .0.5.: a number is allowed",
+    ),
+    "a verdict that is none": (
+        lambda f: _rewrite_body(f, "verdict", "body", lambda b: b.update(verdict="best")),
+        "verdict = .best.",
+    ),
+    "a claim without runs": (
+        lambda f: _rewrite_body(f, "claim", "body", lambda b: b.pop("comparisons")),
+        "body is not as bench writes it: comparisons is missing",
+    ),
+    "noise that is none": (
+        lambda f: _rewrite_body(f, "noise", "body", lambda b: b.update(metrics=[{"sd": 1}])),
+        r"metrics\[1\]",
+    ),
     "no JSON inside": (
         lambda f: _rewrite(f, "trial", lambda r: r.update(info="[")),
         "info is no JSON",
