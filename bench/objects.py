@@ -21,8 +21,9 @@ from bench.harness.core.text import shortened, visible
 from bench.imported import check_unchanged
 from bench.models.built_in import PROBLEMS
 from bench.models.problem import Problem
-from bench.optim.plugins import FILE_MODULE, Objects
+from bench.optim.plugins import Objects
 from bench.optim.registry import BUILT_IN
+from bench.optim.source_files import FILE_MODULE
 from bench.optim.text import parse, split
 from bench.optim.torch.adapter import TORCH_PREFIX
 

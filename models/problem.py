@@ -107,6 +107,8 @@ class Problem(ABC):
     """Names of attributes that differ between presets, besides sizes, data and budget."""
     made_by: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
     """The function that created the problem, if any; its source is part of the problem's source."""
+    entry: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
+    """The function that the user named, where another is `made_by`; its source counts too."""
     arguments: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     """What `made_by` was called with: the values in brackets, and its defaults for the others.
     Whoever calls it sets this; a problem says nothing about itself here."""

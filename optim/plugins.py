@@ -7,7 +7,6 @@ it was given lasts (`objects`).
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
 import importlib.util
@@ -24,13 +23,15 @@ from types import ModuleType
 from typing import Any
 
 from bench.optim.hyperparameters import UsageError, nearest
+from bench.optim.source_files import (
+    FILE_MODULE,
+    check_neighbours,
+    is_as_loaded,
+    source_files,
+)
 
 PROGRAM = "python:"
 """How the name of an object of the running Python program begins."""
-
-
-FILE_MODULE = "bench_plugin_"
-"""How the name of a module begins that was loaded from a file."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,24 @@ def load(name: str) -> Any:
     where, _, attribute = name.rpartition(":")
     module = _from_file(Path(where), name) if where.endswith(".py") else _from_module(where, name)
     try:
-        return getattr(module, attribute)
+        found = getattr(module, attribute)
     except AttributeError:
         raise UsageError(
             f"{name!r}: {where} has no {attribute!r}{nearest(attribute, vars(module))}"
         ) from None
+    source_files(module)  # Refuses what was changed since it was loaded.
+    _found_in[id(found)] = found, module
+    return found
+
+
+_found_in: dict[int, tuple[Any, ModuleType]] = {}
+"""By the `id` of an object: the object, so that the id is its, and where it was found last."""
+
+
+def found_in(thing: Any) -> ModuleType | None:
+    """Return the module in which an object was found by the name that the user wrote."""
+    known = _found_in.get(id(thing))
+    return None if known is None else known[1]
 
 
 def installed(group: str) -> dict[str, str]:
@@ -106,7 +120,9 @@ def installed(group: str) -> dict[str, str]:
 def load_point(point: EntryPoint) -> Any:
     """Return the object that an installed package's entry point names."""
     try:
-        return point.load()
+        found = point.load()
+        _found_in[id(found)] = found, importlib.import_module(point.module)
+        return found
     except Exception as error:
         raise UsageError(
             f"{point.name!r}: loading {point.value}, an entry point of {point.group}, failed: "
@@ -157,7 +173,7 @@ def _from_file(path: Path, name: str) -> ModuleType:
         raise UsageError(f"{name!r}: there is no file {path}.")
     # The name carries the path's hash, so that two files called mine.py do not meet.
     unique = f"{FILE_MODULE}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-    if unique in sys.modules:
+    if unique in sys.modules and is_as_loaded(sys.modules[unique]):
         return sys.modules[unique]
     spec = importlib.util.spec_from_file_location(unique, path)
     assert spec is not None and spec.loader is not None
@@ -166,7 +182,7 @@ def _from_file(path: Path, name: str) -> ModuleType:
     try:
         with _neighbours(path.parent):
             spec.loader.exec_module(module)
-        _check_neighbours(path)
+        check_neighbours(module)
     except BaseException as error:
         del sys.modules[unique]
         if not isinstance(error, Exception | SystemExit):
@@ -198,30 +214,3 @@ def _neighbours(folder: Path) -> Iterator[None]:
         sys.path.remove(str(folder))
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
-
-
-def _check_neighbours(path: Path) -> None:
-    """Refuse a file that imports a neighbour by a name under which another module is loaded."""
-    for name in _imports(path):
-        # A folder without __init__.py, a clone of somebody's for one, gives way to any package.
-        beside = [path.parent / name / "__init__.py", path.parent / f"{name}.py"]
-        module = sys.modules.get(name)
-        if module is None or not any(map(Path.is_file, beside)):
-            continue
-        loaded = getattr(module, "__file__", None)
-        if loaded is None or Path(loaded).resolve() not in beside:
-            raise ImportError(
-                f"it imports {name}, which stands beside it, but another module of that name "
-                f"is loaded already, from {loaded or 'Python itself'}; rename one of them"
-            )
-
-
-def _imports(path: Path) -> set[str]:
-    """Return the top-level names that a file imports anywhere in it."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.add(node.module.partition(".")[0])
-    return found

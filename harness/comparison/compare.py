@@ -26,7 +26,13 @@ from bench.harness.planning.announcement import announce
 from bench.harness.planning.commands import reproduce, written
 from bench.harness.planning.fleets import Candidate, Purpose, Trial, label_methods, make_trials
 from bench.harness.planning.grid_extension import MAX_ROUNDS, NewPoint, next_round
-from bench.harness.planning.plan import Plan, changed_error, check_unchanged, versions
+from bench.harness.planning.plan import (
+    Plan,
+    changed_error,
+    check_unchanged,
+    source_notes,
+    versions,
+)
 from bench.harness.planning.preparation import PreparedRequest, prepare, with_new_points
 from bench.harness.planning.program import check_reachable, notes
 from bench.harness.planning.request import Request
@@ -188,6 +194,9 @@ def _finish(runs: Runs, run: Run, plan: Plan) -> dict[str, Any]:
             contexts=contexts,
         )
         summary["notes"] += notes(runs.request)
+        summary["notes"] += source_notes(
+            prepared.problem, [prepared.methods[number] for number in plan.chosen or []]
+        )
         if runs.request.claim is not None:
             summary["claim"] = dict(runs.request.claim)
         folder = run.store.files_of_comparison(run.comparison_id)

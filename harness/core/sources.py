@@ -5,7 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import os
 import sys
+from collections.abc import Mapping
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,25 +17,37 @@ from typing import Any
 from bench.harness.core.contents import Lost, contents_digest
 from bench.harness.core.errors import Usage
 from bench.harness.core.spec import key_of
-from bench.optim.plugins import current_objects
-
-# Built-in methods and problems lean on what is beside them.
-_BUILT_IN = ("bench.optim", "bench.models")
+from bench.harness.core.text import storable
+from bench.optim.plugins import current_objects, found_in
+from bench.optim.source_files import (
+    OF_BENCH,
+    digest_of_file,
+    file_of,
+    name_of,
+    source_files,
+)
 
 
 def source_digest(*objects: Any) -> str:
     """Return the SHA-256 of the source that classes, functions or modules come from.
 
-    For built-in methods and problems, and for classes derived from them, that is
-    every .py file of optim/ or models/; for anybody else's module its own file. What
-    that file imports in turn is left out. For an object of a Python program it is all that
-    `contents_digest` reads; where that cannot be told, the digest is equal within one call, and
-    never again.
+    For built-in methods and problems, and for classes derived from them, that is every .py file
+    of optim/ or models/. For anybody else's it is every file of the user's own that theirs imports
+    (`bench.optim.source_files`), and the versions of the installed packages that those import.
+    For an object of a Python program it is all that `contents_digest` reads; where that cannot be
+    told, the digest is equal within one call, and never again.
     """
-    found: dict[str, str] = {}
+    parts = {key_of(found): found for found in map(_sources, objects)}
+    return key_of([found for _, found in sorted(parts.items())])
+
+
+def not_covered(*objects: Any) -> list[str]:
+    """Return what the digest does not cover and the objects may rest on, each in words."""
+    found: dict[str, None] = {}
     for thing in objects:
-        found |= _sources(thing)
-    return key_of(found)
+        for module in _modules(thing):
+            found |= source_files(module).uncovered
+    return list(found)
 
 
 def is_lost(thing: Any) -> bool:
@@ -42,25 +58,98 @@ def is_lost(thing: Any) -> bool:
 
 def _sources(thing: Any) -> dict[str, str]:
     """Return a digest of each source of an object, by a name that is the same on every machine."""
-    # An optimizer of torch's kind is a class that was made of somebody's class or function.
     made_from = getattr(thing, "made_from", None) or thing
-    if not _is_of_program(made_from):
-        if not isinstance(thing, type | ModuleType) and not inspect.isroutine(thing):
-            thing = type(thing)
-        made_from = getattr(thing, "made_from", None) or thing
-    origins = thing.__mro__ if isinstance(thing, type) else (thing,)
     found: dict[str, str] = {}
-    for origin in origins:
-        module = _module(origin)
-        package = ".".join(module.split(".")[:2])
-        if origin is thing and _is_of_program(made_from):
-            found[f"contents of {_called(made_from)}"] = _contents(made_from)
-        elif package in _BUILT_IN:
-            found |= {name: _sha(path) for name, path in _package(package)}
-        elif origin is thing:
-            path = _file(made_from)
-            found[path.name] = _sha(path)
+    if _is_of_program(made_from):
+        found[f"contents of {_called(made_from)}"] = _contents(made_from)
+    modules = _modules(thing)
+    for module in modules:
+        found |= _of_module(module)
+    # Several objects in one file have one digest of files, and may have one name in reports.
+    for module in modules[:1]:
+        names = sorted(name for name, each in vars(module).items() if each is made_from)
+        if names and not _is_of_bench(module):
+            found["object"] = f"{name_of(module)}: {', '.join(names)}"
+    definition = made_from if _is_definition(made_from) else type(made_from)
+    if _module(definition) not in sys.modules:  # Its file was run without an import.
+        path = _file(definition)
+        found[path.name] = _sha(path)
     return found
+
+
+def _modules(thing: Any) -> list[ModuleType]:
+    """Return the modules that an object comes from: first that in which the user named it."""
+    made_from = getattr(thing, "made_from", None) or thing
+    of_program = _is_of_program(made_from)
+    parts = [thing, made_from]
+    while isinstance(parts[-1], partial):
+        parts.append(parts[-1].func)
+    origins: list[Any] = []
+    for part in parts:
+        if isinstance(part, type):
+            origins += part.__mro__
+        elif _is_definition(part):
+            origins.append(part)
+        else:
+            origins += type(part).__mro__
+    found: dict[str, ModuleType] = {}
+    named = None if of_program else found_in(made_from)
+    for module in [named, *(sys.modules.get(_module(origin)) for origin in origins)]:
+        # What a running program has defined is read from the objects themselves.
+        if module is not None and not (of_program and not _is_of_bench(module)):
+            found.setdefault(module.__name__, module)
+    return list(found.values())
+
+
+def _of_module(module: ModuleType) -> dict[str, str]:
+    """Return the digests of what a module rests on; of Python's own and of torch's nothing."""
+    package = ".".join(module.__name__.split(".")[:2])
+    if package in OF_BENCH:
+        return dict(_package_digests(package))
+    rests = source_files(module)
+    path = file_of(module)
+    found = {name: digest_of_file(each) for name, each in rests.files.items()}
+    found |= {f"data {name}": digest_of_file(each) for name, each in rests.data.items()}
+    for package in rests.of_bench:
+        found |= _package_digests(package)
+    for name in rests.installed:
+        found[f"package {name}"] = _versions(name)
+        if name == module.__name__.partition(".")[0] and path is not None:
+            found[path.name] = _sha(path)
+    for name in rests.environment:
+        given = os.environ.get(name)
+        found[f"variable {name}"] = "not set" if given is None else key_of(storable(given))
+    return found
+
+
+def _is_definition(thing: Any) -> bool:
+    """Say whether an object has a source of its own, rather than its class."""
+    return isinstance(thing, type | ModuleType) or inspect.isroutine(thing)
+
+
+def _package_digests(name: str) -> dict[str, str]:
+    return {file: _sha(path) for file, path in _package(name)}
+
+
+def _versions(top: str) -> str:
+    """Return the installed packages, with versions, that offer an import name."""
+    names = sorted(set(_distributions().get(top, [top])))
+    found = []
+    for name in names:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"{name}, of no known version")
+    return ", ".join(found)
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return packages_distributions()
+
+
+def _is_of_bench(module: ModuleType) -> bool:
+    return module.__name__.partition(".")[0] == "bench"
 
 
 def _is_of_program(thing: Any) -> bool:

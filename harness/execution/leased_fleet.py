@@ -19,7 +19,7 @@ from bench.harness.execution.observers import RecordingObserver, SilentObserver
 from bench.harness.execution.reconstructions import reconstruct, shown_cases
 from bench.harness.execution.run import Run
 from bench.harness.planning.fleets import Trial
-from bench.harness.planning.plan import FleetPlan
+from bench.harness.planning.plan import FleetPlan, uncovered
 from bench.harness.planning.preparation import PreparedRequest
 from bench.harness.report.files import both_errors
 from bench.harness.store.owner import this_process
@@ -229,13 +229,17 @@ class LeasedFleet:
             purpose=trial.purpose,
             source_digest=run.source(trial),
             context=self._context,
-            info={**info(), **_choices(trial)},
+            info={**info(), **_choices(trial), **self._sources(trial)},
             fleet_rows=int(str(self._context["fleet_rows"])),
             seconds_are="alone" if run.timed else "shared",
             owner=owner,
             fleet=(self._lease.id, row),
             certificate=self._certificate(trial, fleet, row),
         )
+
+    def _sources(self, trial: Trial) -> dict[str, Any]:
+        found = uncovered(self._run.problem, trial.candidate.method)
+        return {"not in the source's digest": found} if found else {}
 
     def _certificate(self, trial: Trial, fleet: Fleet, row: int) -> Certificate:
         """Certify a trial that begins; one that continues may have lost its row by now."""

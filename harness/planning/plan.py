@@ -20,7 +20,7 @@ from annotated_types import Ge, Lt, MinLen
 from bench.harness.core.errors import Infrastructure, Usage
 from bench.harness.core.schema import Mismatch, validated
 from bench.harness.core.secrets import redacted_urls, redacted_words
-from bench.harness.core.sources import source_digest
+from bench.harness.core.sources import not_covered, source_digest
 from bench.harness.core.spec import Protocol, TrialSpec, key_of
 from bench.harness.planning.fleets import Candidate, Purpose, Trial
 from bench.harness.planning.preparation import PreparedRequest
@@ -131,9 +131,40 @@ def problem_source(problem: Problem) -> str:
     return source_digest(*_parts(problem))
 
 
+def uncovered(problem: Problem, method: Any = None) -> list[str]:
+    """Return what the digests of a problem's, and a method's, source do not cover, in words."""
+    return not_covered(*([] if method is None else [type(method)]), *_parts(problem))
+
+
+def source_notes(problem: Problem, methods: Iterable[Any]) -> list[str]:
+    """Return the notes beside a result on sources that are not covered, at most one."""
+    found = dict.fromkeys(uncovered(problem))
+    for method in methods:
+        found |= dict.fromkeys(not_covered(type(method)))
+    if not found:
+        return []
+    return [
+        "The digests of the sources do not cover "
+        f"{in_words(list(found))}. If that changes, old results are used nevertheless; --fresh "
+        "trains anew."
+    ]
+
+
+def in_words(parts: Sequence[str], most: int = 4) -> str:
+    """Return a list as a part of a sentence.
+
+    >>> in_words(["a", "b", "c"])
+    'a; b; and c'
+    """
+    shown = list(parts[:most])
+    if len(parts) > most:
+        shown.append(f"{len(parts) - most} more")
+    return "; ".join(shown) if len(shown) < 2 else f"{'; '.join(shown[:-1])}; and {shown[-1]}"
+
+
 def _parts(problem: Problem) -> list[object]:
-    made_by = problem.made_by
-    return [type(problem)] if made_by is None else [type(problem), made_by]
+    makers = [each for each in (problem.made_by, problem.entry) if each is not None]
+    return [type(problem), *({id(each): each for each in makers}.values())]
 
 
 def trials_digest(problem: Problem, trials: Iterable[Trial]) -> str:

@@ -77,6 +77,7 @@ def resolve(text: str, preset: str) -> Problem:
         raise Usage(f"--problem {text}: {error}.") from error
     if problem.made_by is None:
         problem.made_by = make
+    problem.entry = make
     if not is_built_in(written.name):  # Those cast and record their brackets themselves.
         problem.arguments = arguments_of(make, given)
     return problem
