@@ -18,12 +18,13 @@ import torch
 from bench.harness.core.contents import has_name
 from bench.harness.core.errors import Usage
 from bench.harness.core.text import shortened, visible
-from bench.imported import check_unchanged
 from bench.models.built_in import PROBLEMS
 from bench.models.problem import Problem
+from bench.optim.hyperparameters import UsageError
+from bench.optim.loaded_files import check_code
 from bench.optim.plugins import Objects
 from bench.optim.registry import BUILT_IN
-from bench.optim.source_files import FILE_MODULE
+from bench.optim.source_files import FILE_MODULE, source_files
 from bench.optim.text import parse, split
 from bench.optim.torch.adapter import TORCH_PREFIX
 
@@ -143,8 +144,12 @@ def _name_of(given: Any, objects: Objects, built_in: Mapping[Any, str]) -> str:
         getattr(given, "func", None), "__name__", type(given).__name__
     )
     if has_name(given):
-        check_unchanged(given)
         module = given.__module__
+        try:
+            check_code(given)
+            source_files(sys.modules[module])  # Refuses what was changed since it was imported.
+        except UsageError as error:
+            raise Usage(str(error)) from error
         where = module
         if module.startswith(FILE_MODULE):
             where = str(sys.modules[module].__file__)

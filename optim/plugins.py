@@ -23,12 +23,8 @@ from types import ModuleType
 from typing import Any
 
 from bench.optim.hyperparameters import UsageError, nearest
-from bench.optim.source_files import (
-    FILE_MODULE,
-    check_neighbours,
-    is_as_loaded,
-    source_files,
-)
+from bench.optim.loaded_files import is_as_loaded
+from bench.optim.source_files import FILE_MODULE, source_files
 
 PROGRAM = "python:"
 """How the name of an object of the running Python program begins."""
@@ -182,7 +178,7 @@ def _from_file(path: Path, name: str) -> ModuleType:
     try:
         with _neighbours(path.parent):
             spec.loader.exec_module(module)
-        check_neighbours(module)
+        source_files(module)  # Refuses neighbours under whose name another module is loaded.
     except BaseException as error:
         del sys.modules[unique]
         if not isinstance(error, Exception | SystemExit):

@@ -6,15 +6,14 @@ else is loaded and in whatever order. What no reader of the source can find is n
 
 from __future__ import annotations
 
-import hashlib
 import sys
-import sysconfig
 from dataclasses import dataclass, field
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
 from bench.optim.hyperparameters import UsageError
+from bench.optim.loaded_files import check_as_loaded, file_of, is_own
 from bench.optim.source_text import Facts, Import, facts_of
 
 FILE_MODULE = "bench_plugin_"
@@ -53,16 +52,42 @@ class SourceFiles:
 def source_files(module: ModuleType) -> SourceFiles:
     """Return what a loaded module rests on.
 
-    Raises UsageError where a file was changed after it was loaded.
+    Raises UsageError where a file was changed after it was loaded, or another module is loaded
+    under its name.
     """
-    found = SourceFiles()
-    _Walk(found, module).run()
+    path = file_of(module)
+    folder = path.parent if path and module.__name__.startswith(FILE_MODULE) else None
+    found = _Walk(folder).module(module)
     check_as_loaded(module)
-    for name, path in found.files.items():
-        loaded = sys.modules.get(name)
-        if loaded is not None and file_of(loaded) == path:
-            check_as_loaded(loaded)
+    _check_loaded(found, folder)
     return found
+
+
+def imported_files(name: str) -> SourceFiles:
+    """Return what an import of a module rests on, from its absolute name; nothing is imported.
+
+    Raises UsageError where a file was changed after it was loaded, or another module is loaded
+    under its name.
+    """
+    found = _Walk(None).imported(name)
+    _check_loaded(found)
+    return found
+
+
+def _check_loaded(found: SourceFiles, folder: Path | None = None) -> None:
+    """Refuse files that are not those of the loaded modules of their names, with UsageError."""
+    for name, path in found.files.items():
+        if name not in sys.modules:
+            continue
+        module = sys.modules[name]
+        if file_of(module) != path:
+            loaded = getattr(module, "__file__", None) or "Python itself"
+            where = "stands beside it" if path.parent == folder else f"is {path}"
+            raise UsageError(
+                f"it imports {name}, which {where}, but another module of that name is loaded "
+                f"already, from {loaded}; rename one of them"
+            )
+        check_as_loaded(module)
 
 
 def name_of(module: ModuleType) -> str:
@@ -71,54 +96,19 @@ def name_of(module: ModuleType) -> str:
     return Path(str(module.__file__)).name if name.startswith(FILE_MODULE) else name
 
 
-def is_own(path: Path) -> bool:
-    """Say whether a file is the user's own: neither Python's nor an installed package's."""
-    if {"site-packages", "dist-packages"} & set(path.parts):
-        return False
-    return not any(path.is_relative_to(folder) for folder in _STDLIB)
-
-
-def digest_of_file(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def check_neighbours(module: ModuleType) -> None:
-    """Refuse a module that rests on a file by a name under which another module is loaded.
-
-    Raises ImportError.
-    """
-    for name, path in source_files(module).files.items():
-        if name not in sys.modules or file_of(sys.modules[name]) == path:
-            continue
-        loaded = getattr(sys.modules[name], "__file__", None) or "Python itself"
-        beside = path.parent == Path(str(module.__file__)).parent
-        raise ImportError(
-            f"it imports {name}, which {'stands beside it' if beside else f'is {path}'}, but "
-            f"another module of that name is loaded already, from {loaded}; rename one of them"
-        )
-
-
-def file_of(module: ModuleType) -> Path | None:
-    """Return the file of a module; None where it has none."""
-    name = getattr(module, "__file__", None)
-    return Path(name).resolve() if name and Path(name).is_file() else None
-
-
 class _Walk:
-    """Adds what one module rests on."""
+    """Follows imports; those of a file first to what stands beside it, in `folder`."""
 
-    def __init__(self, found: SourceFiles, root: ModuleType) -> None:
-        self._found, self._root = found, root
+    def __init__(self, folder: Path | None) -> None:
+        self._found = SourceFiles()
+        self._folder = [] if folder is None else [str(folder)]
+
+    def module(self, root: ModuleType) -> SourceFiles:
+        """Return what a loaded module rests on."""
         path = file_of(root)
-        self._folder = [str(path.parent)] if path and root.__name__.startswith(FILE_MODULE) else []
-
-    def run(self) -> None:
-        """Add it."""
-        root, path = self._root, file_of(self._root)
         if path is None or not is_own(path):
             self._enter(root.__name__, path)
-            return
+            return self._found
         spec = root.__spec__
         package = root.__name__ if spec is not None and spec.submodule_search_locations else ""
         # A package's own file runs before any module in it.
@@ -126,6 +116,12 @@ class _Walk:
         if parent:
             self._import(parent)
         self._enter(name_of(root), path, package or parent)
+        return self._found
+
+    def imported(self, name: str) -> SourceFiles:
+        """Return what an import rests on."""
+        self._import(name)
+        return self._found
 
     def _enter(self, name: str, path: Path | None, package: str = "") -> None:
         """Enter a module, and what it imports."""
@@ -250,30 +246,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # It is too long for a name, or has a NUL.
         return False
-
-
-_seen: dict[int, tuple[ModuleSpec | None, str]] = {}
-"""By the `id` of a module's spec, which an import makes anew: the spec, and its file's digest."""
-
-
-def is_as_loaded(module: ModuleType) -> bool:
-    """Say whether the file of a module is what it was when this was asked first."""
-    path = file_of(module)
-    if path is None or not is_own(path):
-        return True
-    spec, digest = module.__spec__, digest_of_file(path)
-    return _seen.setdefault(id(spec), (spec, digest))[1] == digest
-
-
-def check_as_loaded(module: ModuleType) -> None:
-    """Refuse a module whose file was changed after it was loaded, with UsageError."""
-    if not is_as_loaded(module):
-        raise UsageError(
-            f"{file_of(module)} was changed after it was imported, so what would run is not what "
-            "stands there. Restart Python, or reload the module."
-        )
-
-
-_STDLIB = tuple(
-    dict.fromkeys(Path(sysconfig.get_path(each)).resolve() for each in ("stdlib", "platstdlib"))
-)

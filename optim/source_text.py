@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -47,6 +48,8 @@ class Facts:
     """What depends on values that only a run knows, with its line."""
     reads: tuple[tuple[str, frozenset[str]], ...]
     """Calls that read files, each with its line and the texts in it."""
+    constants: Mapping[str, str] = field(default_factory=dict)
+    """The numbers and texts that are assigned once, to a name at the top: name → `repr`."""
 
     def uncovered(self, named: set[str]) -> list[str]:
         """Return what the file may rest on besides, given the texts that name a known file."""
@@ -71,7 +74,7 @@ def _facts(content: bytes) -> Facts:
 
 class _Reader:
     def __init__(self, tree: ast.Module) -> None:
-        self._nodes = list(ast.walk(tree))
+        self._tree, self._nodes = tree, list(ast.walk(tree))
         self._values = {
             target.id: node.value
             for node in self._nodes
@@ -120,7 +123,33 @@ class _Reader:
             tuple(texts),
             tuple(dict.fromkeys(computed)),
             tuple(reads),
+            self._constants(),
         )
+
+    def _constants(self) -> dict[str, str]:
+        stored = Counter(
+            name
+            for node in self._nodes
+            for name in (
+                node.names
+                if isinstance(node, ast.Global)
+                else [node.id]
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+                else []
+            )
+        )
+        found = {}
+        for node in self._tree.body:
+            if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+                continue
+            try:
+                value = repr(ast.literal_eval(node.value))
+            except (ValueError, TypeError, MemoryError, RecursionError):
+                continue
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name) and stored[target.id] == 1:
+                    found[target.id] = value
+        return found
 
     def _imported(self, call: ast.Call) -> Import | None:
         """Return the import that a call makes; None where only a run knows its name."""

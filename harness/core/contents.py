@@ -29,6 +29,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.harness.core.module_digests import import_digests, module_digests
+
 Described = tuple[Any, ...]
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis))
@@ -53,7 +55,8 @@ def contents_digest(thing: Any) -> str:
 
     That is the source of its functions (their file's, or their cell's), and every value that they
     or it hold: numbers, texts, containers of these, arrays, and functions and classes in turn. Of
-    what can be imported from a file the name alone counts. Raises Lost for anything else.
+    what can be imported from a file, its name and its module's digests count
+    (`module_digests`). Raises Lost for anything else.
     """
     return hashlib.sha256(repr(_Reader().of(thing)).encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -73,6 +76,7 @@ class _Reader:
 
     def __init__(self) -> None:
         self._met: dict[int, tuple[int, Any]] = {}
+        self._modules: dict[int, ModuleType] = {}
 
     def of(self, value: Any) -> Described:
         """Return a description that is equal for what does the same."""
@@ -85,7 +89,7 @@ class _Reader:
 
     def _parts(self, value: Any) -> Iterator[Any]:
         if isinstance(value, ModuleType):
-            yield value.__name__
+            yield from self._of_module(value)
         elif isinstance(value, type):
             yield from self._of_class(value)
         elif isinstance(value, FunctionType):
@@ -133,9 +137,17 @@ class _Reader:
         else:
             raise Lost
 
+    def _of_module(self, value: ModuleType) -> Iterator[Any]:
+        """Yield its name, and what it rests on; of each module once."""
+        yield value.__name__
+        if id(value) not in self._modules and value.__name__.partition(".")[0] != "bench":
+            self._modules[id(value)] = value
+            yield from sorted(module_digests(value).items())
+
     def _of_class(self, value: type) -> Iterator[Any]:
         yield from (value.__module__, value.__qualname__)
         if has_name(value) or value.__module__ == "builtins":
+            yield from self._of_module(sys.modules[value.__module__])
             return
         yield from map(self.of, value.__bases__)
         generated = dataclasses.is_dataclass(value)
@@ -152,8 +164,11 @@ class _Reader:
     def _of_function(self, value: FunctionType) -> Iterator[Any]:
         yield from (value.__module__, value.__qualname__)
         if has_name(value):
+            yield from self._of_module(sys.modules[value.__module__])
             return
         yield _source(value.__code__)
+        for name in sorted(_imports_of(value.__code__)):
+            yield name, sorted(import_digests(name).items())
         yield from map(self.of, (value.__defaults__, value.__kwdefaults__))
         for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
             try:
@@ -200,6 +215,22 @@ def _source(code: CodeType) -> str:
     if not lines:
         raise Lost
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _imports_of(code: CodeType) -> set[str]:
+    """Return the modules that code imports when it runs, and what may be modules in them."""
+    found: set[str] = set()
+    module = ""
+    for each in dis.get_instructions(code):
+        if each.opname == "IMPORT_NAME":
+            module = str(each.argval)
+            found.add(module)
+        elif each.opname == "IMPORT_FROM":
+            found.add(f"{module}.{each.argval}")
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found |= _imports_of(constant)
+    return found
 
 
 def _globals_of(code: CodeType) -> set[str]:

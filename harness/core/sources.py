@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import inspect
-import os
 import sys
-from collections.abc import Mapping
-from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from bench.harness.core.contents import Lost, contents_digest
 from bench.harness.core.errors import Usage
+from bench.harness.core.module_digests import module_digests
 from bench.harness.core.spec import key_of
-from bench.harness.core.text import storable
+from bench.optim.loaded_files import digest_of_file
 from bench.optim.plugins import current_objects, found_in
-from bench.optim.source_files import (
-    OF_BENCH,
-    digest_of_file,
-    file_of,
-    name_of,
-    source_files,
-)
+from bench.optim.source_files import name_of, source_files
 
 
 def source_digest(*objects: Any) -> str:
@@ -64,7 +54,7 @@ def _sources(thing: Any) -> dict[str, str]:
         found[f"contents of {_called(made_from)}"] = _contents(made_from)
     modules = _modules(thing)
     for module in modules:
-        found |= _of_module(module)
+        found |= module_digests(module)
     # Several objects in one file have one digest of files, and may have one name in reports.
     for module in modules[:1]:
         names = sorted(name for name, each in vars(module).items() if each is made_from)
@@ -73,7 +63,7 @@ def _sources(thing: Any) -> dict[str, str]:
     definition = made_from if _is_definition(made_from) else type(made_from)
     if _module(definition) not in sys.modules:  # Its file was run without an import.
         path = _file(definition)
-        found[path.name] = _sha(path)
+        found[path.name] = digest_of_file(path)
     return found
 
 
@@ -101,51 +91,9 @@ def _modules(thing: Any) -> list[ModuleType]:
     return list(found.values())
 
 
-def _of_module(module: ModuleType) -> dict[str, str]:
-    """Return the digests of what a module rests on; of Python's own and of torch's nothing."""
-    package = ".".join(module.__name__.split(".")[:2])
-    if package in OF_BENCH:
-        return dict(_package_digests(package))
-    rests = source_files(module)
-    path = file_of(module)
-    found = {name: digest_of_file(each) for name, each in rests.files.items()}
-    found |= {f"data {name}": digest_of_file(each) for name, each in rests.data.items()}
-    for package in rests.of_bench:
-        found |= _package_digests(package)
-    for name in rests.installed:
-        found[f"package {name}"] = _versions(name)
-        if name == module.__name__.partition(".")[0] and path is not None:
-            found[path.name] = _sha(path)
-    for name in rests.environment:
-        given = os.environ.get(name)
-        found[f"variable {name}"] = "not set" if given is None else key_of(storable(given))
-    return found
-
-
 def _is_definition(thing: Any) -> bool:
     """Say whether an object has a source of its own, rather than its class."""
     return isinstance(thing, type | ModuleType) or inspect.isroutine(thing)
-
-
-def _package_digests(name: str) -> dict[str, str]:
-    return {file: _sha(path) for file, path in _package(name)}
-
-
-def _versions(top: str) -> str:
-    """Return the installed packages, with versions, that offer an import name."""
-    names = sorted(set(_distributions().get(top, [top])))
-    found = []
-    for name in names:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            found.append(f"{name}, of no known version")
-    return ", ".join(found)
-
-
-@cache
-def _distributions() -> Mapping[str, list[str]]:
-    return packages_distributions()
 
 
 def _is_of_bench(module: ModuleType) -> bool:
@@ -183,18 +131,6 @@ def _module(thing: Any) -> str:
 
 def _called(thing: Any) -> str:
     return str(getattr(thing, "__qualname__", type(thing).__qualname__))
-
-
-def _sha(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _package(name: str) -> list[tuple[str, Path]]:
-    return [
-        (f"{name.rpartition('.')[2]}/{path.relative_to(folder).as_posix()}", path)
-        for folder in importlib.import_module(name).__path__
-        for path in Path(folder).rglob("*.py")
-    ]
 
 
 def _file(thing: Any) -> Path:

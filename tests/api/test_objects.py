@@ -155,6 +155,64 @@ def test_a_file_that_was_changed_after_its_import_is_refused(workdir, monkeypatc
     assert text(importlib.reload(module).sgd) == "edited_file:sgd"
 
 
+def test_a_helper_that_was_changed_after_its_import_is_refused(workdir, monkeypatch) -> None:
+    """Also where nobody asked before: its functions are not in its file any more."""
+    mine, helper = workdir / "edited_user.py", workdir / "edited_helper.py"
+    body = "import torch\ndef made(p):\n    return torch.optim.SGD(p, lr={})\n"
+    helper.write_text(body.format(0.1))
+    mine.write_text("import edited_helper\ndef sgd(p):\n    return edited_helper.made(p)\n")
+    monkeypatch.syspath_prepend(str(workdir))
+    module = importlib.import_module("edited_user")
+    helper.write_text(body.format(0.2))
+    with pytest.raises(bench.Usage, match="edited_helper.py was changed after it was imported"):
+        text(module.sgd)
+    helper.write_text(body.format(0.1))
+    assert text(module.sgd) == "edited_user:sgd"
+
+
+@pytest.mark.parametrize("way", ["a global", "an import within", "a module", "from a module"])
+def test_a_helper_of_an_object_of_a_program_is_part_of_its_source(
+    workdir, monkeypatch, way: str
+) -> None:
+    monkeypatch.syspath_prepend(str(workdir))
+    for name in ("used_helper", "used_deeper"):
+        sys.modules.pop(name, None)
+    (workdir / "used_deeper.py").write_text("RATE = 0.1\n")
+    (workdir / "used_helper.py").write_text(
+        "from used_deeper import RATE\ndef rate(): return RATE\n"
+    )
+    module = importlib.import_module("used_helper")
+    rate = module.rate
+
+    def imports(p: Any) -> Any:
+        import used_helper
+
+        return used_helper.rate()
+
+    def imports_from(p: Any) -> Any:
+        from used_helper import rate
+
+        return rate()
+
+    thing = {
+        "a global": lambda p: rate(),
+        "an import within": imports,
+        "a module": lambda p: module.rate(),
+        "from a module": imports_from,
+    }[way]
+    first = digest(thing)
+    assert digest(thing) == first and not lost(thing)
+    monkeypatch.setattr(sys.modules["used_deeper"], "RATE", 0.2)
+    assert digest(thing) != first
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(str(workdir))
+    for name in ("used_helper", "used_deeper"):
+        sys.modules.pop(name, None)
+    (workdir / "used_deeper.py").write_text("RATE = 0.2\n")
+    importlib.import_module("used_helper")
+    assert digest(thing) != first
+
+
 def test_the_text_of_a_problem() -> None:
     objects = Objects()
     assert text_of_problem("curves", objects) == "curves"

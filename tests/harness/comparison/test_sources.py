@@ -6,8 +6,8 @@ import pytest
 
 from bench.harness.comparison.compare import compare
 from bench.harness.store.results import Store
-from tests.harness.small import request
 from tests.harness.core.test_sources import as_before, forget  # noqa: F401
+from tests.harness.small import request
 
 MINE = """
 from bench.optim.momentum.methods import NAG
