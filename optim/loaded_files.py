@@ -9,19 +9,25 @@ import hashlib
 import sys
 import sysconfig
 from collections.abc import Iterator
+from functools import lru_cache
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from bench.optim.hyperparameters import UsageError
-from bench.optim.source_text import facts_of
+from bench.optim.source_text import facts_of, mark_of
 
 
 def file_of(module: ModuleType) -> Path | None:
     """Return the file of a module; None where it has none."""
     name = getattr(module, "__file__", None)
     return Path(name).resolve() if name and Path(name).is_file() else None
+
+
+def load_of(module: ModuleType) -> object:
+    """Return what is another object whenever a module is loaded again: its spec, if it has one."""
+    return module if module.__spec__ is None else module.__spec__
 
 
 def is_own(path: Path) -> bool:
@@ -32,12 +38,17 @@ def is_own(path: Path) -> bool:
 
 
 def digest_of_file(path: Path) -> str:
-    """Return the SHA-256 of a file."""
+    """Return the SHA-256 of a file; a file that did not change is read once."""
+    return _digest(path, *mark_of(path))
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: Path, *_: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-_seen: dict[int, tuple[ModuleSpec | None, str]] = {}
-"""By the `id` of a module's spec, which an import makes anew: the spec, and its file's digest."""
+_seen: dict[int, tuple[object, str]] = {}
+"""By the `id` of what `load_of` returns: that itself, and the digest of the module's file."""
 
 
 def is_as_loaded(module: ModuleType) -> bool:
@@ -48,14 +59,14 @@ def is_as_loaded(module: ModuleType) -> bool:
     path = file_of(module)
     if path is None or not is_own(path):
         return True
-    spec, digest = module.__spec__, digest_of_file(path)
-    if id(spec) not in _seen:
+    load, digest = load_of(module), digest_of_file(path)
+    if id(load) not in _seen:
         # Whoever loads modules in another way may change them, as pytest does with its tests.
-        plain = spec is not None and type(spec.loader) is SourceFileLoader
+        plain = isinstance(load, ModuleSpec) and type(load.loader) is SourceFileLoader
         if plain and not _has_code_of(path, vars(module).values()):
             return False
-        _seen[id(spec)] = spec, digest
-    return _seen[id(spec)][1] == digest
+        _seen[id(load)] = load, digest
+    return _seen[id(load)][1] == digest
 
 
 def check_as_loaded(module: ModuleType) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import ModuleType
 
 from bench.optim.hyperparameters import UsageError
-from bench.optim.loaded_files import check_as_loaded, file_of, is_own
-from bench.optim.source_text import Facts, Import, facts_of
+from bench.optim.loaded_files import check_as_loaded, file_of, is_own, load_of
+from bench.optim.source_text import Facts, Import, facts_of, mark_of
 
 FILE_MODULE = "bench_plugin_"
 """How the name of a module begins that was loaded from a file."""
@@ -55,12 +55,26 @@ def source_files(module: ModuleType) -> SourceFiles:
     Raises UsageError where a file was changed after it was loaded, or another module is loaded
     under its name.
     """
-    path = file_of(module)
+    path, load = file_of(module), load_of(module)
     folder = path.parent if path and module.__name__.startswith(FILE_MODULE) else None
-    found = _Walk(folder).module(module)
+    _, then, found = _walked.get(id(load), (load, None, SourceFiles()))
+    if then is None or then != _marks(found):
+        found = _Walk(folder).module(module)
+        _walked[id(load)] = load, _marks(found), found
     check_as_loaded(module)
     _check_loaded(found, folder)
     return found
+
+
+_walked: dict[int, tuple[object, object, SourceFiles]] = {}
+"""By the `id` of what `load_of` returns: that itself, what imports depended on, what was found."""
+
+
+def _marks(found: SourceFiles) -> object:
+    """Return what changes whenever the imports of these files may lead elsewhere."""
+    paths = (*found.files.values(), *found.data.values())
+    marks = [mark_of(path) if path.is_file() else None for path in paths]
+    return Path.cwd(), tuple(sys.path), marks
 
 
 def imported_files(name: str) -> SourceFiles:

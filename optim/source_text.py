@@ -57,12 +57,19 @@ class Facts:
 
 
 def facts_of(path: Path) -> Facts:
-    """Return what a file says."""
-    return _facts(path.read_bytes())
+    """Return what a file says; a file that did not change is read once."""
+    return _facts(path, *mark_of(path))
+
+
+def mark_of(path: Path) -> tuple[int, ...]:
+    """Return numbers of which one changes whenever a file is written."""
+    stat = path.stat()
+    return stat.st_ctime_ns, stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 @lru_cache(maxsize=4096)
-def _facts(content: bytes) -> Facts:
+def _facts(path: Path, *_: int) -> Facts:
+    content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     try:
         tree = ast.parse(content)

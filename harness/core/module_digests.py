@@ -22,7 +22,7 @@ def module_digests(module: ModuleType) -> dict[str, str]:
     """Return the digests of what a module rests on; of Python's own and of torch's nothing."""
     package = ".".join(module.__name__.split(".")[:2])
     if package in OF_BENCH:
-        return _package_digests(package)
+        return dict(_package_digests(package))
     rests, path = source_files(module), file_of(module)
     found = _digests(rests)
     if path is not None and module.__name__.partition(".")[0] in rests.installed:
@@ -66,13 +66,18 @@ def _values(module: ModuleType | None) -> str | None:
     return objects.digests[id(module)][1] or None
 
 
+@cache
 def _package_digests(name: str) -> dict[str, str]:
+    """Return the digests of a package of bench, as it was when it was first asked for."""
     return {file: digest_of_file(path) for file, path in _package(name)}
 
 
 def _versions(top: str) -> str:
     """Return the installed packages, with versions, that offer an import name."""
-    names = sorted(set(_distributions().get(top, [top])))
+    try:
+        return f"{top} {version(top)}"
+    except PackageNotFoundError:  # It has another name than what is imported.
+        names = sorted(set(_distributions().get(top, [top])))
     found = []
     for name in names:
         try:
