@@ -9,14 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.harness.analysis.summary import summarize
-from bench.harness.comparison.comparability import differing_fields, values_in_words
+from bench.harness.comparison.comparability import SOURCE, differing_fields, values_in_words
 from bench.harness.comparison.files import write_files
-from bench.harness.core.errors import Infrastructure, Usage
+from bench.harness.core.errors import Incomparable, Infrastructure, Usage
 from bench.harness.core.published import published_value
 from bench.harness.core.records import ComparisonRecord, Measurement, TrialRecord
 from bench.harness.core.spec import canonical_json
 from bench.harness.store.owner import this_process
 from bench.harness.store.results import Store
+from bench.models.built_in import PROBLEMS
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,10 @@ def combine_records(
     and Usage for a comparison that is given twice or has no result yet.
     """
     _check(records)
-    apart = differing_fields(records, allowed)
-    trials = _labelled({record.id: _reported(store, record) for record in records})
+    reported = {record.id: _reported(store, record) for record in records}
+    apart = differing_fields(records, allowed, _own_sources(records, reported))
+    _check_seconds(records[0], reported)
+    trials = _labelled(reported)
     measurements = store.measurements([trial.id for trial in trials])
     first = records[0].summary or {}
     summary = summarize(
@@ -133,6 +136,40 @@ def _check(records: Sequence[ComparisonRecord]) -> None:
             )
 
 
+def _own_sources(
+    records: Sequence[ComparisonRecord], reported: Mapping[str, Sequence[TrialRecord]]
+) -> dict[str, str]:
+    """Return the digests of the source of a user's own problem by comparison, where recorded.
+
+    The sources of built-in problems change with every version; the versions are noted.
+    """
+    if all(record.protocol.problem in PROBLEMS for record in records):
+        return {}
+    found = {}
+    for id, trials in reported.items():
+        digests = dict.fromkeys(source for trial in trials if (source := _source_of(trial)))
+        if digests:
+            found[id] = "+".join(sorted(digests))
+    return found
+
+
+def _source_of(trial: TrialRecord) -> str | None:
+    return None if trial.certificate is None else trial.certificate.problem_source
+
+
+def _check_seconds(record: ComparisonRecord, reported: Mapping[str, Sequence[TrialRecord]]) -> None:
+    """Refuse trials that have shared the seconds of their budget, which once was possible."""
+    if record.protocol.budget.currency != "seconds":
+        return
+    for id, trials in reported.items():
+        if any(trial.seconds_are != "alone" or trial.fleet_rows > 1 for trial in trials):
+            raise Incomparable(
+                f"The trials of comparison {id} have shared the seconds of their budget with "
+                "others, as earlier versions of bench allowed, so they were given less than a "
+                "trial that ran alone. Repeat the comparison: trials run one by one now."
+            )
+
+
 def _reported(store: Store, record: ComparisonRecord) -> list[TrialRecord]:
     """Return the trials that a comparison reported, with its labels."""
     trials = {(trial.key, trial.attempt): trial for trial in store.trials(record.id)}
@@ -206,11 +243,14 @@ def _note(
     """Note the allowed differences in the summary, and in every verdict that they concern."""
     summary["allowed"] = {name: dict(values) for name, values in apart.items()}
     summary["notes"] += [
-        f"--allow {name}: the protocols differ here, as allowed ({values_in_words(name, values)})."
+        f"--allow {name}: the {'problems' if name == SOURCE else 'protocols'} differ here, as "
+        f"allowed ({values_in_words(name, values)})."
         for name, values in apart.items()
     ]
     bodies = {record.protocol.key: record.protocol.as_dict() for record in records}
-    protocol = {trial.method: bodies[trial.protocol_key] for trial in trials}
+    protocol = {
+        trial.method: {**bodies[trial.protocol_key], SOURCE: _source_of(trial)} for trial in trials
+    }
     for pair in summary["pairs"]:
         a, b = protocol[pair["a"]], protocol[pair["b"]]
         pair["allowed"] = [

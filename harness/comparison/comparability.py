@@ -15,16 +15,22 @@ from bench.optim.hyperparameters import nearest
 FIELDS = tuple(Protocol.__dataclass_fields__)
 NEVER = "direction"
 """The field that must never differ: one metric would be better if lower, the other if higher."""
+SOURCE = "source"
+"""What differs where the source of a user's own problem does; no field of the protocol tells."""
 SHOWN_DIGITS = 12
 """Digits of a digest in messages."""
 
 
 def differing_fields(
-    records: Sequence[ComparisonRecord], allowed: Sequence[str]
+    records: Sequence[ComparisonRecord],
+    allowed: Sequence[str],
+    sources: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return the protocol fields that differ, each with its value by comparison.
 
-    Raises Incomparable for a field that is not `allowed` to differ.
+    `sources` are the digests of the problem's source by comparison, where it is the user's own:
+    two problems of one name, with equal data and budget, may be two networks. Raises
+    Incomparable for a field that is not `allowed` to differ.
     """
     check_allowed(allowed)
     bodies = {record.id: record.protocol.as_dict() for record in records}
@@ -33,18 +39,21 @@ def differing_fields(
         for name in FIELDS
         if len({canonical_json(body[name]) for body in bodies.values()}) > 1
     }
+    if len(set((sources or {}).values())) > 1:
+        apart[SOURCE] = dict(sources or {})
     if refused := [name for name in apart if name not in allowed]:
         shown = "; ".join(f"{name} ({values_in_words(name, apart[name])})" for name in refused)
         raise Incomparable(
-            f"Comparisons {' and '.join(bodies)} cannot be compared, because their protocols "
-            f"differ: {shown}.{allow_hint(refused)}"
+            f"Comparisons {' and '.join(bodies)} cannot be compared, because their "
+            f"{'problems' if refused == [SOURCE] else 'protocols'} differ: "
+            f"{shown}.{allow_hint(refused)}"
         )
     return apart
 
 
 def check_allowed(fields: Sequence[str]) -> Sequence[str]:
     """Return `fields`; raise Usage for a field that must not differ or does not exist."""
-    may = [name for name in FIELDS if name != NEVER]
+    may = [*(name for name in FIELDS if name != NEVER), SOURCE]
     for name in fields:
         if name not in may:
             raise Usage(

@@ -23,7 +23,7 @@ from bench.harness.planning.fleets import Trial
 from bench.harness.planning.plan import Plan
 from bench.harness.planning.preparation import PreparedRequest
 from bench.harness.planning.program import names_of
-from bench.harness.planning.request import Request
+from bench.harness.planning.request import Request, is_timed
 from bench.harness.store.owner import this_process
 from bench.harness.store.results import Store
 from bench.harness.training.cases import DeviceData
@@ -82,7 +82,7 @@ class Runs:
             return ExternalTrainer()
         on_cpu = self.prepared.machine.device.type == "cpu"
         # Another process has no object of this program.
-        pooled = on_cpu and not request.timed and not names_of(request)
+        pooled = on_cpu and not is_timed(request) and not names_of(request)
         return PoolTrainer(request) if pooled else LocalTrainer()
 
     @contextmanager
@@ -120,8 +120,8 @@ def recording(request: Request, prepared: PreparedRequest) -> Iterator[Runs]:
             say(f"Trial {dead.id} was still marked as running; its process is gone, so it ended.")
         machine = prepared.machine
         tensors = DeviceData.from_data(prepared.data, machine.device, machine.dtype)
-        # A timed comparison shares the machine with nothing: MLflow is written afterwards.
-        mirror = None if request.no_mlflow or request.timed else _mirror(store, request)
+        # Where seconds count, nothing shares the machine: MLflow is written afterwards.
+        mirror = None if request.no_mlflow or is_timed(request) else _mirror(store, request)
         runs = Runs(store, prepared, tensors, interrupted, request, mirror)
         try:
             yield runs

@@ -67,6 +67,11 @@ def record_fleets(
     A comparison that has fleets in the store keeps them.
     """
     if fleets := run.store.fleets(run.comparison_id):
+        if run.timed and any(len(run.task(fleet).trials) > 1 for fleet in fleets):
+            raise Infrastructure(
+                f"Comparison {run.comparison_id} was planned by an earlier version of bench: its "
+                "trials would share the seconds of their budget. Repeat the command that began it."
+            )
         return fleets
     groups = group_into_fleets(planned, run.memory, run.timed, trainer.min_fleets)
     run = replace(run, machine=trainer.share(run, groups))

@@ -17,7 +17,7 @@ from bench.harness.core.spec import CURRENCIES, Budget, Protocol
 from bench.harness.core.store_url import parse_store_url
 from bench.harness.planning import problems, tuning
 from bench.harness.planning.fleets import label_methods, make_methods, make_protocol
-from bench.harness.planning.request import Request
+from bench.harness.planning.request import Request, is_timed
 from bench.harness.planning.validation import (
     check_compatibility,
     check_effort,
@@ -98,7 +98,7 @@ def prepare(request: Request) -> PreparedRequest:
     check_network(request.problem, every, problem, data, machine.dtype)
     protocol = make_protocol(problem, data, budget, request.precision)
     return PreparedRequest(
-        request, problem, data, protocol, machine, points, written, seeds, request.timed
+        request, problem, data, protocol, machine, points, written, seeds, is_timed(request)
     )
 
 

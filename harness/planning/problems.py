@@ -65,6 +65,11 @@ def resolve(text: str, preset: str) -> Problem:
         raise Usage(f"--problem {text}, preset {preset}: {kind}{reason}.") from error
     if not isinstance(problem, Problem):
         raise Usage(f"--problem {text} gave a {type(problem).__name__}, not a Problem.")
+    if problem.name in PROBLEMS and not is_built_in(written.name):
+        raise Usage(
+            f"--problem {text}: it calls itself {problem.name}, as a built-in problem does, so its "
+            "results would be taken for those. Give it another name."
+        )
     if problem.preset != preset:
         raise Usage(
             f"--problem {text}, preset {preset}: the problem says that its preset is "

@@ -45,3 +45,12 @@ class Request:
     """The rule to which the comparison belongs (claim, version, digest), stored with its result."""
     tracking_uri: str | None = None
     """The MLflow to which results are copied; None: the one in the store's own database."""
+
+
+def is_timed(request: Request) -> bool:
+    """Say whether each trial runs alone on the machine: with --timed, and on a budget in seconds.
+
+    Trials that train at the same time share the seconds. Under such a budget the more of them
+    train together, the fewer updates each can make.
+    """
+    return request.timed or (request.budget or "").startswith("seconds=")

@@ -12,7 +12,7 @@ from bench.harness.core.errors import Usage
 from bench.harness.core.spec import Budget
 from bench.harness.planning import tuning
 from bench.harness.planning.fleets import Candidate
-from bench.harness.planning.request import Request
+from bench.harness.planning.request import Request, is_timed
 from bench.harness.training.fleet import budgeted_updates
 from bench.models.errors import ProblemError
 from bench.models.problem import Data, Problem
@@ -110,10 +110,11 @@ def check_updates(candidates: Sequence[Candidate], budget: Budget) -> None:
 def check_ranks(request: Request) -> None:
     """Check that the requested ranks can be started on this machine."""
     nproc = request.nproc_per_node
-    if request.timed and request.mode == "trials" and (request.plan or (nproc or 1) > 1):
+    if is_timed(request) and request.mode == "trials" and (request.plan or (nproc or 1) > 1):
+        timed = "--timed" if request.timed else f"--budget {request.budget}"
         raise Usage(
-            "--timed runs each trial alone on the machine, but --mode trials runs several at a "
-            "time. Leave out --timed or the ranks, or use --mode data."
+            f"{timed} runs each trial alone on the machine, but --mode trials runs several at a "
+            f"time. Leave out {timed} or the ranks, or use --mode data."
         )
     if nproc is None and request.mode == "data" and request.plan is None:
         raise Usage(
