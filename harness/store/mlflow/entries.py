@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from bench.harness.core.defaults import tuned_values
 from bench.harness.core.records import ComparisonRecord, Measurement, TrialRecord
 from bench.harness.core.spec import Protocol, problem_text
 from bench.harness.core.text import storable
@@ -70,23 +71,52 @@ def experiment_name(protocol: Protocol) -> str:
     return text(named, 200).replace("/", "-") + f"-{protocol.preset}"
 
 
-def run_name(trial: TrialRecord) -> str:
+def run_name(trial: TrialRecord, protocol: Protocol | None = None) -> str:
     """Return a name whose first 17 characters tell a trial from the others: `nag lr=.01 s0`.
 
     Where the method's label is too long for that, its first letters and four digits of the
-    method's key stand in front and the whole label behind.
+    method's key stand in front and the whole label behind. With a protocol, the end has the
+    values that are in neither the label nor `core/defaults.toml`, such as tuned ones.
     """
     head, bracket, inside = trial.method.partition("[")
     head = re.split(r"[/.:]", head)[-1] or head
     if not bracket and isinstance(rate := trial.hyperparameters.get("lr"), float):
         inside = f"lr={rate:g}"
-    label = f"{head} {inside.rstrip(']').replace(',', ' ')}".strip()
-    label = text(re.sub(r"(?<![\d.])0\.(?=\d)", ".", " ".join(label.split())), 150)
+    inside = inside.removesuffix("]")
+    label = _brief(f"{head} {inside.replace(',', ' ')}", 120)
     end = f" s{trial.seed}" + (f" #{trial.attempt}" if trial.attempt > 1 else "")
+    others = _unusual(trial, protocol, inside) if protocol else []
+    behind = f", {_brief(' '.join(others), 60)}" if others else ""
     if len(label) + len(end) <= NAME_WIDTH:
-        return label + end
+        return label + end + behind
     short = f"{label[: max(NAME_WIDTH - len(end) - 5, 1)].rstrip()}~{trial.method_key[:4]}"
-    return f"{short}{end} {label}"
+    return f"{short}{end} {label}{behind}"
+
+
+def _brief(words: str, length: int) -> str:
+    return text(re.sub(r"(?<![\d.])0\.(?=\d)", ".", " ".join(words.split())), length)
+
+
+def _unusual(trial: TrialRecord, protocol: Protocol, written: str) -> list[str]:
+    """Return the values that differ from the tuned defaults and are not written already."""
+    given, names = trial.hyperparameters, re.findall(r"(?:^|,)\s*(\w+)=", written)
+    usual = tuned_values(protocol.problem, protocol.preset, trial.method_name)
+    return [
+        f"{key}={given[key]:g}" if isinstance(given[key], float) else f"{key}={given[key]}"
+        for key, value in usual.items()
+        if key in given and given[key] != value and key not in names
+    ]
+
+
+def run_names(trial: TrialRecord, protocol: Protocol) -> list[str]:
+    """Return names for a trial's run, the shortest first; the last is no other trial's.
+
+    The others are for trials that differ in what the first does not have: the budget, or a value
+    that no list of defaults knows.
+    """
+    first = run_name(trial, protocol)
+    budget = f"{protocol.budget.amount:,g} {protocol.budget.currency}"
+    return [first, f"{first}, {budget}", f"{first}, {trial.key[:12]}"]
 
 
 def parameters(trial: TrialRecord, protocol: Protocol) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -19,13 +19,14 @@ from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from bench.harness.core.errors import Infrastructure
+from bench.harness.core.metrics import is_share
 from bench.harness.core.records import ComparisonRecord
 from bench.harness.core.secrets import redacted, secrets_in
 from bench.harness.core.spec import Protocol
 from bench.harness.store.mlflow import entries
 from bench.harness.store.mlflow.runs import COMPARISON, TRIAL, Runs
 from bench.harness.store.mlflow.schema import make_tables
-from bench.harness.store.mlflow.view import view_path
+from bench.harness.store.mlflow.view import view_path, view_tag
 from bench.harness.store.queries import UnsyncedTrial
 from bench.harness.store.results import Store
 
@@ -136,12 +137,14 @@ class MlflowMirror:
         with _mlflow_errors(self._uri, store.url):
             self._runs = Runs(_mlflow().entities, _client(self._uri), artifacts, answered)
         self._checked = False
+        self._views: dict[str, str] = {}
 
     def sync(self) -> SyncResult:
         """Write everything new; the first pass also finds what MLflow has lost."""
         with _mlflow_errors(self._uri, self._store.url):
             comparisons = self._store.comparisons()
             protocols = {c.protocol.key: c.protocol for c in comparisons}
+            self._views = _views(comparisons)
             if not self._checked:
                 self._check(comparisons, protocols)
                 self._checked = True
@@ -186,7 +189,7 @@ class MlflowMirror:
             self._experiment(protocol),
             (TRIAL, entries.identity(trial)),
             trial.mlflow_run_id,
-            entries.run_name(trial),
+            entries.run_names(trial, protocol),
             start,
         )
         ended = trial.ended is not None
@@ -219,7 +222,7 @@ class MlflowMirror:
             experiment,
             (COMPARISON, comparison.id),
             comparison.mlflow_run_id,
-            entries.comparison_name(comparison, dict.fromkeys(trial.method for trial in trials)),
+            [entries.comparison_name(comparison, dict.fromkeys(t.method for t in trials))],
             start,
         )
         self._runs.write(
@@ -239,7 +242,21 @@ class MlflowMirror:
         self._store.mark_comparison_synced(comparison.id, run.id)
 
     def _experiment(self, protocol: Protocol) -> str:
-        return self._runs.experiment(entries.experiment_name(protocol), protocol.metric)
+        name = entries.experiment_name(protocol)
+        return self._runs.experiment(name, self._views[name])
+
+
+def _views(comparisons: Iterable[ComparisonRecord]) -> dict[str, str]:
+    """Return by experiment the view that fits its newest comparison; the newest come first."""
+    views: dict[str, str] = {}
+    for each in comparisons:
+        share = is_share(each.protocol.metric)
+        # A comparison that has not ended does not have its scale on record yet.
+        log = not share and (each.summary or {}).get("scale", "log") == "log"
+        views.setdefault(
+            entries.experiment_name(each.protocol), view_tag(each.protocol.metric, log)
+        )
+    return views
 
 
 def _mlflow() -> ModuleType:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
 from bench.harness.core.errors import Infrastructure
 from bench.harness.store.mlflow.entries import DIGEST_LENGTH, TAG_LENGTH, Point, text
-from bench.harness.store.mlflow.view import VIEW_TAG, view_tag
+from bench.harness.store.mlflow.view import VIEW_TAG
 
 TRIAL, COMPARISON = "bench.trial", "bench.comparison"
 """The tags by which a trial's run and a comparison's are found; a trial's may have both."""
@@ -51,9 +51,11 @@ class Runs:
         self._client = _ObservedClient(client, answered)
         self._artifacts = artifacts
         self._experiments: dict[str, str] = {}
+        self._views: dict[str, str | None] = {}
+        self._names: dict[str, set[str]] = {}
         self._known: dict[str, dict[str, list[Any]]] = {}
 
-    def experiment(self, name: str, metric: str) -> str:
+    def experiment(self, name: str, view: str) -> str:
         """Return the experiment's id; make it, or bring it back, with its prepared view."""
         if name not in self._experiments:
             found = self._client.get_experiment_by_name(name)
@@ -63,11 +65,16 @@ class Runs:
                 number = found.experiment_id
                 if found.lifecycle_stage == "deleted":
                     self._client.restore_experiment(number)
-            if found is None or found.tags.get(VIEW_TAG) != view_tag(metric):
-                self._client.set_experiment_tag(number, VIEW_TAG, view_tag(metric))
+            self._views[number] = None if found is None else found.tags.get(VIEW_TAG)
             self._known[number] = self._search(number)
+            runs = chain.from_iterable(self._known[number].values())
+            self._names[number] = {run.info.run_name for run in runs}
             self._experiments[name] = number
-        return self._experiments[name]
+        number = self._experiments[name]
+        if self._views[number] != view:
+            self._client.set_experiment_tag(number, VIEW_TAG, view)
+            self._views[number] = view
+        return number
 
     def find_run(self, experiment: str, identity: str, recorded: str | None) -> MlflowRun | None:
         """Return the run with this identity, the recorded one first; bring it back if deleted.
@@ -88,12 +95,24 @@ class Runs:
         return MlflowRun(first.info.run_id, first.info.run_id != recorded, first.info.status)
 
     def run(
-        self, experiment: str, tag: tuple[str, str], recorded: str | None, name: str, start: int
+        self,
+        experiment: str,
+        tag: tuple[str, str],
+        recorded: str | None,
+        names: Sequence[str],
+        start: int,
     ) -> MlflowRun:
-        """Return the run with this identifying tag; create one if there is none."""
+        """Return the run with this identifying tag.
+
+        If there is none, create one with the first of these names that no other run has there, or
+        else with the last.
+        """
         key, identity = tag
         found = self.find_run(experiment, identity, recorded)
         if found is None:
+            taken = self._names[experiment]
+            name = next((each for each in names if each not in taken), names[-1])
+            taken.add(name)
             made = self._client.create_run(
                 experiment, start_time=start, run_name=name, tags={key: identity}
             )

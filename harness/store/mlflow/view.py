@@ -1,4 +1,4 @@
-"""The page that MLflow opens on: learning curves on log axes, grouped by method.
+"""The page that MLflow opens on: learning curves, grouped by method, on axes that fit the metric.
 
 MLflow keeps a saved view of an experiment as a tag: JSON with a name and the page's state, which
 is JSON again, deflated and in base64. This format is not documented, so a page that cannot read
@@ -13,6 +13,7 @@ import zlib
 from typing import Any
 from urllib.parse import urlencode
 
+from bench.harness.core.metrics import is_share
 from bench.harness.store.mlflow.colors import GROUP_TAG
 
 VIEW_KEY = "bench"
@@ -20,9 +21,13 @@ VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
 _OURS, _THEIRS, _SYSTEM = "bench-curves", "bench-model-metrics", "bench-system-metrics"
 
 
-def view_tag(metric: str) -> str:
-    """Return the tag's value for a protocol's metric, with or without its `train_`."""
+def view_tag(metric: str, log: bool | None = None) -> str:
+    """Return the tag's value for a protocol's metric, with or without its `train_`.
+
+    `log` says whether the metric has logarithmic axes; None: if its name is not that of a share.
+    """
     short = metric.removeprefix("train_")
+    scale = "log" if (not is_share(short) if log is None else log) else "linear"
     state = {
         # Comparisons are runs of the same experiment, and tuning is not the result.
         "searchFilter": "tags.`bench.kind` = 'trial' AND tags.`bench.purpose` = 'reported'",
@@ -43,10 +48,10 @@ def view_tag(metric: str) -> str:
         },
         "useGroupedValuesInCharts": True,
         "compareRunCharts": [
-            _chart(f"train_{short}"),
-            _chart(f"train_{short}", by="seconds"),
-            _chart(f"test_{short}"),
-            _chart(f"train_{short}", by="gradients"),
+            _chart("train", short, scale),
+            _chart("train", short, scale, by="seconds"),
+            _chart("test", short, scale),
+            _chart("train", short, scale, by="gradients"),
         ],
         "compareRunSections": [
             _section(_OURS, "Learning curves"),
@@ -89,8 +94,12 @@ def _section(uuid: str, name: str) -> dict[str, Any]:
     }
 
 
-def _chart(metric: str, by: str = "") -> dict[str, Any]:
+def _chart(data: str, short: str, scale: str, by: str = "") -> dict[str, Any]:
     """Return a chart by updates, or by another metric, whose axis is always linear there."""
+    metric = f"{data}_{short}"
+    against = {"": "updates", "gradients": "gradient-equivalents"}.get(by, by)
+    of = "training" if data == "train" else data
+    title = f"{short.replace('_', ' ')} on {of} data, by {against}"
     return {
         "uuid": f"bench-{metric}-{by or 'updates'}",
         "type": "LINE",
@@ -100,8 +109,12 @@ def _chart(metric: str, by: str = "") -> dict[str, Any]:
         "runsCountToCompare": 100,
         "metricKey": metric,
         "selectedMetricKeys": [metric],
+        "displayName": title,
+        # MLflow 3.17 shows that title only where this is set, and then reads no metric for the
+        # horizontal axis; so the other charts keep the metric's name as their title.
+        **({} if by else {"nodeLevelSystemMetricConfiguration": {}}),
         "lineSmoothness": 0,
-        "scaleType": "log",
+        "scaleType": scale,
         "xAxisScaleType": "linear" if by else "log",
         "xAxisKey": "metric" if by else "step",
         "selectedXAxisMetricKey": by,

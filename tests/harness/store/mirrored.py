@@ -35,7 +35,14 @@ def measured(index: int, value: float = 1.0) -> Measurement:
     return Measurement(index, ledger, value, value, value, value, {"lam": 0.5})
 
 
-def begin(store: Store, comparison: str, method: MethodSpec, seed: int, **changed: Any) -> int:
+def begin(
+    store: Store,
+    comparison: str,
+    method: MethodSpec,
+    seed: int,
+    protocol: Protocol = PROTOCOL,
+    **changed: Any,
+) -> int:
     values = {
         "label": method.name,
         "purpose": "reported",
@@ -47,7 +54,7 @@ def begin(store: Store, comparison: str, method: MethodSpec, seed: int, **change
         "owner": "test",
         **changed,
     }
-    return store.begin(comparison, TrialSpec(PROTOCOL, method, seed), **values)
+    return store.begin(comparison, TrialSpec(protocol, method, seed), **values)
 
 
 def train(store: Store, trial: int, upto: int, start: int = 0, end: bool = True) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import sqlite3
 import subprocess
 import sys
+import zlib
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +18,11 @@ import pytest
 from click.testing import CliRunner
 
 from bench.harness.cli.db import command
+from bench.harness.core.defaults import tuned_values
 from bench.harness.core.errors import Infrastructure
 from bench.harness.core.records import Certificate, Ledger, Measurement
-from bench.harness.core.spec import MethodSpec, TrialSpec
-from bench.harness.store.mlflow import colors, entries
+from bench.harness.core.spec import Budget, MethodSpec, TrialSpec
+from bench.harness.store.mlflow import colors, entries, mirror
 from bench.harness.store.mlflow.live import start_mirror
 from bench.harness.store.mlflow.mirror import (
     MlflowMissing,
@@ -72,8 +75,8 @@ def test_every_trial_and_comparison_is_a_run(store: Store) -> None:
         (f"compare nag,hf {comparison.id}", "FINISHED"),
         ("hf s0", "FINISHED"),
         ("hf s1", "FINISHED"),
-        ("nag lr=.01 s0", "FINISHED"),
-        ("nag lr=.01 s1", "FINISHED"),
+        ("nag lr=.01 s0, mu_max=.99", "FINISHED"),
+        ("nag lr=.01 s1, mu_max=.99", "FINISHED"),
     ]
     assert rows(store, "SELECT name FROM experiments WHERE name != 'Default'") == [
         ("curves-quick",)
@@ -200,11 +203,11 @@ def test_an_interrupted_trial_that_goes_on_is_the_same_run(store: Store) -> None
     train(store, trial, 2, end=False)
     assert [dead.id for dead in store.end_dead(older_than_s=-1)] == [trial]
     sync(store)
-    state = "SELECT name, status FROM runs WHERE name LIKE '% s7'"
-    assert rows(store, state) == [("nag lr=.01 s7", "KILLED")]
+    state = "SELECT name, status FROM runs WHERE name LIKE '% s7%'"
+    assert rows(store, state) == [("nag lr=.01 s7, mu_max=.99", "KILLED")]
     train(store, trial, 4, start=2)
     sync(store)
-    assert rows(store, state) == [("nag lr=.01 s7", "FINISHED")]
+    assert rows(store, state) == [("nag lr=.01 s7, mu_max=.99", "FINISHED")]
 
 
 def test_a_value_that_is_not_finite_is_a_tag_and_no_point(store: Store) -> None:
@@ -547,6 +550,68 @@ def test_the_first_characters_of_a_name_tell_trials_apart(store: Store) -> None:
     assert len({name[: entries.NAME_WIDTH] for name in names}) == len(names)
     assert names[0] == "nag lr=.01 s0"
     assert all(len(name) <= 250 for name in names)
+
+
+def test_a_name_has_the_values_that_are_not_the_defaults(store: Store) -> None:
+    usual = tuned_values("curves", "quick", "hf")
+    for changed, name in (
+        ({}, "hf s3"),
+        ({"lam": 3.0}, "hf s3, lam=3"),
+        ({"lam": 0.5, "chunks": 5}, "hf s3, lam=.5 chunks=5"),
+    ):
+        trial = record(
+            store,
+            method="hf",
+            method_name="hf",
+            seed=3,
+            attempt=1,
+            hyperparameters={**usual, **changed},
+        )
+        assert entries.run_name(trial, PROTOCOL) == name
+    first, second, third = entries.run_names(trial, PROTOCOL)
+    assert second == f"{first}, {PROTOCOL.budget.amount:,g} {PROTOCOL.budget.currency}"
+    assert third.endswith(trial.key[:12])
+
+
+def test_trials_of_two_budgets_have_two_names(store: Store) -> None:
+    sync(store)
+    longer = replace(PROTOCOL, budget=Budget("gradients", 1234.0))
+    comparison = store.new_comparison(longer, "comparison", "bench compare")
+    train(store, begin(store, comparison, NAG, 0, protocol=longer), 2)
+    sync(store)
+    names = [name for (name,) in rows(store, "SELECT name FROM runs")]
+    assert len(names) == len(set(names)) == 6
+    assert "nag lr=.01 s0, mu_max=.99, 1,234 gradients" in names
+
+
+@pytest.mark.parametrize(
+    ("metric", "scale", "axis"),
+    [
+        ("train_squared_error", "log", "log"),
+        ("train_squared_error", "plain", "linear"),
+        ("train_zero_one_loss", "log", "linear"),
+        ("train_squared_error", None, "log"),
+        ("train_accuracy", None, "linear"),
+    ],
+)
+def test_charts_have_titles_and_axes_that_fit_the_metric(
+    store: Store, metric: str, scale: str | None, axis: str
+) -> None:
+    protocol = replace(PROTOCOL, metric=metric, preset="standard")
+    comparison = store.new_comparison(protocol, "comparison", "bench compare")
+    if scale is not None:
+        store.finish_comparison(comparison, "done", {"methods": [], "scale": scale})
+    (view,) = mirror._views(store.comparisons()[:1]).values()
+    packed = json.loads(view)["state"].removeprefix("deflate;")
+    charts = json.loads(zlib.decompress(base64.b64decode(packed)))["compareRunCharts"]
+    assert {chart["scaleType"] for chart in charts} == {axis}
+    words = metric.removeprefix("train_").replace("_", " ")
+    assert [chart["displayName"] for chart in charts] == [
+        f"{words} on training data, by updates",
+        f"{words} on training data, by seconds",
+        f"{words} on test data, by updates",
+        f"{words} on training data, by gradient-equivalents",
+    ]
 
 
 @pytest.mark.parametrize("evaluations", [1, 60, 298, 299, 500, 5000])

@@ -210,7 +210,7 @@ def test_a_server_that_comes_back_gets_everything_once(
         runs = client.search_runs([experiment.experiment_id])
         assert len({run.info.run_name for run in runs}) == len(runs) == 6
         ids = {run.info.run_name: run.info.run_id for run in runs}
-        history = client.get_metric_history(ids["nag lr=.01 s7"], "train_loss")
+        history = client.get_metric_history(ids["nag lr=.01 s7, mu_max=.99"], "train_loss")
         assert sorted(point.step for point in history) == [0, 10, 20, 30]
         whole = next(id for name, id in ids.items() if name.startswith("compare"))
         assert {file.path for file in client.list_artifacts(whole)} >= {"report.txt"}

@@ -114,8 +114,9 @@ def test_what_is_recorded_is_on_the_pages(seen: tuple[Store, Pages]) -> None:
     body = pages.page.inner_text("body")
     # Training mode, every run by its name, and neither the comparison's run nor the tuning's.
     assert "Model registry" in body and "15 matching runs" in body and "Evaluations" not in body
+    assert "squared error on training data, by updates" in body
     for trial in reported:
-        assert run_name(trial)[:17] in body
+        assert run_name(trial, PROTOCOL)[:17] in body
     for words in ("compare ", "s1000007"):
         assert words not in body
     _check_charts(charts, reported, measured)
