@@ -97,6 +97,14 @@ class ObservedTrial:
             self.costs.append(self.account.gradients - before)
         return self
 
+    def step_until_moved(self) -> ObservedTrial:
+        """Make updates until the evaluated parameters change, STEPS · 10 at most."""
+        begin = self.iterate.clone()
+        while len(self.reports) < 10 * STEPS and not self.stopped:
+            if self.step(1).iterate.ne(begin).any():
+                break
+        return self
+
     @property
     def stopped(self) -> bool:
         """Whether the method has ended the trial."""

@@ -202,7 +202,7 @@ def test_chance_and_shared_state_are_caught(name, laws):
     ("name", "laws", "told"),
     [
         ("Deaf", {"the step size takes effect"}, "expected another run with another lr; found the"),
-        ("Still", {MOVES, MINIMUM}, "other parameters after 10 steps; found those of the start"),
+        ("Still", {MOVES, MINIMUM}, "other parameters after 100 steps; found those of the"),
         ("Wide", {MOVES, RANKS}, "expected θ of float64 and shape (1, 96); found float32 and"),
         ("Averaging", {AVERAGE}, "found that state['mean'] is an average of its iterates"),
         ("Moving", {AVERAGE}, "found that state['mean'] is an average of its iterates"),

@@ -59,7 +59,7 @@ class Passes(AutodiffPasses):
 class Wrong(Network):
     def __init__(self, wrong, preset):
         super().__init__()
-        self.wrong, self.count = wrong, 0
+        self.wrong, self.count, self.preset = wrong, 0, preset
         if wrong == "metric":
             per_case = self.metric.per_case
             self.metric = dataclasses.replace(
