@@ -71,10 +71,10 @@ class MethodLaws:
         """Return every law by its name."""
         return {
             "hyperparameters are declared": self.declared,
-            "the step size takes effect": self.effects,
             # Before all other steps: a setting that a step changes stays changed afterwards.
             "inputs and settings stay unchanged": self.inputs,
             "moves the parameters it is given": self.moves,
+            "the step size takes effect": self.effects,
             "reaches the minimum of a quadratic": lambda: minimum.check(self.make),
             "reports the loss": self.reports,
             "evaluates the loss at every new point": self.evaluates,
@@ -120,6 +120,8 @@ class MethodLaws:
         Many act only later or together with others, so those are only named.
         """
         method = self.make()
+        if not any(h.name == "lr" for h in method.space):
+            raise NotApplicable("there is no lr")
         first = self.trial().step_until_moved()
         steps = len(first.reports) + FEW
         end = first.step(FEW).iterate
@@ -129,8 +131,6 @@ class MethodLaws:
             if other and equal_bits(ObservedTrial(other, Network()).step(steps).iterate, end):
                 without.append(h.name)
         expect("lr" not in without, "another run with another lr", "the same parameters")
-        if not any(h.name == "lr" for h in method.space):
-            raise NotApplicable("there is no lr")
         no_effect = f"; no effect of {', '.join(without)}" if without else ""
         return f"another lr gives another run within {steps} steps{no_effect}"
 
