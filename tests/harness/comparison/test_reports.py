@@ -96,6 +96,17 @@ def test_without_a_result_it_is_said_how_it_stands(filled: Filled, tmp_path: Pat
     assert "is better than" not in text and "too few seeds" not in text
 
 
+@pytest.mark.parametrize(
+    ("metric", "scale"), [("train_error_rate", "plain"), ("train_squared_error", "log")]
+)
+def test_a_share_is_on_a_linear_axis_before_the_result_too(
+    filled: Filled, metric: str, scale: str
+) -> None:
+    protocol = replace(filled.protocol, metric=metric)
+    comparison = filled.store.new_comparison(protocol, "comparison", "bench compare")
+    assert read(filled.store, filled.store.comparison(comparison)).summary["scale"] == scale
+
+
 def test_how_to_go_on_is_said_where_there_is_a_plan(filled: Filled, tmp_path: Path) -> None:
     for plan in (None, {"kind": "comparison"}):
         comparison = filled.store.new_comparison(filled.protocol, "comparison", "bench", plan=plan)
