@@ -146,7 +146,7 @@ def load(id: str, store: str | None = None) -> Result:
     with call(store, progress=False):
         url = _store(store)
         with Store.open(url, create=False) as opened:
-            _end_dead(opened)
+            opened.end_abandoned()
     return Result(url, id)
 
 
@@ -166,7 +166,7 @@ def comparisons(store: str | None = None) -> pd.DataFrame:
         bench.comparisons().query("problem == 'curves'")
     """
     with call(store, progress=False), Store.open(_store(store), create=False) as opened:
-        _end_dead(opened)
+        opened.end_abandoned()
         found = opened.comparisons(None)
         open_ = [record.id for record in found if record.summary is None]
         begun = opened.methods_and_seeds(open_)
@@ -245,12 +245,6 @@ def noise(
 
 def _store(given: str | None) -> str:
     return store_url(given or settings_for("show", "id")["store"])
-
-
-def _end_dead(store: Store) -> None:
-    """End what dead processes ran, so that it is not shown as running."""
-    if store.is_running():
-        store.end_dead()
 
 
 def _preset(given: str | None, of: Any) -> str:

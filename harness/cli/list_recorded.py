@@ -79,12 +79,11 @@ def comparisons_(limit: int | None, store: str | None) -> None:
 @store_option
 def trials(limit: int | None, store: str | None) -> None:
     """List trials in the order in which they began."""
-    from bench.harness.cli.record_lookup import end_abandoned
     from bench.harness.report.table import number
     from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
-        end_abandoned(opened)
+        opened.end_abandoned()
         found = opened.trials(limit=limit)
         parts = opened.comparisons_of([trial.id for trial in found])
         rows = [

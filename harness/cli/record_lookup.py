@@ -14,14 +14,8 @@ ID_DIGITS = 8
 
 def comparisons(store: Store, limit: int | None = None) -> list[ComparisonRecord]:
     """Return comparisons, the newest first, after ending those whose process was killed."""
-    end_abandoned(store)
+    store.end_abandoned()
     return store.comparisons(limit)
-
-
-def end_abandoned(store: Store) -> None:
-    """End the runs of killed processes, so that no command shows them as running."""
-    if store.is_running():
-        store.end_dead()
 
 
 def comparisons_by_trial(

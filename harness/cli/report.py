@@ -25,7 +25,6 @@ def command(id: str, html_path: str | None, pictures: str | None, store: str | N
     ID is the comparison's id or its first characters. Without --html and --pictures, the report
     is printed as by `bench show`.
     """
-    from bench.harness.cli.record_lookup import end_abandoned
     from bench.harness.cli.show import show_comparison
     from bench.harness.comparison.reports import write_pictures, write_report
     from bench.harness.core.text import visible
@@ -33,7 +32,7 @@ def command(id: str, html_path: str | None, pictures: str | None, store: str | N
 
     with Store.open(store_url(store), create=False) as opened:
         # So that a comparison whose process was killed is not shown as running.
-        end_abandoned(opened)
+        opened.end_abandoned()
         record = opened.comparison(id)
         if html_path is not None:
             write_report(opened, record, Path(html_path), "--html")

@@ -28,14 +28,13 @@ def command(id: str, id2: str | None, allow: tuple[str, ...], store: str | None)
     decision from `bench list claims`. With ID2, two trials are shown side by side with their
     differences, and two comparisons are judged as one comparison.
     """
-    from bench.harness.cli.record_lookup import end_abandoned
     from bench.harness.cli.show_trial import show_trial
     from bench.harness.core.records import ClaimRecord, ComparisonRecord
     from bench.harness.store.results import Store
 
     with Store.open(store_url(store), create=False) as opened:
         # So that a comparison whose process was killed is not shown as running.
-        end_abandoned(opened)
+        opened.end_abandoned()
         found = _find(opened, id)
         if id2 is not None:
             _show_two(opened, found, _find(opened, id2), allow)

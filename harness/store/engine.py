@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
@@ -17,8 +15,6 @@ from sqlalchemy import (
     Connection,
     Engine,
     column,
-    create_engine,
-    event,
     inspect,
     select,
     table,
@@ -28,12 +24,17 @@ from bench.harness.core.errors import Infrastructure
 from bench.harness.core.store_url import STORE_HINT, redacted_url
 from bench.harness.store.failures import database_errors
 from bench.harness.store.folder_names import NAMED_FROM, name_folders
+from bench.harness.store.postgresql import long_statements, postgresql_engine
+from bench.harness.store.sqlite import (
+    BUSY_SECONDS,
+    READ_ONLY,
+    read_only_place,
+    reading_engine,
+    writing_engine,
+)
 from bench.harness.store.tables import VERSION_TABLE, store
 
-BUSY_SECONDS = 30
 _UPGRADE_LOCK = 0x62656E6368  # "bench"
-# A server that is gone must be noticed soon: seconds to connect, milliseconds without an answer.
-_TIMEOUTS = {"connect_timeout": 10, "tcp_user_timeout": 30_000}
 
 
 def artifacts_of(url: URL) -> Path:
@@ -51,14 +52,19 @@ def open_engine(url: URL, create: bool) -> Engine:
     sqlite = url.get_backend_name() == "sqlite"
     if sqlite:
         check_file(Path(url.database or ""), create)
-    engine = _sqlite(url) if sqlite else postgresql_engine(url)
+    engine = _sqlite_engine(url) if sqlite else postgresql_engine(url)
     try:
-        with database_errors(url):
+        with database_errors(url), long_statements():
             _upgrade(engine, url, create)
     except BaseException:
         engine.dispose()
         raise
     return engine
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    path = Path(url.database or "")
+    return reading_engine(path) if read_only_place(path) else writing_engine(url)
 
 
 def check_file(path: Path, create: bool) -> None:
@@ -76,48 +82,16 @@ def check_file(path: Path, create: bool) -> None:
             f"The folder {path.parent} of the store cannot be made: {error.strerror}. "
             f"Make it, or {STORE_HINT}."
         ) from error
-    for place in (path.parent, path):
-        if place.exists() and not os.access(place, os.W_OK):
-            raise Infrastructure(
-                f"The store {path} cannot be written to, since {place} is read-only; "
-                f"make it writable or {STORE_HINT}."
-            )
+    if place := read_only_place(path):
+        raise read_only_error(path, place)
 
 
-def _sqlite(url: URL) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _: object) -> None:
-        # Python's own transactions begin too late to hold a lock over what was read.
-        connection.isolation_level = None
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA foreign_keys=ON")
-        # Kibibytes. Trials are recorded side by side and read one by one: each page many times.
-        connection.execute("PRAGMA cache_size=-65536")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        writing = connection.get_execution_options().get("bench_writing", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
-
-    return engine
-
-
-def postgresql_engine(url: URL) -> Engine:
-    """Return an engine that gives up on a server that is gone; Infrastructure without psycopg."""
-    try:
-        return create_engine(
-            url,
-            connect_args={k: v for k, v in _TIMEOUTS.items() if k not in url.query},
-            pool_pre_ping=True,
-            hide_parameters=True,
-        )
-    except ModuleNotFoundError as error:
-        raise Infrastructure(
-            f"The store {redacted_url(url)} needs psycopg, which is not installed: "
-            "pip install 'bench-harness[postgres]'"
-        ) from error
+def read_only_error(path: Path, place: Path) -> Infrastructure:
+    """Return the error for a store that cannot be written to."""
+    return Infrastructure(
+        f"The store {path} cannot be written to, since {place} is read-only; "
+        f"make it writable or {STORE_HINT}."
+    )
 
 
 def _upgrade(engine: Engine, url: URL, create: bool) -> None:
@@ -134,7 +108,14 @@ def _upgrade(engine: Engine, url: URL, create: bool) -> None:
             raise _too_new(url, revision, _needed(connection), head)
     if revision is None and not create:
         raise _no_store(redacted_url(url))
-    if url.get_backend_name() == "sqlite":
+    reads_only = engine.get_execution_options().get(READ_ONLY, False)
+    if reads_only and revision != head:
+        raise Infrastructure(
+            f"The store {url.database} has bench's tables at revision {revision}, which must be "
+            f"upgraded to {head} first, but it is read-only. Copy it, with the files beside it, "
+            "to a folder that you may write to."
+        )
+    if url.get_backend_name() == "sqlite" and not reads_only:
         _refuse_foreign(tables, url)
         _retry(lambda: _write_ahead(engine))
     if revision == head:

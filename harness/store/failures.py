@@ -40,6 +40,8 @@ def _message(url: URL, error: Exception) -> str:
             if said in told:
                 return f"The store {url.database} {meaning}"
     reason = " ".join(told.split()) or type(error).__name__
+    if "connection timeout expired" in reason:
+        reason = "the server does not answer"
     reason = redacted(reason, secrets_in(url.render_as_string(hide_password=False)))
     return (
         f"The store {redacted_url(url)} failed: {reason.rstrip('.?')}. Check it, or {STORE_HINT}."

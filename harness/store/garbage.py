@@ -22,6 +22,7 @@ from sqlalchemy import ColumnElement, Connection, Table, delete, func, select
 from bench.harness.core.errors import Infrastructure
 from bench.harness.store import tables as t
 from bench.harness.store.changes import IMPORT_LOCK
+from bench.harness.store.postgresql import long_statements
 from bench.harness.store.results import Store
 
 _UUID = re.compile(r"[0-9a-f]{32}")
@@ -87,6 +88,7 @@ def collect(
     """
     store.end_dead()
     with ExitStack() as held:
+        held.enter_context(long_statements())
         connection = held.enter_context(store._read() if dry_run else store._write())
         if not dry_run and connection.dialect.name == "postgresql":
             # The lock is needed because an import locks tables in another order. SQLite allows

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 from sqlalchemy import URL, Connection, Engine, select
 
 from bench.harness.core.errors import Infrastructure
-from bench.harness.core.store_url import STORE_HINT, parse_store_url
+from bench.harness.core.store_url import parse_store_url
 from bench.harness.core.text import visible
 from bench.harness.store import tables as t
-from bench.harness.store.engine import artifacts_of, open_engine
+from bench.harness.store.engine import artifacts_of, open_engine, read_only_error
 from bench.harness.store.failures import database_errors
 from bench.harness.store.nights import StoreNights
+from bench.harness.store.sqlite import READ_ONLY, FileWatch, read_only_place
 
 
 class Store(StoreNights):
@@ -30,7 +30,10 @@ class Store(StoreNights):
     def __init__(self, engine: Engine, url: URL) -> None:
         self._engine = engine
         self._url = url
-        self._file = _identity(self._path)
+        self.read_only: bool = engine.get_execution_options().get(READ_ONLY, False)
+        """Whether this is a SQLite file that cannot be written to."""
+        watched = self._path is not None and not self.read_only
+        self._watch = FileWatch(self._path) if watched and self._path else None
         with self._read() as connection:
             self.id: str = connection.scalar(select(t.store.c.id)) or ""
             """A random name that identifies this database."""
@@ -44,6 +47,16 @@ class Store(StoreNights):
         """
         read = parse_store_url(url)
         return cls(open_engine(read, create), read)
+
+    def end_abandoned(self) -> None:
+        """End the runs of dead processes, so that no reader sees them as running.
+
+        Where this store cannot be written to, they stay: reading needs no right to write.
+        """
+        if not self.read_only and self.is_running():
+            # A store that is away fails at the next question.
+            with suppress(Infrastructure):
+                self.end_dead()
 
     @property
     def artifacts(self) -> Path:
@@ -74,6 +87,8 @@ class Store(StoreNights):
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+        if self._watch is not None:
+            self._watch.close()
 
     def __enter__(self) -> Store:
         return self
@@ -88,19 +103,10 @@ class Store(StoreNights):
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        # SQLite would silently continue to write into a file that was moved or deleted.
-        if _identity(self._path) != self._file:
-            raise Infrastructure(
-                f"The store {self._path} was moved or deleted; put it back or {STORE_HINT}."
-            )
+        if self.read_only and self._path:
+            raise read_only_error(self._path, read_only_place(self._path) or self._path)
+        if self._watch is not None:
+            self._watch.check()
         engine = self._engine.execution_options(bench_writing=True)
         with database_errors(self._url), engine.begin() as connection:
             yield connection
-
-
-def _identity(path: Path | None) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path) if path else None
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino) if found else None

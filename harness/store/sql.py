@@ -17,8 +17,10 @@ from sqlalchemy.exc import DBAPIError
 
 from bench.harness.core.errors import Usage
 from bench.harness.core.store_url import parse_store_url
-from bench.harness.store.engine import BUSY_SECONDS, check_file, postgresql_engine
+from bench.harness.store.engine import check_file
 from bench.harness.store.failures import database_errors
+from bench.harness.store.postgresql import long_statements, postgresql_engine
+from bench.harness.store.sqlite import reader
 
 _FETCH_ROWS = 1000
 _READ_PRAGMAS = (
@@ -65,7 +67,7 @@ def ask(store_url: str, statement: str) -> Iterator[Answer]:
     except UnicodeEncodeError:
         raise _statement_error("the statement is not UTF-8") from None
     answering = _sqlite if url.get_backend_name() == "sqlite" else _postgresql
-    with database_errors(url), answering(url, statement) as answer:
+    with database_errors(url), long_statements(), answering(url, statement) as answer:
         yield answer
 
 
@@ -113,12 +115,7 @@ def _sqlite(url: URL, statement: str) -> Iterator[Answer]:
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.as_uri()}?mode=ro",
-        uri=True,
-        timeout=BUSY_SECONDS,
-        detect_types=sqlite3.PARSE_DECLTYPES,
-    )
+    connection = reader(path)(detect_types=sqlite3.PARSE_DECLTYPES)
     # Temporary tables neither: they are files as well.
     connection.execute("PRAGMA query_only = ON")
     connection.set_authorizer(_authorize)

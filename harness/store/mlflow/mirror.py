@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from alembic.util.exc import CommandError
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from bench.harness.core.errors import Infrastructure
@@ -27,6 +28,7 @@ from bench.harness.store.mlflow import entries
 from bench.harness.store.mlflow.runs import COMPARISON, TRIAL, Runs
 from bench.harness.store.mlflow.schema import make_tables
 from bench.harness.store.mlflow.view import view_path, view_tag
+from bench.harness.store.postgresql import bound_answers_of
 from bench.harness.store.queries import UnsyncedTrial
 from bench.harness.store.results import Store
 
@@ -281,6 +283,8 @@ def _client(uri: str) -> Any:
     if "://" in uri and not is_remote(uri):
         from mlflow.store.db import utils
 
+        # MLflow makes its engines itself, and waits without end for a server that stays silent.
+        bound_answers_of(make_url(uri))
         make_tables(uri, utils)
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 

@@ -18,7 +18,8 @@ from sqlalchemy.pool import StaticPool
 
 from bench.harness.core.errors import Infrastructure
 from bench.harness.core.store_url import redacted_url
-from bench.harness.store.engine import BUSY_SECONDS, postgresql_engine
+from bench.harness.store.postgresql import postgresql_engine
+from bench.harness.store.sqlite import BUSY_SECONDS
 
 _VERSION, _COPY = "alembic_version", "_alembic_tmp_"
 _LOCK = 0x6D6C666C6F77  # "mlflow"

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from bench.harness.core.errors import Infrastructure
 from bench.harness.store.changes import IMPORT_LOCK
+from bench.harness.store.postgresql import long_statements
 from bench.harness.store.results import Store
 from bench.harness.store.transfer.bundle import FILES, Bundle, sha256
 from bench.harness.store.transfer.columns import TRANSFER_TABLES
@@ -53,7 +54,7 @@ def import_folder(folder: Path, open_store: Callable[[], Store]) -> ImportResult
     with open_store() as store:
         # What still runs afterwards is alive, and left alone.
         store.end_dead()
-        with store._write() as connection:
+        with long_statements(), store._write() as connection:
             merge = _merged(connection, bundle)
         files = _Files(store, bundle, merge).copy()
     return ImportResult(

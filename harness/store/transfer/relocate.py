@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 from sqlalchemy import Connection, MetaData, Table, bindparam, inspect, select, update
 
 from bench.harness.core.errors import Usage
+from bench.harness.store.postgresql import long_statements
 from bench.harness.store.results import Store
 
 _FOLDER = "/artifacts/mlflow"
@@ -60,7 +61,7 @@ def relocate(store: Store, old: str | None = None, new: str | None = None) -> li
     """
     if (old is None) != (new is None):
         raise Usage("--from and --to belong together: give both or neither.")
-    with store._write() as connection:
+    with long_statements(), store._write() as connection:
         addresses = list(_addresses(connection))
         if old is not None and new is not None:
             places = _pair(_uri(old), _uri(new))

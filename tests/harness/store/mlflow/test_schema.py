@@ -16,7 +16,6 @@ from bench.harness.store.mlflow import schema
 from bench.harness.store.mlflow.mirror import initialise, sync
 from bench.harness.store.results import Store
 
-
 DIE = """
 import os, sys
 import sqlalchemy.event, mlflow.store.db.utils as utils
