@@ -81,7 +81,7 @@ def _check_numbers(name: str, given: Any, dtype: type[np.floating]) -> None:
 def _check_precision(name: str, given: np.ndarray, most: float, dtype: type[np.floating]) -> None:
     """Raise ProblemError if rounding to `dtype` loses what the values say."""
     held = np.dtype(dtype).name
-    if most > np.finfo(dtype).max:
+    if most > float(np.finfo(dtype).max):
         raise ProblemError(
             f"{name} has values up to {most:g}, more than {held} can hold; scale them"
         )

@@ -109,6 +109,7 @@ class ModuleProblem(Problem):
         with torch.random.fork_rng(devices=[]):
             inputs = to_tensor(data.train_inputs[:count], torch.float64)
             targets = to_tensor(data.train_targets[:PROBED], torch.float64)
+            targets = self.loss.values(targets)
             whole_numbers = data.train_inputs.dtype.kind in "ui"
             probe = ModuleProbe(
                 *(self._function, self._make, self.layout, theta, inputs, targets, whole_numbers)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ Z = Float[Tensor, "*B T"]
 class MatchingLoss(ABC):
     """A loss a case, summed over the T outputs."""
 
-    name: ClassVar[str]
+    name: str
 
     @abstractmethod
     def per_case(self, z: Z, targets: Z) -> Float[Tensor, "*B"]:
@@ -40,6 +39,13 @@ class MatchingLoss(ABC):
     @abstractmethod
     def curvature_at(self, z: Z, targets: Z) -> Callable[[Z], Z]:
         """Return r ↦ H_L r at z, a new tensor; what does not depend on r is computed once."""
+
+    def values(self, targets: Z) -> Z:
+        """Return what outputs are compared with: the targets, without weights that come with them.
+
+        It has the outputs' shape.
+        """
+        return targets
 
     def check_targets(self, targets: np.ndarray) -> None:  # noqa: B027
         """Raise ValueError for targets of which L is no loss; by default every number is one."""
@@ -145,3 +151,119 @@ class HalfSquaredError(MatchingLoss):
 
     def curvature_at(self, z: Z, targets: Z) -> Callable[[Z], Z]:
         return torch.clone
+
+
+class Huber(MatchingLoss):
+    """Linear outputs y = z; L = Σ r²/2 where |r| ≤ δ and δ|r| − δ²/2 beyond, with r = y − t.
+
+    ∂L/∂z = r, clipped to ±δ; H_L = diag(1 where |r| ≤ δ, else 0). ValueError unless δ > 0.
+
+    Reference: Huber (1964), Robust estimation of a location parameter.
+    """
+
+    def __init__(self, delta: float = 1.0) -> None:
+        if not 0 < delta < float("inf"):
+            raise ValueError(f"delta is {delta!r}; it must be a positive number")
+        self.delta = delta
+        self.name = f"Huber loss, δ = {delta:g}, summed over outputs, mean over cases"
+
+    def per_case(self, z: Z, targets: Z) -> Float[Tensor, "*B"]:
+        size = (z - targets).abs()
+        inner = size.clamp(max=self.delta)
+        # r²/2 within δ, where inner is |r|; beyond it δ|r| − δ²/2.
+        return (inner * (size - inner / 2)).sum(-1)
+
+    def outputs(self, z: Z) -> Z:
+        return z
+
+    def link(self, y: Z) -> Z:
+        return y
+
+    def derivative(self, z: Z, targets: Z) -> Z:
+        return (z - targets).clamp_(-self.delta, self.delta)
+
+    def curvature_at(self, z: Z, targets: Z) -> Callable[[Z], Z]:
+        within = ((z - targets).abs() <= self.delta).to(z.dtype)
+        return lambda r: within * r
+
+
+class Weighted(MatchingLoss):
+    """w L of another loss, the weight w ≥ 0 being the last column of the targets, (…, T + 1).
+
+    Every case has its weight; with `Stepped` around it every step has, and 0 masks it. The mean
+    over cases is over their number, not their weights.
+    """
+
+    def __init__(self, loss: MatchingLoss) -> None:
+        self.loss = loss
+        self.name = f"weighted {loss.name}"
+
+    def per_case(self, z: Z, targets: Z) -> Float[Tensor, "*B"]:
+        return self.loss.per_case(z, self.values(targets)) * targets[..., -1]
+
+    def outputs(self, z: Z) -> Z:
+        return self.loss.outputs(z)
+
+    def link(self, y: Z) -> Z:
+        return self.loss.link(y)
+
+    def values(self, targets: Z) -> Z:
+        return self.loss.values(targets[..., :-1])
+
+    def derivative(self, z: Z, targets: Z) -> Z:
+        return self.loss.derivative(z, self.values(targets)) * targets[..., -1:]
+
+    def curvature_at(self, z: Z, targets: Z) -> Callable[[Z], Z]:
+        curved, weight = self.loss.curvature_at(z, self.values(targets)), targets[..., -1:]
+        return lambda r: curved(r) * weight
+
+    def check_targets(self, targets: np.ndarray) -> None:
+        if targets.ndim < 2 or targets.shape[-1] < 2:
+            raise ValueError(
+                f"targets of a weighted loss have the shape {targets.shape}; the last column is "
+                "the weight, after those of the outputs"
+            )
+        weights = targets[..., -1]
+        if weights.min() < 0 or not weights.any():
+            raise ValueError(
+                "the last column of the targets of a weighted loss are weights; none may be "
+                f"negative, and one must be above 0, but found {weights.min():g} to "
+                f"{weights.max():g}"
+            )
+        self.loss.check_targets(targets[..., :-1])
+
+
+class Stepped(MatchingLoss):
+    """Another loss at each of S steps, z (…, S, T), summed over the steps."""
+
+    def __init__(self, loss: MatchingLoss) -> None:
+        self.loss = loss
+        self.name = f"at every step: {loss.name}"
+
+    def per_case(
+        self, z: Float[Tensor, "*B S T"], targets: Float[Tensor, "*B S T"]
+    ) -> Float[Tensor, "*B"]:
+        return self.loss.per_case(z, targets).sum(-1)
+
+    def outputs(self, z: Z) -> Z:
+        return self.loss.outputs(z)
+
+    def link(self, y: Z) -> Z:
+        return self.loss.link(y)
+
+    def values(self, targets: Z) -> Z:
+        return self.loss.values(targets)
+
+    def derivative(self, z: Z, targets: Z) -> Z:
+        return self.loss.derivative(z, targets)
+
+    def curvature_at(self, z: Z, targets: Z) -> Callable[[Z], Z]:
+        return self.loss.curvature_at(z, targets)
+
+    def check_targets(self, targets: np.ndarray) -> None:
+        if targets.ndim < 3:
+            raise ValueError(
+                f"targets of a loss at every step have the shape (cases, steps, outputs), not "
+                f"{targets.shape}"
+            )
+        self.loss.check_targets(targets)

@@ -13,7 +13,7 @@ def squared_error(loss: MatchingLoss) -> Metric:
     return Metric(
         name="squared_error",
         direction="lower",
-        per_case=lambda z, targets: (loss.outputs(z) - targets).square().sum(-1),
+        per_case=lambda z, targets: (loss.outputs(z) - loss.values(targets)).square().sum(-1),
     )
 
 
@@ -24,7 +24,10 @@ def zero_one(loss: MatchingLoss, tolerance: float) -> Metric:
         direction="lower",
         per_case=lambda z, targets: (
             # NaN is no more than anything.
-            ((loss.outputs(z) - targets).abs() <= tolerance).logical_not_().any(-1).to(z.dtype)
+            ((loss.outputs(z) - loss.values(targets)).abs() <= tolerance)
+            .logical_not_()
+            .any(-1)
+            .to(z.dtype)
         ),
     )
 

@@ -24,6 +24,8 @@ TRIED = 4
 ROWS = 2
 CLOSE = 1e-9
 """Relative difference that rounding in float64 can cause."""
+STRESS = (1.0, 100.0, 1e-3)
+"""Factors of parameters and inputs at which clipping and rescaling would show."""
 STEPS = (1e-4, 1e-5, 1e-6, 1e-7)
 RESOLVED = 1e-3
 """Relative difference of a derivative from the best of the differences with these steps."""
@@ -42,6 +44,7 @@ def check_problem(
     trial.check_outputs()
     trial.check_values()
     trial.check_diagnostics()
+    trial.check_writes()
     trial.check_gradient()
     if needs_curvature:
         trial.check_curvature()
@@ -92,8 +95,7 @@ class TrialRun:
 
     def __init__(self, problem: Problem, data: Data) -> None:
         self.problem, self.passes = problem, problem.passes()
-        rows = [self._initial(seed) for seed in range(ROWS)]
-        self.theta = torch.stack(rows)
+        self.theta = torch.stack([self._initial(seed) for seed in range(ROWS)])
         self.parts = {
             part: (
                 to_tensor(getattr(data, f"{part}_inputs")[:TRIED], torch.float64)[None],
@@ -107,20 +109,13 @@ class TrialRun:
     def _initial(self, seed: int) -> Tensor:
         """Return initial parameters; raise ProblemError unless they are (P,) and float64."""
         size = self.problem.layout.size
-        first, again = (self.problem.initialize(np.random.default_rng(seed)) for _ in range(2))
+        first = self.problem.initialize(np.random.default_rng(seed))
         if not isinstance(first, Tensor):
-            raise ProblemError(
-                f"initialize() returned a {_kind(first)}; return a tensor, ({size},)"
-            )
+            raise ProblemError(f"initialize() returned a {_kind(first)}; return ({size},)")
         if first.shape != (size,) or first.dtype != torch.float64:
             raise ProblemError(
                 f"initialize() returned {tuple(first.shape)} in {first.dtype}; the layout asks for "
                 f"({size},) in torch.float64"
-            )
-        if not torch.equal(first.nan_to_num(), again.nan_to_num()):
-            raise ProblemError(
-                "initialize() returned other parameters under the same seed; draw from the "
-                "generator that it is given, and from nothing else"
             )
         return first
 
@@ -139,9 +134,14 @@ class TrialRun:
         return to_tensor(inputs, torch.float64)[None], to_tensor(targets, torch.float64)[None]
 
     def check_parameters(self, dtype: type[np.floating]) -> None:
-        """Raise ProblemError for initial parameters that the training's precision cannot hold."""
+        """Raise ProblemError for a start that is not the seed's, or that `dtype` cannot hold."""
+        if not torch.equal(self._initial(0).nan_to_num(), self.theta[0].nan_to_num()):
+            raise ProblemError(
+                "initialize() returned other parameters under the same seed; draw from the "
+                "generator that it is given, and from nothing else"
+            )
         most = float(self.theta.abs().max())
-        if not most <= np.finfo(dtype).max:
+        if not most <= float(np.finfo(dtype).max):
             raise ProblemError(
                 f"initial parameters are up to {most:g}, NaN or infinite; they must be numbers "
                 f"that {np.dtype(dtype).name} can hold"
@@ -151,7 +151,7 @@ class TrialRun:
         """Raise ProblemError for outputs of another shape than the targets, or not finite."""
         for part, (x, t) in self.parts.items():
             z = self._left_alone(part, "logits", self.passes.logits, (self.theta, x), x, t)
-            wanted = (ROWS, *t.shape[1:])
+            wanted = (ROWS, *self.problem.loss.values(t).shape[1:])
             if not isinstance(z, Tensor) or z.shape != wanted:
                 found = tuple(z.shape) if isinstance(z, Tensor) else _kind(z)
                 raise ProblemError(
@@ -241,6 +241,44 @@ class TrialRun:
                 f"{tuple(z.shape)}, (rows, cases, outputs), and targets of shape {tuple(t.shape)}"
             ) from error
 
+    def check_writes(self) -> str:
+        """Raise ProblemError if a pass writes into θ or cases; return how often that was tried.
+
+        At 100 times the inputs and parameters clipping shows that the cases themselves do not need.
+        """
+        tried = 0
+        for part, (x, t) in self.parts.items():
+            for factor in STRESS:
+                theta, inputs = self.theta * factor, x * factor
+                out = torch.zeros_like(theta)
+                for name, compute in (
+                    ("logits", lambda a, b: self.passes.logits(a, b)),
+                    ("loss", lambda a, b, t=t: self.passes.loss(a, b, t)),
+                    ("gradient", lambda a, b, t=t, o=out: self.passes.gradient(a, b, t, o)),
+                ):
+                    tried += 1
+                    self._check_writes(f"the {name} of cases of {part}", compute, theta, inputs, t)
+        return f"{tried} passes"
+
+    def _check_writes(
+        self, what: str, compute: TensorPair, theta: Tensor, x: Tensor, t: Tensor
+    ) -> None:
+        named = {"its parameters": theta, "its inputs": x, "its targets": t}
+        before = {name: (each.clone(), each._version) for name, each in named.items()}
+        try:
+            compute(theta, x)
+        except ProblemError:
+            raise
+        except Exception:  # Such values may be no inputs of this network.
+            pass
+        for name, each in named.items():
+            values, version = before[name]
+            if each._version != version or not torch.equal(each, values):
+                raise ProblemError(
+                    f"computing {what}, the problem's own code writes into {name}; compute new "
+                    "values as new tensors instead, such as x.clamp(…) in place of x.clamp_(…)"
+                )
+
     def check_diagnostics(self) -> None:
         """Raise ProblemError unless `observe` gives one number for each row under each name."""
         x, t = self.parts["test"]
@@ -307,6 +345,6 @@ def _axes_hint(z: Tensor, axes: int) -> str:
         return ""
     return (
         f". The outputs of a case have the shape {tuple(z.shape[2:])}, and most losses sum over "
-        "the last axis only: flatten(1) outputs and targets, use SteppedSoftmaxCrossEntropy for a "
-        "class at every step, and sum a metric over all axes"
+        "the last axis only: give Stepped(loss) for a sum over steps too, flatten(1) outputs and "
+        "targets of images, and sum a metric over all axes"
     )

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.models.errors import ProblemError
 from bench.models.problem import DataError
 from bench.optim.plugins import short
 
@@ -55,7 +56,7 @@ def check_laws(laws: Mapping[str, Law]) -> list[Finding]:
 def _finding(name: str, law: Law) -> Finding:
     try:
         return Finding(name, "holds", law())
-    except LawViolation as broken:
+    except (LawViolation, ProblemError) as broken:
         return Finding(name, "fails", str(broken))
     except NotApplicable as reason:
         return Finding(name, "not applicable", str(reason))

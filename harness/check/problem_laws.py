@@ -26,7 +26,10 @@ from bench.harness.training.bound_objective import BoundObjective
 from bench.harness.training.case_stream import BLOCK
 from bench.harness.training.cases import DeviceData
 from bench.harness.training.ledger import Account, Clock
+from bench.models.case_checks import check_cases
+from bench.models.errors import ProblemError
 from bench.models.problem import Data, DataSource, Problem, digest_of, to_tensor
+from bench.models.problem_checks import TrialRun
 
 CPU = torch.device("cpu")
 CASES = 6
@@ -56,6 +59,8 @@ class ProblemLaws:
         """Return every law by its name."""
         return {
             "inputs and targets match": self.cases,
+            "one loss and one metric a case": self.values,
+            "passes leave parameters and cases alone": self.writes,
             "presets differ only as declared": lambda: presets.compare(self.make_at),
             "same stream, same batches": self.streams,
             "same batches on any device and ranks": self.places,
@@ -109,7 +114,27 @@ class ProblemLaws:
         for name in PARTS:
             wrong = int(np.count_nonzero(~np.isfinite(getattr(data, name))))
             expect(wrong == 0, f"finite values in {name}", f"{wrong} that are not")
+        check_cases(data, self.problem.loss)
         return f"{len(data.train_inputs):,} training and {len(data.test_inputs):,} test cases"
+
+    def values(self) -> str:
+        """Check that outputs have the targets' shape, and that loss and metric are per case."""
+        trial = self._trial()
+        trial.check_outputs()
+        trial.check_values()
+        trial.check_diagnostics()
+        return f"finite, and the same alone as among others; {' and '.join(trial.parts)}"
+
+    def writes(self) -> str:
+        """Check that no pass writes into θ, inputs or targets, at large and small values too."""
+        return self._trial().check_writes()
+
+    def _trial(self) -> TrialRun:
+        try:
+            check_cases(self.data, self.problem.loss)
+        except ProblemError as error:
+            raise NotApplicable("another law says what is wrong with the cases") from error
+        return TrialRun(self.problem, self.data)
 
     def streams(self) -> str:
         """Check that name and seed determine a stream's batches, also for a new instance."""

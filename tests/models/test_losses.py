@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from decimal import Decimal, localcontext
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from bench.models.losses import (
     HalfSquaredError,
+    Huber,
     LogisticCrossEntropy,
     MatchingLoss,
     SoftmaxCrossEntropy,
+    Stepped,
     SteppedSoftmaxCrossEntropy,
+    Weighted,
 )
 
 LOSSES = [LogisticCrossEntropy(), SoftmaxCrossEntropy(), HalfSquaredError()]
@@ -143,3 +147,91 @@ def test_softmax_curvature_of_a_constant_is_zero() -> None:
     """Adding a constant to all logits changes nothing."""
     z, t, _ = case(LOSSES[1])
     assert LOSSES[1].curvature_at(z, t)(torch.ones_like(z)).abs().max() <= 1e-15
+
+
+# Losses whose curvature depends on the target, as (loss, targets of 6 cases in 7 columns).
+
+SUMS = torch.tensor([0.0, 1.0, 5.0, 0.3, 1.0, 2.5], dtype=torch.float64)[:, None]
+INNER = [*LOSSES, Huber(0.8)]
+
+
+def with_targets() -> list[tuple[MatchingLoss, Tensor]]:
+    t = torch.softmax(torch.randn(6, 7, generator=torch.Generator().manual_seed(3)).double(), -1)
+    return [
+        (SoftmaxCrossEntropy(), t * SUMS),
+        (Huber(0.8), 2 * t - 1),
+        *((Weighted(inner), torch.cat([t, SUMS], -1)) for inner in INNER),
+    ]
+
+
+@pytest.mark.parametrize("which", range(len(with_targets())))
+def test_curvature_and_derivative_where_the_target_weighs(which: int) -> None:
+    loss, targets = with_targets()[which]
+    z = 2 * torch.randn(6, 7, generator=torch.Generator().manual_seed(4)).double()
+    product, slope = loss.curvature_at(z, targets), loss.derivative(z, targets)
+    assert loss.values(targets).shape == z.shape
+    for case in range(6):
+        t = targets[case]
+        hessian = torch.autograd.functional.hessian(lambda at, t=t: loss.per_case(at, t), z[case])
+        for unit in range(7):
+            r = torch.zeros_like(z)
+            r[case, unit] = 1
+            torch.testing.assert_close(product(r)[case], hessian[unit], rtol=1e-12, atol=1e-14)
+        assert torch.linalg.eigvalsh(hessian)[0] >= -1e-14
+        at = z[case].clone().requires_grad_()
+        (expected,) = torch.autograd.grad(loss.per_case(at, t), at)
+        torch.testing.assert_close(slope[case], expected, rtol=1e-12, atol=1e-14)
+
+
+def test_masked_steps_are_left_out() -> None:
+    loss = Stepped(Weighted(HalfSquaredError()))
+    z, t = (torch.randn(2, 3, 7, dtype=torch.float64) for _ in range(2))
+    mask = torch.tensor([[1.0, 1, 0], [1, 0, 0]], dtype=torch.float64)
+    targets = torch.cat([t, mask[..., None]], -1)
+    expected = torch.stack(
+        [
+            HalfSquaredError().per_case(z[0, :2], t[0, :2]).sum(),
+            *LOSSES[2].per_case(z[1, :1], t[1, :1]),
+        ]
+    )
+    torch.testing.assert_close(loss.per_case(z, targets), expected)
+    assert not loss.derivative(z, targets)[mask == 0].any()
+    assert torch.equal(loss.curvature_at(z, targets)(z), z * mask[..., None])
+
+
+def test_stepped_softmax_is_the_softmax_at_every_step() -> None:
+    z, t = (torch.softmax(torch.randn(2, 3, 7, dtype=torch.float64), -1) for _ in range(2))
+    one, other = SteppedSoftmaxCrossEntropy(), Stepped(SoftmaxCrossEntropy())
+    assert torch.equal(one.per_case(z, t), other.per_case(z, t))
+    assert torch.equal(one.curvature_at(z, t)(t), other.curvature_at(z, t)(t))
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets", "told"),
+    [
+        (LogisticCrossEntropy(), [[-1.0, 1.0]], "from 0 to 1; found -1 to 1"),
+        (LogisticCrossEntropy(), [[0.0, 2.0]], "from 0 to 1; found 0 to 2"),
+        (SoftmaxCrossEntropy(), [[-0.1, 1.1]], "none is negative, but found -0.1"),
+        (SoftmaxCrossEntropy(), [[0.0, 0.0]], "all targets of the softmax cross-entropy are 0"),
+        (Weighted(HalfSquaredError()), [[1.0, -1.0]], "are weights; none may be negative"),
+        (Weighted(HalfSquaredError()), [[1.0, 0.0]], "one must be above 0"),
+        (Weighted(HalfSquaredError()), [[1.0]], "the last column is the weight"),
+        (Weighted(LogisticCrossEntropy()), [[-1.0, 1.0]], "from 0 to 1; found -1 to -1"),
+        (Stepped(HalfSquaredError()), [[1.0]], r"have the shape \(cases, steps, outputs\)"),
+    ],
+)
+def test_targets_outside_the_domain(loss: MatchingLoss, targets: list, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        loss.check_targets(np.array(targets))
+
+
+def test_soft_and_weighted_targets_are_within_it() -> None:
+    SoftmaxCrossEntropy().check_targets(np.array([[0.2, 0.8], [5.0, 0.0], [0.0, 0.0]]))
+    LogisticCrossEntropy().check_targets(np.array([[0.0, 0.3, 1.0]]))
+    HalfSquaredError().check_targets(np.array([[-1e9]]))
+
+
+@pytest.mark.parametrize("delta", [0.0, -1.0, float("nan"), float("inf")])
+def test_huber_has_a_positive_delta(delta: float) -> None:
+    with pytest.raises(ValueError, match="must be a positive number"):
+        Huber(delta)

@@ -56,6 +56,14 @@ class Passes(AutodiffPasses):
         return product
 
 
+METRICS = {
+    "averaged": lambda z, t: (z - t).square().sum(-1).mean(),
+    "relative": lambda z, t: (z - z.mean(1, keepdim=True) - t).square().sum(-1),
+    "scribbled": lambda z, t: z.sub_(t).square_().sum(-1),
+    "undefined": lambda z, t: (z - 1e9).log().sum(-1),
+}
+
+
 class Wrong(Network):
     def __init__(self, wrong, preset):
         super().__init__()
@@ -65,6 +73,8 @@ class Wrong(Network):
             self.metric = dataclasses.replace(
                 self.metric, per_case=lambda z, t: per_case(z, t) + 1e-6
             )
+        if wrong in METRICS:
+            self.metric = dataclasses.replace(self.metric, per_case=METRICS[wrong])
         if wrong == "presets" and preset == "paper":
             self.initialization = "uniform"
         if wrong == "higher":
@@ -74,6 +84,10 @@ class Wrong(Network):
         return Passes(self, self.wrong)
 
     def logits(self, params, inputs):
+        if self.wrong == "clipped":
+            inputs.data.clamp_(-50, 50)
+        if self.wrong == "bounded":
+            params["W1"].data.clamp_(-50, 50)
         z = super().logits(params, inputs)
         if self.wrong == "company":
             z = z - z.mean(1, keepdim=True)
@@ -108,6 +122,12 @@ class Wrong(Network):
             parts["test_targets"] = np.full_like(parts["test_targets"], np.nan)
         if self.wrong == "count":
             parts["train_targets"] = parts["train_targets"][1:]
+        if self.wrong == "signs":
+            parts["train_targets"] = np.sign(parts["train_targets"] - 0.5)
+        if self.wrong == "complex":
+            parts["test_inputs"] = parts["test_inputs"] + 0j
+        if self.wrong == "far":
+            parts["train_inputs"] = parts["train_inputs"] + 1e9
         draw = None
         if self.wrong == "hidden":
             draw = Drawn().draw
