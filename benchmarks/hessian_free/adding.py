@@ -66,8 +66,8 @@ def main(threads: int, path: Path) -> None:
         "budget": problem.budget,
         "runs": [],
     }
-    for seed in SEEDS:
-        for structural in (settings["structural"], 0.0):
+    for structural in (settings["structural"], 0.0):
+        for seed in SEEDS:
             given = {**settings, "structural": structural}
             method = optim.resolve(f"hf[{','.join(f'{k}={v}' for k, v in given.items())}]")
             seen = UntilSolved()
@@ -76,13 +76,14 @@ def main(threads: int, path: Path) -> None:
             fleet.run(seen)
             run = {
                 "seed": seed,
+                "commit": content["machine"]["commit"],
                 "hyperparameters": dict(method.hyperparameters),
                 "solved": seen.should_stop(),
                 "curve": [asdict(each) for each in seen.measurements],
             }
             content["runs"].append(run)
             path.write_text(json.dumps(content, indent=1) + "\n")
-            click.echo(_line(run))
+            click.echo(_line(run, content["machine"]))
 
 
 def section(content: Mapping[str, Any]) -> str:
@@ -100,10 +101,10 @@ def section(content: Mapping[str, Any]) -> str:
             "benchmarks/results/adding.json`",
             "",
             "| structural damping μ | seed | solved | wrong | updates | CG steps | "
-            "gradient-equivalents | seconds |",
-            "|---|---|---|---|---|---|---|---|",
+            "gradient-equivalents | seconds | commit |",
+            "|---|---|---|---|---|---|---|---|---|",
             *(
-                _line(run)
+                _line(run, where)
                 for strength in strengths
                 for run in runs
                 if run["hyperparameters"]["structural"] == strength
@@ -121,13 +122,14 @@ def section(content: Mapping[str, Any]) -> str:
     )
 
 
-def _line(run: Mapping[str, Any]) -> str:
+def _line(run: Mapping[str, Any], where: Mapping[str, Any]) -> str:
+    """Return a run as a row; runs of an earlier commit may stand beside others."""
     last, strength = run["curve"][-1], run["hyperparameters"]["structural"]
     ledger = last["ledger"]
     return (
         f"| {strength:.3g} | {run['seed']} | {'yes' if run['solved'] else 'no'} | "
         f"{last['test_metric']:.2%} | {ledger['updates']:,} | {ledger['cg_steps']:,} | "
-        f"{ledger['gradients']:,.0f} | {ledger['seconds']:.0f} |"
+        f"{ledger['gradients']:,.0f} | {ledger['seconds']:.0f} | {run.get('commit', where['commit'])} |"
     )
 
 
