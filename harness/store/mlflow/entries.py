@@ -27,6 +27,9 @@ TAG_LENGTH = 8000
 KEY_LENGTH = 250
 DIGEST_LENGTH = 36
 MAX_LABEL_LENGTH = 200
+MAX_VALUE_LENGTH = 30
+"""A parameter with a longer value, such as a digest, is left out of names."""
+Parameters = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -108,15 +111,20 @@ def _unusual(trial: TrialRecord, protocol: Protocol, written: str) -> list[str]:
     ]
 
 
-def run_names(trial: TrialRecord, protocol: Protocol) -> list[str]:
-    """Return names for a trial's run, the shortest first; the last is no other trial's.
+def distinct_name(name: str, key: str, mine: Parameters, taken: Mapping[str, Parameters]) -> str:
+    """Return the name, or one with what differs from the run that has it already.
 
-    The others are for trials that differ in what the first does not have: the budget, or a value
-    that no list of defaults knows.
+    >>> distinct_name("hf s0", "c0ffee", {"lam": "3"}, {"hf s0": {"lam": "10"}})
+    'hf s0, lam=3'
     """
-    first = run_name(trial, protocol)
-    budget = f"{protocol.budget.amount:,g} {protocol.budget.currency}"
-    return [first, f"{first}, {budget}", f"{first}, {trial.key[:12]}"]
+    if name in taken:
+        found = [
+            f"{k.removeprefix('protocol.')}={value}"
+            for k, value in mine.items()
+            if taken[name].get(k) != value and len(value) <= MAX_VALUE_LENGTH
+        ]
+        name = f"{name}, {_brief(' '.join(found), 60)}" if found else name
+    return f"{name}, {key[:12]}" if name in taken else name
 
 
 def parameters(trial: TrialRecord, protocol: Protocol) -> dict[str, str]:

@@ -191,8 +191,9 @@ class MlflowMirror:
             self._experiment(protocol),
             (TRIAL, entries.identity(trial)),
             trial.mlflow_run_id,
-            entries.run_names(trial, protocol),
+            entries.run_name(trial, protocol),
             start,
+            entries.parameters(trial, protocol),
         )
         ended = trial.ended is not None
         measured = self._store.measurements([trial.id])[trial.id]
@@ -224,7 +225,7 @@ class MlflowMirror:
             experiment,
             (COMPARISON, comparison.id),
             comparison.mlflow_run_id,
-            [entries.comparison_name(comparison, dict.fromkeys(t.method for t in trials))],
+            entries.comparison_name(comparison, dict.fromkeys(t.method for t in trials)),
             start,
         )
         self._runs.write(

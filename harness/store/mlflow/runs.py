@@ -11,10 +11,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from bench.harness.core.errors import Infrastructure
-from bench.harness.store.mlflow.entries import DIGEST_LENGTH, TAG_LENGTH, Point, text
+from bench.harness.store.mlflow.entries import (
+    DIGEST_LENGTH,
+    TAG_LENGTH,
+    Point,
+    distinct_name,
+    text,
+)
 from bench.harness.store.mlflow.view import VIEW_TAG
 
 TRIAL, COMPARISON = "bench.trial", "bench.comparison"
@@ -52,7 +59,7 @@ class Runs:
         self._artifacts = artifacts
         self._experiments: dict[str, str] = {}
         self._views: dict[str, str | None] = {}
-        self._names: dict[str, set[str]] = {}
+        self._names: dict[str, dict[str, Mapping[str, str]]] = {}
         self._known: dict[str, dict[str, list[Any]]] = {}
 
     def experiment(self, name: str, view: str) -> str:
@@ -68,7 +75,7 @@ class Runs:
             self._views[number] = None if found is None else found.tags.get(VIEW_TAG)
             self._known[number] = self._search(number)
             runs = chain.from_iterable(self._known[number].values())
-            self._names[number] = {run.info.run_name for run in runs}
+            self._names[number] = {run.info.run_name: run.data.params for run in runs}
             self._experiments[name] = number
         number = self._experiments[name]
         if self._views[number] != view:
@@ -99,20 +106,20 @@ class Runs:
         experiment: str,
         tag: tuple[str, str],
         recorded: str | None,
-        names: Sequence[str],
+        name: str,
         start: int,
+        parameters: Mapping[str, str] = MappingProxyType({}),
     ) -> MlflowRun:
-        """Return the run with this identifying tag.
+        """Return the run with this identifying tag; create one if there is none.
 
-        If there is none, create one with the first of these names that no other run has there, or
-        else with the last.
+        If another run there has its name, it is told from that one by the parameters that differ.
         """
         key, identity = tag
         found = self.find_run(experiment, identity, recorded)
         if found is None:
             taken = self._names[experiment]
-            name = next((each for each in names if each not in taken), names[-1])
-            taken.add(name)
+            name = distinct_name(name, identity, parameters, taken)
+            taken[name] = parameters
             made = self._client.create_run(
                 experiment, start_time=start, run_name=name, tags={key: identity}
             )

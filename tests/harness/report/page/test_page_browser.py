@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench.harness.report.page.page import ReportData, page
+from bench.harness.report.page.page import BACKGROUNDS, ReportData, page
+from bench.harness.report.style import contrast
 from tests.harness.browser import FLAGS
 
 DRAWN = "html[data-drawn]"
@@ -198,6 +199,12 @@ def test_on_a_phone_in_the_dark(browse: Browse) -> None:
         ink = look.evaluate("getComputedStyle(document.querySelector('.xtitle')).fill")
         least, where = look.evaluate(CONTRAST)
         assert least >= 4.5, where
+        # Lines are drawn in colours that can be seen there.
+        lines = "each => each.map(line => getComputedStyle(line).stroke)"
+        drawn = set(look.locator("figure path.js-line").evaluate_all(lines))
+        found = [tuple(map(int, re.findall(r"\d+", shade)[:3])) for shade in drawn]
+        assert len(found) >= 2
+        assert min(contrast(f"#{bytes(rgb).hex()}", BACKGROUNDS["dark"]) for rgb in found) >= 3
         # The figures follow when the screen becomes bright.
         look.emulate_media(color_scheme="light")
         look.wait_for_function(

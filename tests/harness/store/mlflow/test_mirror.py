@@ -35,6 +35,7 @@ from bench.harness.store.mlflow.mirror import (
 from bench.harness.store.results import Store
 from tests.harness.store.mirrored import (
     CONTEXT,
+    HF,
     NAG,
     PROTOCOL,
     begin,
@@ -568,20 +569,29 @@ def test_a_name_has_the_values_that_are_not_the_defaults(store: Store) -> None:
             hyperparameters={**usual, **changed},
         )
         assert entries.run_name(trial, PROTOCOL) == name
-    first, second, third = entries.run_names(trial, PROTOCOL)
-    assert second == f"{first}, {PROTOCOL.budget.amount:,g} {PROTOCOL.budget.currency}"
-    assert third.endswith(trial.key[:12])
 
 
-def test_trials_of_two_budgets_have_two_names(store: Store) -> None:
+def test_a_name_that_is_taken_has_what_differs(store: Store) -> None:
     sync(store)
     longer = replace(PROTOCOL, budget=Budget("gradients", 1234.0))
     comparison = store.new_comparison(longer, "comparison", "bench compare")
     train(store, begin(store, comparison, NAG, 0, protocol=longer), 2)
+    # Of these values no list of defaults knows.
+    for batch in (500, 250):
+        method = replace(HF, hyperparameters={"batch": batch})
+        train(store, begin(store, store.comparisons()[1].id, method, 0), 2)
     sync(store)
-    names = [name for (name,) in rows(store, "SELECT name FROM runs")]
-    assert len(names) == len(set(names)) == 6
-    assert "nag lr=.01 s0, mu_max=.99, 1,234 gradients" in names
+    names = {name for (name,) in rows(store, "SELECT name FROM runs")}
+    for name in ("nag lr=.01 s0, mu_max=.99, budget=1234 gradients", "hf s0, batch=500"):
+        assert name in names
+    assert "hf s0, batch=250" in names and len(names) == 8
+
+
+def test_a_name_that_nothing_tells_apart_has_digits_of_the_key() -> None:
+    taken = {"hf s0": {"lam": "3"}, "hf s0, lam=4": {"lam": "4"}}
+    for given in ("3", "4"):
+        name = entries.distinct_name("hf s0", "c0ffee" * 9, {"lam": given}, taken)
+        assert name not in taken and name.endswith(", c0ffeec0ffee")
 
 
 @pytest.mark.parametrize(
