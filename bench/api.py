@@ -44,6 +44,7 @@ def compare(
     threads: int | None = None,
     nproc_per_node: int | None = None,
     mode: Mode = "trials",
+    metric: str | None = None,
     timed: bool = False,
     fresh: bool = False,
     data_dir: str | os.PathLike[str] | None = None,
@@ -74,6 +75,8 @@ def compare(
         threads: CPU threads; by default torch's choice.
         nproc_per_node: train on so many ranks of this machine.
         mode: "trials", ranks train a fleet each, or "data", all of them each fleet.
+        metric: what is judged: "train_" or "test_" and the name of the problem's metric, or
+            "train_loss" or "test_loss"; by default the problem's metric on training data.
         timed: run each trial alone, so that seconds are ranked.
         fresh: run again what is on record.
         data_dir: a folder that is searched for data first.
@@ -119,6 +122,7 @@ def compare(
             mode=_one_of("mode", mode, ("trials", "data")),  # type: ignore[arg-type]
             tune_seeds=_whole("tune_seeds", tune_seeds) or 0,
             extend=extend,
+            metric=metric,
             tracking_uri=_tracking(tracking_uri, settings),
         )
         summary = comparing.compare(request)
@@ -126,12 +130,13 @@ def compare(
     return Result(request.store, summary["comparison"])
 
 
-def load(id: str, store: str | None = None) -> Result:
+def load(id: str, store: str | None = None, *, metric: str | None = None) -> Result:
     """Return a recorded comparison.
 
     Args:
         id: its id, or the beginning of it.
         store: the URL of the database with the results; by default as for `bench.compare`.
+        metric: judge by this metric, as for `bench.compare`; by default as it was recorded.
 
     Returns:
         The comparison, done or not.
@@ -147,7 +152,7 @@ def load(id: str, store: str | None = None) -> Result:
         url = _store(store)
         with Store.open(url, create=False) as opened:
             opened.end_abandoned()
-    return Result(url, id)
+    return Result(url, id, metric)
 
 
 def comparisons(store: str | None = None) -> pd.DataFrame:

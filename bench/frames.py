@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.harness.core.records import ComparisonRecord, Measurement, TrialRecord
 from bench.harness.core.spec import problem_text
-from bench.harness.report.table import claim
+from bench.harness.report.table import claim, evidence, judged
 
 TIME = "datetime64[us, UTC]"
 LEDGER = {
@@ -24,11 +24,12 @@ LEDGER = {
 CURRENCIES = ("updates", "examples", "gradients", "seconds")
 
 VERDICTS = {
-    **{"a": "string", "b": "string", "verdict": "string", "claim": "string"},
+    **{"a": "string", "b": "string", "verdict": "string", "metric": "string", "claim": "string"},
     **{"difference": "float64", "low": "float64", "high": "float64", "unit": "string"},
     **{"ratio": "float64", "ratio_low": "float64", "ratio_high": "float64"},
     **{"p": "float64", "n": "int64", "interval_kind": "string"},
     **{"smallest_detectable": "float64", "seeds_to_decide": "Int64", "reason": "string"},
+    "evidence": "string",
 }
 TABLE = {
     **{"method": "string", "name": "string", "backend": "string", "n": "int64"},
@@ -88,7 +89,9 @@ def _pair(pair: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]
     ratio = pair["ratio"] or {}
     return {
         **pair,
+        "metric": judged(summary)["name"],
         "claim": claim(pair, summary),
+        "evidence": evidence(pair, summary),
         "ratio": ratio.get("value"),
         "ratio_low": ratio.get("low"),
         "ratio_high": ratio.get("high"),

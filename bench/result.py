@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from bench import frames
 from bench.calls import call
+from bench.harness.comparison.judgement import judged_by
 from bench.harness.comparison.reports import read, write_report
 from bench.harness.core.text import visible
 from bench.harness.report.files import to_text
@@ -38,14 +39,14 @@ class Result:
         summary: the dictionary that `bench compare --json` writes. Of a comparison that is not
             done it says how far it came, and has no pairs.
 
-    All of it comes from the store, and nothing is computed anew. Shown in a notebook it is a table
+    All of it comes from the store, and nothing is trained anew. Shown in a notebook it is a table
     with the verdicts and a picture; printed it is the table that the command prints.
     """
 
-    def __init__(self, store: str, id: str) -> None:
-        self._store = store
+    def __init__(self, store: str, id: str, metric: str | None = None) -> None:
+        self._store, self._metric = store, metric
         with call(store, progress=False), Store.open(store, create=False) as opened:
-            record = opened.comparison(id)
+            record = judged_by(opened, opened.comparison(id), metric)
             self.id: str = record.id
             self.status: str = record.status
             self._reused = record.reused
@@ -84,7 +85,8 @@ class Result:
             bench.Infrastructure: where the file cannot be written.
         """
         with call(self._store, progress=False), Store.open(self._store, create=False) as opened:
-            write_report(opened, opened.comparison(self.id), Path(path), "save_html")
+            record = judged_by(opened, opened.comparison(self.id), self._metric)
+            write_report(opened, record, Path(path), "save_html")
 
     def __str__(self) -> str:
         return to_text(self.summary).rstrip("\n")

@@ -22,6 +22,7 @@ def zero_one(loss: MatchingLoss, tolerance: float) -> Metric:
     return Metric(
         name="zero_one_loss",
         direction="lower",
+        is_share=True,
         per_case=lambda z, targets: (
             # NaN is no more than anything.
             ((loss.outputs(z) - loss.values(targets)).abs() <= tolerance)
@@ -37,6 +38,7 @@ def misclassified() -> Metric:
     return Metric(
         name="zero_one_loss",
         direction="lower",
+        is_share=True,
         per_case=lambda z, targets: _another(z, targets).to(z.dtype),
     )
 

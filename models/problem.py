@@ -76,6 +76,8 @@ class Metric:
     direction: Literal["lower", "higher"]
     per_case: Callable[[Tensor, Tensor], Tensor]
     """(logits (K, B, T), targets (K or 1, B, T)) -> (K, B); (K, B, S, T) where there are steps."""
+    is_share: bool = False
+    """Whether it is a share of cases, so that intervals end at 0 and 1."""
 
 
 @dataclass

@@ -38,6 +38,10 @@ class Interval:
     high: float
     kind: IntervalKind
 
+    def within(self, lowest: float, highest: float) -> Interval:
+        """Return the part of the interval in which the mean can lie."""
+        return Interval(max(self.low, lowest), min(self.high, highest), self.kind)
+
 
 def sign_flip_p(differences: Values) -> float:
     """Return the two-sided p of the paired permutation test of a mean of zero.

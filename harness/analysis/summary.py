@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from bench.harness.analysis import statistics
+from bench.harness.analysis.cautions import cautions
 from bench.harness.analysis.differences import differences
+from bench.harness.analysis.judged import JudgedMetric, judged_metric, named_as_share
+from bench.harness.analysis.other_data import exp_or_none as _exp
+from bench.harness.analysis.other_data import other_data, ratio
 from bench.harness.analysis.profiles import profile, refined
+from bench.harness.analysis.sample import Sample
 from bench.harness.analysis.targets import Course, TimeToTarget, horizons, time_to_target
 from bench.harness.analysis.verdict import Direction, Pair, verdicts
 from bench.harness.core.published import NOTE
@@ -41,14 +44,22 @@ def summarize(
     tuning: Mapping[str, Mapping[str, Any]] | None = None,
     reproduce: str,
     contexts: Mapping[str, Mapping[str, Any]] | None = None,
+    metric: str | None = None,
+    is_share: bool = False,
 ) -> dict[str, Any]:
     """Return the comparison of the reported trials as a dictionary that is valid JSON.
 
+    `metric` is the name of the judged metric, as in `judged.judged_metrics`; None: the problem's
+    metric on training data. `is_share` says that the problem's metric is a share of cases.
     `measurements` is by trial id, in the order of measurement. Of several attempts at one trial,
     the last counts. `targets` are the problem's; the first is the one of `time_to_target`. With
     `log_scale`, `margin` is a difference of logarithms. `contexts`, by digest, let the notes name
     differences. Values that are missing or not finite are None. Methods are in order of appearance.
     """
+    judged = judged_metric(protocol, metric)
+    is_share = not judged.is_loss and (is_share or named_as_share(judged.quantity))
+    # A margin of logarithms is a factor, and holds for the loss too. Any other is the metric's own.
+    judged_margin = margin if log_scale or not judged.is_loss else 0.0
     latest = {
         (trial.method, trial.seed): trial
         for trial in sorted(trials, key=lambda trial: trial.attempt)
@@ -61,12 +72,16 @@ def summarize(
         )
         for method in methods
     }
-    results = {
-        method: {t.seed: _outcome(t, t.train_metric) for t in mine if t.status in ENDED}
-        for method, mine in by_method.items()
-    }
+    ended = {m: [t for t in mine if t.status in ENDED] for m, mine in by_method.items()}
+    results = _results(judged, ended, measurements)
+    others = _results(judged.on_other_data, ended, measurements)
     pairs = verdicts(
-        results, direction=protocol.direction, log_scale=log_scale, margin=margin, alpha=ALPHA
+        results,
+        direction=judged.direction,
+        log_scale=log_scale,
+        margin=judged_margin,
+        alpha=ALPHA,
+        is_share=is_share,
     )
     courses = {
         method: [Course.of(t, measurements.get(t.id, ())) for t in mine if t.status in ENDED]
@@ -78,8 +93,20 @@ def summarize(
         for method, mine in courses.items()
     }
     one_context = len({t.context_digest for t in latest.values() if t.status in ENDED}) <= 1
+    finals = {
+        split: _finals(found, ended, log_scale, is_share)
+        for split, found in ((judged.split, results), (judged.on_other_data.split, others))
+    }
     rows = [
-        _method(mine, protocol, measurements, times[method], log_scale, published, one_context)
+        _method(
+            mine,
+            protocol,
+            measurements,
+            times[method],
+            finals["train"][method] | {"test": finals["test"][method]},
+            published,
+            one_context,
+        )
         | {"tuning": dict((tuning or {}).get(method, {"trials": 0, "chosen": None}))}
         for method, mine in by_method.items()
     ]
@@ -88,15 +115,27 @@ def summarize(
         "comparison": comparison_id,
         "protocol": {"key": protocol.key, **protocol.as_dict()},
         "methods": rows,
-        "pairs": [_plain(pair) for pair in pairs],
+        "metric": judged.as_dict(),
+        "pairs": [
+            _plain(pair)
+            | {
+                "metric": judged.name,
+                "other_data": other_data(pair, judged.on_other_data, others, log_scale, is_share),
+                "cautions": cautions(ended[pair.a], ended[pair.b], protocol, tuning or {}),
+            }
+            for pair in pairs
+        ],
         "needed_seeds": statistics.seeds_needed(max(1, len(pairs)), ALPHA),
         "alpha": ALPHA,
-        "margin": margin,
+        "margin": judged_margin,
+        "metric_margin": margin,
+        "is_share": is_share,
         "scale": "log" if log_scale else "plain",
         "targets": [float(target) for target in targets],
         "profiles": _profiles(courses, targets, protocol.direction),
         "published_note": NOTE if any(r["published"] is not None for r in rows) else None,
-        "notes": _notes(by_method, contexts or {}),
+        "notes": _metric_notes(judged, protocol, log_scale, rows)
+        + _notes(by_method, contexts or {}),
         "reproduce": reproduce,
     }
 
@@ -106,7 +145,7 @@ def _method(
     protocol: Protocol,
     measurements: Mapping[int, Sequence[Measurement]],
     times: Sequence[TimeToTarget],
-    log_scale: bool,
+    final: Mapping[str, Any],
     published: Published,
     one_context: bool,
 ) -> dict[str, Any]:
@@ -119,15 +158,13 @@ def _method(
         and one_context
         and all(t.seconds_are == "alone" and t.fleet_rows == 1 for t in ended)
     )
-    train = [_outcome(t, t.train_metric) for t in ended]
-    test = [_outcome(t, t.test_metric) for t in ended]
     return {
         "method": first.method,
         "name": first.method_name,
         "backend": first.backend,
         "hyperparameters": dict(first.hyperparameters),
         "n": len(ended),
-        "final": _final(train, log_scale) | {"test": _final(test, log_scale)},
+        "final": dict(final),
         "ledger": _ledger(ended) | {"seconds_are": "alone" if alone else "shared"},
         "time_to_target": _time(times[0] if times else no_target),
         "times_to_targets": [_time(time) for time in times],
@@ -145,6 +182,8 @@ def _method(
                 "reason": t.reason,
                 "train": _number(t.train_metric),
                 "test": _number(t.test_metric),
+                "train_loss": _number(_last_loss(t, measurements, "train_loss")),
+                "test_loss": _number(_last_loss(t, measurements, "test_loss")),
                 "diagnostics": _last(measurements.get(t.id, ())),
                 "mlflow_run_id": t.mlflow_run_id,
             }
@@ -153,18 +192,67 @@ def _method(
     }
 
 
-def _final(values: Sequence[float | None], log_scale: bool) -> dict[str, Any]:
-    """Mean and 95 % t interval; of logarithms, mapped back, where `log_scale` and positive."""
+def _results(
+    judged: JudgedMetric,
+    ended: Mapping[str, Sequence[TrialRecord]],
+    measurements: Mapping[int, Sequence[Measurement]],
+) -> dict[str, dict[int, float | None]]:
+    """Return the final values by method and seed; None: the trial diverged.
+
+    A trial that reached its end and has no value, for example because there are no test cases, is
+    left out.
+    """
+    values = {
+        method: {t.seed: (t, judged.value(t, measurements.get(t.id, ()))) for t in mine}
+        for method, mine in ended.items()
+    }
+    return {
+        method: {
+            seed: value
+            for seed, (t, value) in of_one.items()
+            if value is not None or t.status == "diverged" or judged.split == "train"
+        }
+        for method, of_one in values.items()
+    }
+
+
+def _finals(
+    results: Mapping[str, Mapping[int, float | None]],
+    ended: Mapping[str, Sequence[TrialRecord]],
+    log_scale: bool,
+    is_share: bool,
+) -> dict[str, dict[str, Any]]:
+    """Return mean and 95 % t interval of every method, all on one scale: they fill one column.
+
+    It is that of logarithms, mapped back, where `log_scale` and all values of all methods are
+    positive. An interval for a share ends at 0 and 1.
+    """
+    every = [v for of_one in results.values() for v in of_one.values() if v is not None]
+    log = log_scale and bool(every) and min(every) > 0
+    return {
+        method: _final([results[method].get(t.seed) for t in mine], results[method], log, is_share)
+        for method, mine in ended.items()
+    }
+
+
+def _final(
+    values: Sequence[float | None],
+    known: Mapping[int, float | None],
+    log: bool,
+    is_share: bool,
+) -> dict[str, Any]:
     finite = [v for v in values if v is not None]
     result: dict[str, Any] = {"mean": None, "low": None, "high": None, "values": list(values)}
-    if not finite or len(finite) < len(values):
+    # A missing value is no diverged trial.
+    result["diverged"] = sum(v is None for v in known.values())
+    if not finite or result["diverged"]:
         return result | {"scale": None, "interval_kind": None}
-    log = log_scale and min(finite) > 0
-    x = np.log(finite) if log else np.array(finite)
-    found = statistics.t_interval(x, ALPHA)
-    mean, low, high = (
-        (_exp if log else _number)(v) for v in (float(x.mean()), found.low, found.high)
-    )
+    sample = Sample.combined([[v] for v in finite], [1.0], log)
+    found = statistics.t_interval(sample, ALPHA)
+    if is_share and 0 <= min(finite) and max(finite) <= 1:
+        top = 0.0 if log else 1.0
+        found = found.within(-math.inf if log else 0.0, top)
+    mean, low, high = ((_exp if log else _number)(v) for v in (sample.mean, found.low, found.high))
     return result | {
         "mean": mean,
         "low": low,
@@ -232,15 +320,48 @@ def _notes(
     return notes + differences(ended, contexts)
 
 
+def _metric_notes(
+    judged: JudgedMetric, protocol: Protocol, log_scale: bool, rows: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    notes = []
+    if judged.is_loss and not log_scale:
+        notes.append(
+            "The problem declares no margin for its loss, so only equal results count as "
+            "equivalent."
+        )
+    tuned = any(row["tuning"].get("trials") for row in rows)
+    if tuned and judged.name != judged_metric(protocol, None).name:
+        notes.append(
+            f"Tuning chose by {judged_metric(protocol, None).words}, on its own seeds, and the "
+            f"verdicts judge {judged.words}."
+        )
+    mine = [row["final"] if judged.split == "train" else row["final"]["test"] for row in rows]
+    if any(row["n"] for row in rows) and not any(
+        final["diverged"] or any(v is not None for v in final["values"]) for final in mine
+    ):
+        notes.append(f"No trial has a value of the {judged.words}, so nothing can be judged.")
+    for words, finals in (
+        ("training", [row["final"] for row in rows]),
+        ("test", [row["final"]["test"] for row in rows]),
+    ):
+        values = [v for final in finals for v in final["values"] if v is not None]
+        if log_scale and values and min(values) <= 0:
+            notes.append(
+                f"The {words} {judged.quantity.replace('_', ' ')} of some trial is not positive, "
+                f"so it has no logarithm: means of the {words} column are arithmetic."
+            )
+    return notes
+
+
+def _last_loss(
+    trial: TrialRecord, measurements: Mapping[int, Sequence[Measurement]], name: str
+) -> float | None:
+    taken = measurements.get(trial.id, ())
+    return getattr(taken[-1], name) if taken else None
+
+
 def _plain(pair: Pair) -> dict[str, Any]:
-    plain = asdict(pair)
-    # What the table shows: with logarithms compared, a mean ratio a / b.
-    is_ratio = pair.unit == "ratio" and pair.difference is not None
-    ratio = {
-        name: _exp(value) if is_ratio else None
-        for name, value in (("value", pair.difference), ("low", pair.low), ("high", pair.high))
-    }
-    return plain | {"ratio": ratio if is_ratio else None}
+    return asdict(pair) | {"ratio": ratio(pair)}
 
 
 def _last(measurements: Sequence[Measurement]) -> dict[str, float]:
@@ -249,15 +370,5 @@ def _last(measurements: Sequence[Measurement]) -> dict[str, float]:
     return {name: value for name, value in shown.items() if math.isfinite(value)}
 
 
-def _outcome(trial: TrialRecord, value: float | None) -> float | None:
-    """Return the final value, or None if the trial diverged."""
-    return None if trial.status == "diverged" else _number(value)
-
-
 def _number(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-def _exp(value: float | None) -> float | None:
-    """Return e to the value, or None if the result would overflow or underflow."""
-    return math.exp(value) if value is not None and abs(value) < 700 else None

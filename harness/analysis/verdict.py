@@ -72,6 +72,7 @@ def verdicts(
     log_scale: bool,
     margin: float,
     alpha: float = 0.05,
+    is_share: bool = False,
 ) -> list[Pair]:
     """Return a verdict for every pair of methods, in their order.
 
@@ -81,9 +82,13 @@ def verdicts(
     not at its ends, or equal results under every seed) goes before "better": within the
     margin a difference does not matter, however sure. `margin` is in the unit of the
     differences. Where a value is not positive its pairs are compared on plain differences,
-    for which only equal results count as equivalent.
+    for which only equal results count as equivalent. The interval of a difference of two shares
+    of cases lies within ±1.
     """
-    pairs = [_pair(a, b, results, direction, log_scale, alpha) for a, b in combinations(results, 2)]
+    pairs = [
+        _pair(a, b, results, direction, log_scale, alpha, is_share)
+        for a, b in combinations(results, 2)
+    ]
     adjusted = statistics.holm([pair.p for pair in pairs])
     return [
         _judge(
@@ -94,7 +99,13 @@ def verdicts(
 
 
 def _pair(
-    a: str, b: str, results: Results, direction: Direction, log_scale: bool, alpha: float
+    a: str,
+    b: str,
+    results: Results,
+    direction: Direction,
+    log_scale: bool,
+    alpha: float,
+    is_share: bool,
 ) -> _Paired:
     seeds = sorted(set(results[a]) & set(results[b]))
     worst = math.inf if direction == "lower" else -math.inf
@@ -118,6 +129,13 @@ def _pair(
         scores = differences = Sample.differences(x, y, logarithmic)
         outer = statistics.interval(differences, alpha)
         inner = statistics.interval(differences, 2 * alpha)
+        if (
+            is_share
+            and not logarithmic
+            and min(x.min(), y.min()) >= 0
+            and max(x.max(), y.max()) <= 1
+        ):
+            outer, inner = outer.within(-1, 1), inner.within(-1, 1)
     return _Paired(
         a,
         b,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 RECORDED_OPTIONS = (
     "recorded",
     "allow",
+    "metric",
     "json_path",
     "html_path",
     "store",
@@ -136,4 +137,4 @@ def _compare_recorded(
     from bench.harness.store.results import Store
 
     with Store.open(request.store, create=False) as store, mirrored(request):
-        return compare_recorded(store, ids, allow)
+        return compare_recorded(store, ids, allow, request.metric)

@@ -60,6 +60,12 @@ tracking_option = click.option(
 )
 
 
+metric_option = click.option(
+    "--metric",
+    metavar="train_NAME|test_NAME|train_loss|test_loss",
+    help="Judge by this metric, NAME being the problem's; default: its metric on training data.",
+)
+
 device_option = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from bench.harness.cli.options import store_option, store_url
+from bench.harness.cli.options import metric_option, store_option, store_url
 from bench.harness.cli.run_options import html_option
 
 
@@ -18,14 +18,22 @@ from bench.harness.cli.run_options import html_option
     metavar="FOLDER",
     help="Write every picture to FOLDER, as PNG and as SVG.",
 )
+@metric_option
 @store_option
-def command(id: str, html_path: str | None, pictures: str | None, store: str | None) -> None:
+def command(
+    id: str,
+    html_path: str | None,
+    pictures: str | None,
+    metric: str | None,
+    store: str | None,
+) -> None:
     """Report on a recorded comparison: its verdicts and the evidence for them.
 
     ID is the comparison's id or its first characters. Without --html and --pictures, the report
     is printed as by `bench show`.
     """
     from bench.harness.cli.show import show_comparison
+    from bench.harness.comparison.judgement import judged_by
     from bench.harness.comparison.reports import write_pictures, write_report
     from bench.harness.core.text import visible
     from bench.harness.store.results import Store
@@ -33,7 +41,7 @@ def command(id: str, html_path: str | None, pictures: str | None, store: str | N
     with Store.open(store_url(store), create=False) as opened:
         # So that a comparison whose process was killed is not shown as running.
         opened.end_abandoned()
-        record = opened.comparison(id)
+        record = judged_by(opened, opened.comparison(id), metric)
         if html_path is not None:
             write_report(opened, record, Path(html_path), "--html")
         if pictures is not None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bench.harness.cli.options import allow_option, store_option, store_url
+from bench.harness.cli.options import allow_option, metric_option, store_option, store_url
 from bench.harness.core.errors import Usage
 
 if TYPE_CHECKING:
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 @click.argument("id")
 @click.argument("id2", required=False)
 @allow_option
+@metric_option
 @store_option
-def command(id: str, id2: str | None, allow: tuple[str, ...], store: str | None) -> None:
+def command(
+    id: str, id2: str | None, allow: tuple[str, ...], metric: str | None, store: str | None
+) -> None:
     """Show a recorded comparison, trial or decision on a claim.
 
     ID is the id of a comparison or its first characters, the number of a trial, or the id of a
@@ -29,6 +32,7 @@ def command(id: str, id2: str | None, allow: tuple[str, ...], store: str | None)
     differences, and two comparisons are judged as one comparison.
     """
     from bench.harness.cli.show_trial import show_trial
+    from bench.harness.comparison.judgement import judged_by
     from bench.harness.core.records import ClaimRecord, ComparisonRecord
     from bench.harness.store.results import Store
 
@@ -37,30 +41,34 @@ def command(id: str, id2: str | None, allow: tuple[str, ...], store: str | None)
         opened.end_abandoned()
         found = _find(opened, id)
         if id2 is not None:
-            _show_two(opened, found, _find(opened, id2), allow)
+            _show_two(opened, found, _find(opened, id2), allow, metric)
         elif allow:
             raise Usage("--allow applies to two records only: give a second ID.")
+        elif metric is not None and not isinstance(found, ComparisonRecord):
+            raise Usage(f"--metric applies to comparisons, and {found.id} is none.")
         elif isinstance(found, ClaimRecord):
             _show_claim(found)
         elif isinstance(found, ComparisonRecord):
-            show_comparison(opened, found)
+            show_comparison(opened, judged_by(opened, found, metric))
         else:
             show_trial(opened, found)
 
 
-def _show_two(store: Store, a: Found, b: Found, allow: tuple[str, ...]) -> None:
+def _show_two(store: Store, a: Found, b: Found, allow: tuple[str, ...], metric: str | None) -> None:
     from bench.harness.cli.console import PAGE, console
     from bench.harness.cli.show_trial import show_two_trials
     from bench.harness.core.records import ComparisonRecord, TrialRecord
     from bench.harness.report.table import render
 
     if isinstance(a, TrialRecord) and isinstance(b, TrialRecord):
+        if metric is not None:
+            raise Usage("--metric applies to comparisons, and these are trials.")
         show_two_trials(store, a, b, allow)
     elif isinstance(a, ComparisonRecord) and isinstance(b, ComparisonRecord):
         # Here, because the import is slow.
         from bench.harness.comparison.combine import combine_records
 
-        console(PAGE).print(render(combine_records(store, [a, b], allow).summary))
+        console(PAGE).print(render(combine_records(store, [a, b], allow, None, metric).summary))
     else:
         kinds = {TrialRecord: "a trial", ComparisonRecord: "a comparison"}
         which = " and ".join(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bench.harness.analysis.judged import judged_metric
 from bench.harness.analysis.summary import summarize
 from bench.harness.comparison.comparability import SOURCE, differing_fields, values_in_words
 from bench.harness.comparison.files import write_files
@@ -15,6 +16,7 @@ from bench.harness.core.errors import Incomparable, Infrastructure, Usage
 from bench.harness.core.published import published_value
 from bench.harness.core.records import ComparisonRecord, Measurement, TrialRecord
 from bench.harness.core.spec import canonical_json
+from bench.harness.report.table import with_sentences
 from bench.harness.store.owner import this_process
 from bench.harness.store.results import Store
 from bench.models.built_in import PROBLEMS
@@ -30,11 +32,16 @@ class CombinedComparison:
 
 
 def combine_records(
-    store: Store, records: Sequence[ComparisonRecord], allowed: Sequence[str], id: str | None = None
+    store: Store,
+    records: Sequence[ComparisonRecord],
+    allowed: Sequence[str],
+    id: str | None = None,
+    metric: str | None = None,
 ) -> CombinedComparison:
     """Compare every method of recorded comparisons with every other, paired by seed.
 
-    `id` is the id under which the result is recorded; None: it is only shown. If several
+    `id` is the id under which the result is recorded; None: it is only shown. `metric` is what is
+    judged; None: what all of them judge. If several
     comparisons have the same method, its label gets their ids, unless they share the trials of
     their common seeds. Raises Incomparable for differing protocol fields that are not `allowed`,
     and Usage for a comparison that is given twice or has no result yet.
@@ -43,6 +50,7 @@ def combine_records(
     reported = {record.id: _reported(store, record) for record in records}
     apart = differing_fields(records, allowed, _own_sources(records, reported))
     _check_seconds(records[0], reported)
+    metric = metric or _common_metric(records)
     trials = _labelled(reported)
     measurements = store.measurements([trial.id for trial in trials])
     first = records[0].summary or {}
@@ -52,13 +60,15 @@ def combine_records(
         trials=trials,
         measurements=measurements,
         targets=first["targets"],
-        margin=first["margin"],
+        margin=first.get("metric_margin", first["margin"]),
         log_scale=first["scale"] == "log",
         # A published value belongs to one protocol only.
         published=(lambda *_: None) if apart else published_value,
-        reproduce=command(records, allowed),
+        reproduce=command(records, allowed, metric),
         contexts=store.contexts({trial.context_digest for trial in trials}),
         tuning=_efforts(records, trials),
+        metric=metric,
+        is_share=bool(first.get("is_share")),
     )
     efforts = {row["method"]: row["tuning"]["trials"] for row in summary["methods"]}
     if len(set(efforts.values())) > 1:
@@ -73,10 +83,12 @@ def combine_records(
             )
     if apart:
         _note(summary, apart, records, trials)
-    return CombinedComparison(summary, trials, measurements)
+    return CombinedComparison(with_sentences(summary), trials, measurements)
 
 
-def compare_recorded(store: Store, ids: Sequence[str], allowed: Sequence[str]) -> dict[str, Any]:
+def compare_recorded(
+    store: Store, ids: Sequence[str], allowed: Sequence[str], metric: str | None = None
+) -> dict[str, Any]:
     """Combine recorded comparisons, and record the result as a new comparison."""
     if len(ids) < 2:
         raise Usage(
@@ -84,11 +96,11 @@ def compare_recorded(store: Store, ids: Sequence[str], allowed: Sequence[str]) -
         )
     records = [store.comparison(id) for id in ids]
     # First without recording, so that comparisons that cannot be compared leave no record.
-    combine_records(store, records, allowed)
+    metric = combine_records(store, records, allowed, None, metric).summary["metric"]["name"]
     id = store.new_comparison(
-        records[0].protocol, "comparison", command(records, allowed), owner=this_process()
+        records[0].protocol, "comparison", command(records, allowed, metric), owner=this_process()
     )
-    joined = combine_records(store, records, allowed, id)
+    joined = combine_records(store, records, allowed, id, metric)
     for trial_id in dict.fromkeys(trial.id for trial in joined.trials):
         store.adopt(id, trial_id)
     folder, summary, unwritten = store.files_of_comparison(id), joined.summary, None
@@ -109,10 +121,33 @@ def compare_recorded(store: Store, ids: Sequence[str], allowed: Sequence[str]) -
     return summary
 
 
-def command(records: Sequence[ComparisonRecord], allowed: Sequence[str]) -> str:
+def command(
+    records: Sequence[ComparisonRecord], allowed: Sequence[str], metric: str | None = None
+) -> str:
     """Return the command that combines these comparisons."""
     options = [word for name in allowed for word in ("--allow", name)]
+    if metric not in (None, judged_metric(records[0].protocol, None).name):
+        options += ["--metric", str(metric)]
     return shlex.join(["bench", "compare", *(record.id for record in records), *options])
+
+
+def _common_metric(records: Sequence[ComparisonRecord]) -> str:
+    names = {
+        record.id: (record.summary or {}).get("metric", {}).get("name")
+        or judged_metric(record.protocol, None).name
+        for record in records
+    }
+    own = judged_metric(records[0].protocol, None).name
+    # Where the protocols' metrics differ, as allowed, each is judged as the first one's.
+    if all(names[r.id] == judged_metric(r.protocol, None).name for r in records):
+        return own
+    if len(set(names.values())) > 1:
+        each = ", ".join(f"{name} in {id}" for id, name in names.items())
+        raise Usage(
+            f"The comparisons judge different metrics: {each}. Choose one with --metric, for "
+            f"example --metric {next(iter(names.values()))}."
+        )
+    return next(iter(names.values()))
 
 
 def _check(records: Sequence[ComparisonRecord]) -> None:

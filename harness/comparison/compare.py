@@ -38,6 +38,7 @@ from bench.harness.planning.program import check_reachable, notes
 from bench.harness.planning.request import Request
 from bench.harness.planning.selection import TuningResult
 from bench.harness.planning.validation import check_ranks
+from bench.harness.report.table import with_sentences
 from bench.optim.text import split
 
 
@@ -180,7 +181,7 @@ def _finish(runs: Runs, run: Run, plan: Plan) -> dict[str, Any]:
         ]
         measurements = run.store.measurements(ids)
         contexts = run.store.contexts({trial.context_digest for trial in recorded})
-        summary |= summarize(
+        judged = summarize(
             comparison_id=run.comparison_id,
             protocol=prepared.protocol,
             trials=recorded,
@@ -192,7 +193,10 @@ def _finish(runs: Runs, run: Run, plan: Plan) -> dict[str, Any]:
             tuning=efforts,
             reproduce=plan.command,
             contexts=contexts,
+            metric=runs.request.metric,
+            is_share=prepared.problem.metric.is_share,
         )
+        summary |= with_sentences(judged)
         summary["notes"] += notes(runs.request)
         summary["notes"] += source_notes(
             prepared.problem, [prepared.methods[number] for number in plan.chosen or []]

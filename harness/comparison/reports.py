@@ -52,7 +52,7 @@ def read(store: Store, record: ComparisonRecord) -> ReportData:
     trials = store.trials(record.id)
     if record.summary is not None and record.summary.get("methods"):
         summary, open_reason = record.summary, None
-        trials = _labelled(record, trials)
+        trials = labelled_trials(record, trials)
         measurements = store.measurements([t.id for t in trials])
     else:
         # The report of a tuning shows its trials as if they were reported; it has no others.
@@ -70,7 +70,7 @@ def read(store: Store, record: ComparisonRecord) -> ReportData:
     return ReportData(summary, trials, measurements, contexts, open_reason=open_reason)
 
 
-def _labelled(record: ComparisonRecord, trials: list[TrialRecord]) -> list[TrialRecord]:
+def labelled_trials(record: ComparisonRecord, trials: list[TrialRecord]) -> list[TrialRecord]:
     """Return the trials of a summary, with its labels."""
     found = {(trial.key, trial.attempt): trial for trial in trials}
     return [

@@ -86,6 +86,7 @@ def _command(request: Request, prepared: PreparedRequest, what: Sequence[str]) -
         budget.text,
         "--precision",
         request.precision,
+        *([] if request.metric is None else ["--metric", request.metric]),
         *(["--timed"] if request.timed else []),
         *([] if request.device == "auto" else ["--device", request.device]),
         *([] if request.threads is None else ["--threads", str(request.threads)]),

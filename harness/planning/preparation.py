@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from bench.harness.analysis.judged import judged_metric
 from bench.harness.analysis.statistics import seeds_needed
 from bench.harness.core.errors import Infrastructure, Usage
 from bench.harness.core.paths import data_source
@@ -97,6 +98,8 @@ def prepare(request: Request) -> PreparedRequest:
     check_compatibility(every, problem, data)
     check_network(request.problem, every, problem, data, machine.dtype)
     protocol = make_protocol(problem, data, budget, request.precision)
+    if judged_metric(protocol, request.metric).split == "test" and not len(data.test_inputs):
+        raise Usage(f"--metric {request.metric}: {problem.name} has no test cases.")
     return PreparedRequest(
         request, problem, data, protocol, machine, points, written, seeds, is_timed(request)
     )

@@ -43,6 +43,8 @@ class Request:
     """The points that extended them: for each round, one point of every optimizer."""
     claim: Mapping[str, Any] | None = None
     """The rule to which the comparison belongs (claim, version, digest), stored with its result."""
+    metric: str | None = None
+    """What is judged, such as "test_loss"; None: the problem's metric on training data."""
     tracking_uri: str | None = None
     """The MLflow to which results are copied; None: the one in the store's own database."""
 

@@ -73,11 +73,28 @@ def facts(summary: Plain) -> list[str]:
     budget = protocol["budget"]
     seeds = sorted({trial["seed"] for row in summary["methods"] for trial in row["trials"]})
     return [
-        f"{_words(protocol['metric'])}, {protocol['direction']} is better",
+        f"{judged(summary)['words']}, {judged(summary)['direction']} is better",
         f"{number(budget['amount'])} {_CURRENCY[budget['currency']]} per trial",
         f"seeds {_ranges(seeds)}",
         protocol["precision"],
     ]
+
+
+def judged(summary: Plain) -> Plain:
+    """Return the judged metric: its name, its words, its data split and what is better.
+
+    Earlier versions of bench judged the problem's metric on training data, and did not record it.
+    """
+    quantity = summary["protocol"]["metric"].removeprefix("train_")
+    before = {
+        "name": f"train_{quantity}",
+        "words": f"training {_words(quantity)}",
+        "split": "train",
+        "quantity": quantity,
+        "direction": summary["protocol"]["direction"],
+    }
+    found: Plain = summary.get("metric") or before
+    return found
 
 
 class _Results:
@@ -93,7 +110,7 @@ class _Results:
 
 def _table(summary: Plain, gap: int) -> Table:
     rows = summary["methods"]
-    short = _words(summary["protocol"]["metric"]).removeprefix("train ").replace(" ", "\n")
+    short = _words(judged(summary)["quantity"]).replace(" ", "\n")
     with_published = any(row["published"] is not None for row in rows)
     heads = [
         "method",
@@ -121,7 +138,7 @@ def _table(summary: Plain, gap: int) -> Table:
         cells = [
             str(row["n"]),
             _with_interval(final),
-            _mean(final["test"]),
+            mean_text(final["test"]),
             number(ledger["updates"]),
             number(ledger["gradients"]),
             f"{number(ledger['seconds'])}\n{ledger['seconds_are']}",
@@ -135,13 +152,35 @@ def _table(summary: Plain, gap: int) -> Table:
 
 
 def _legend(summary: Plain) -> Text:
-    mean = "geometric mean" if summary["scale"] == "log" else "mean"
     return Text(
-        f"error: {mean} over n seeds, below it the 95 % t interval; updates, gradient-equivalents "
-        "and seconds: mean per trial; time to: median over trials of the time to reach the target, "
-        "below it the number of trials that reached it",
+        f"{means(summary)}, below it the 95 % t interval; updates, gradient-equivalents "
+        "and seconds: mean per trial; time to: median over trials of the time to reach the target "
+        "on training data, below it the number of trials that reached it",
         style="dim",
     )
+
+
+def means(summary: Plain) -> str:
+    """Return which mean each column of results shows.
+
+    Earlier versions of bench took another mean for a method with a value that is not positive.
+    """
+    named = []
+    for words, finals in (
+        ("training", [row["final"] for row in summary["methods"]]),
+        ("test", [row["final"]["test"] for row in summary["methods"]]),
+    ):
+        kinds = {final["scale"] for final in finals} - {None}
+        by_name = {"log": "geometric mean", "plain": "arithmetic mean"}
+        kind = " or ".join(by_name[scale] for scale in sorted(kinds)) or "mean"
+        if len(kinds) > 1:
+            kind += " where a value is not positive"
+        named.append((words, kind))
+    quantity = _words(judged(summary)["quantity"])
+    (first, kind), (second, other) = named
+    if kind == other or other == "mean":
+        return f"{first} and {second} {quantity}: {kind} over n seeds"
+    return f"{first} {quantity}: {kind} over n seeds; {second} {quantity}: {other} over n seeds"
 
 
 def _restricted_means(summary: Plain) -> list[Text]:
@@ -153,7 +192,11 @@ def _restricted_means(summary: Plain) -> list[Text]:
         return []
     within = number(known[0][1]["horizon"]["gradients"])
     means = [f"{method} {number(time['restricted_mean']['gradients'])}" for method, time in known]
-    line = f"restricted mean to {_target(summary)}, in gradient-equivalents up to {within}: "
+    metric = _words(summary["protocol"]["metric"].removeprefix("train_"))
+    line = (
+        f"mean gradient-equivalents until the training {metric} was {_target(summary)}, where a "
+        f"trial counts at most {within}: "
+    )
     return [Text(line + ", ".join(means), style="dim")]
 
 
@@ -168,12 +211,15 @@ def _target(summary: Plain) -> str:
 
 def _with_interval(final: Plain) -> str:
     if final["low"] is None:
-        return _mean(final)
-    return f"{_mean(final)}\n{number(final['low'])}–{number(final['high'])}"
+        return mean_text(final)
+    return f"{mean_text(final)}\n{number(final['low'])}–{number(final['high'])}"
 
 
-def _mean(final: Plain) -> str:
-    return "diverged" if final["mean"] is None and final["values"] else number(final["mean"])
+def mean_text(final: Plain) -> str:
+    """Return a mean, or say that a trial diverged."""
+    # Earlier versions of bench did not record how many trials diverged.
+    gone = final.get("diverged", final["mean"] is None and final["values"])
+    return "diverged" if gone else number(final["mean"])
 
 
 def _reached(time: Plain) -> str:
@@ -199,8 +245,10 @@ def _tuned(tuning: Plain) -> Iterator[str]:
     """Yield the expected result of fewer tuning points, and the chosen values at an edge."""
     if curve := tuning.get("expected_best"):
         counts = [*(1 << i for i in range((len(curve) - 1).bit_length())), len(curve)]
-        values = ", ".join(number(curve[k - 1]) for k in counts)
-        yield f"expected best of {', '.join(map(str, counts))} points: {values}"
+        best = ", ".join(
+            f"{number(curve[k - 1])} of {k} point{'s' if k > 1 else ''}" for k in counts
+        )
+        yield f"the best result to expect with fewer tuning points: {best}"
     for edge in tuning.get("edges", ()):
         yield Edge(**edge).advice
 
@@ -211,27 +259,43 @@ def _verdict(pair: Plain, summary: Plain) -> Text:
 
 
 def claim(pair: Plain, summary: Plain) -> str:
-    """Return a pair's verdict in words."""
-    a, b = pair["a"], pair["b"]
+    """Return a pair's verdict in words, with the metric and the data that it judges."""
+    a, b, metric = pair["a"], pair["b"], judged(summary)["words"]
     return {
-        "a better": f"{a} is better than {b}",
-        "b better": f"{b} is better than {a}",
-        "equivalent": f"{a} and {b} are equivalent{_margin(pair, summary)}",
-        "cannot tell": f"{a} and {b}: cannot tell which is better",
-        "too few seeds": f"{a} and {b}: too few seeds for a verdict",
+        "a better": f"{a} is better than {b} in {metric}",
+        "b better": f"{b} is better than {a} in {metric}",
+        "equivalent": f"{a} and {b} are equivalent in {metric}{_margin(pair, summary)}",
+        "cannot tell": f"{a} and {b}: cannot tell which is better in {metric}",
+        "too few seeds": f"{a} and {b}: too few seeds for a verdict on {metric}",
     }[pair["verdict"]]
 
 
 def evidence(pair: Plain, summary: Plain) -> str:
     """Return the evidence for a pair's verdict: difference, interval, p, n and limitations."""
     figures = [f"p={pair['p']:.2g} (Holm)", f"n={pair['n']}"]
+    winner = {"a better": pair["a"], "b better": pair["b"]}.get(pair["verdict"])
     if pair["difference"] is not None:
-        figures.insert(0, _figure(pair))
+        figures.insert(0, _figure(pair, pair, judged(summary)["words"], winner))
     sentences = [f"{', '.join(figures)}."]
     if pair["reason"]:
         sentences.append(pair["reason"])
+    # Comparisons recorded by earlier versions of bench have neither this nor cautions.
+    other = pair.get("other_data")
+    if other and other["contradicts"]:
+        split = other["words"].partition(" ")[0]
+        figure = _figure(pair, other, other["words"], other["better"])
+        sentences.append(
+            f"On {split} data it is the other way round: {other['better']} is better there by its "
+            f"own interval, {figure}."
+        )
+    sentences += pair.get("cautions", ())
     if allowed := pair.get("allowed"):
-        sentences.append(f"The protocols differ, as allowed, in {', '.join(allowed)}.")
+        fields = " and ".join(_words(name) for name in allowed)
+        verb = "differs" if len(allowed) == 1 else "differ"
+        sentences.append(
+            f"The two methods ran under different protocols: {fields} {verb}, which --allow "
+            "permitted."
+        )
     if pair["verdict"] == "cannot tell" and pair["smallest_detectable"] is not None:
         sentences.append(
             f"The smallest difference that {pair['n']} seeds detect with power 0.8 is "
@@ -245,22 +309,41 @@ def evidence(pair: Plain, summary: Plain) -> str:
     return " ".join(sentences)
 
 
-def _figure(pair: Plain) -> str:
-    if pair["unit"] == "ratio":
-        value, low, high = (pair["ratio"][name] for name in ("value", "low", "high"))
-        what = f"{pair['a']} / {pair['b']} = {number(value)}"
+def with_sentences(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return a summary in which every pair has its claim and its evidence in words."""
+    pairs = [
+        {**pair, "claim": claim(pair, summary), "evidence": evidence(pair, summary)}
+        for pair in summary["pairs"]
+    ]
+    return {**summary, "pairs": pairs}
+
+
+def _figure(pair: Plain, found: Plain, words: str, first: str | None) -> str:
+    """Write a ratio or a difference of means, the winner's first, and its interval."""
+    a, b = pair["a"], pair["b"]
+    turned = first == b
+    one, other = (b, a) if turned else (a, b)
+    if found["unit"] == "ratio":
+        ends = [found["ratio"][name] for name in ("value", "low", "high")]
+        value, low, high = ((None if v is None else 1 / v) for v in ends) if turned else ends
+        sign, kind = "/", "geometric mean"
     else:
-        low, high = pair["low"], pair["high"]
-        what = f"{pair['a']} − {pair['b']} = {number(pair['difference'])}"
+        ends = [found[name] for name in ("difference", "low", "high")]
+        value, low, high = ((None if v is None else -v) for v in ends) if turned else ends
+        sign, kind = "−", "arithmetic mean"
+    if turned:
+        low, high = high, low
+    of = f"{kind} over {found['n']} seed{'s' if found['n'] > 1 else ''}"
+    what = f"{words} of {one} {sign} that of {other} = {number(value)} ({of}"
     if low is None or high is None:
-        return what
-    return f"{what} (95 % {pair['interval_kind']} interval {number(low)} to {number(high)})"
+        return f"{what})"
+    return f"{what}; 95 % {found['interval_kind']} interval {number(low)} to {number(high)})"
 
 
 def _margin(pair: Plain, summary: Plain) -> str:
-    if summary["scale"] == "log" and pair["unit"] == "difference":
+    if (summary["scale"] == "log" and pair["unit"] == "difference") or not summary["margin"]:
         return ""
-    return f" within {_amount(summary['margin'], pair['unit'])}"
+    return f", within {_amount(summary['margin'], pair['unit'])}"
 
 
 def _amount(value: float, unit: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from bench.harness.core.records import Measurement, TrialRecord
 from bench.harness.report.curves import CURRENCIES, Scale, metric, metric_in_words, profiled, spent
 from bench.harness.report.style import color
-from bench.harness.report.table import claim, evidence, number
+from bench.harness.report.table import claim, evidence, judged, mean_text, means, number
 
 Plain = dict[str, Any]
 _KIND = {"a better": "better", "b better": "better", "equivalent": "equivalent"}
@@ -60,8 +60,8 @@ def _verdicts(summary: Plain, open_reason: str | None) -> list[Plain]:
     return [
         {
             "kind": "open",
-            "claim": f"{row['method']} alone: {_mean(row['final'])} "
-            f"{metric_in_words(summary['protocol']['metric'])} on training data",
+            "claim": f"{row['method']} alone: {mean_text(row['final'])} "
+            f"{metric_in_words(judged(summary)['quantity'])} on training data",
             "evidence": f"n={row['n']}; there is no other method to compare it with.",
         }
         for row in summary["methods"]
@@ -70,7 +70,7 @@ def _verdicts(summary: Plain, open_reason: str | None) -> list[Plain]:
 
 def _results(summary: Plain) -> Plain:
     with_published = any(row["published"] is not None for row in summary["methods"])
-    error = metric_in_words(summary["protocol"]["metric"])
+    error = metric_in_words(judged(summary)["quantity"])
     heads = [
         ("Method", ""),
         (f"Training {error}", "95 % t interval"),
@@ -85,8 +85,8 @@ def _results(summary: Plain) -> Plain:
     for row in summary["methods"]:
         ledger = row["ledger"]
         cells = [
-            (_mean(row["final"]), _interval(row["final"])),
-            (_mean(row["final"]["test"]), _interval(row["final"]["test"])),
+            (mean_text(row["final"]), _interval(row["final"])),
+            (mean_text(row["final"]["test"]), _interval(row["final"]["test"])),
             (str(row["n"]), ""),
             *((number(ledger[name]), "") for name in ("updates", "examples", "gradients")),
             (number(ledger["seconds"]), ledger["seconds_are"]),
@@ -94,18 +94,13 @@ def _results(summary: Plain) -> Plain:
         if with_published:
             cells.append((number(row["published"]), ""))
         rows.append({"method": row["method"], "color": color(row["name"]), "cells": cells})
-    mean = "geometric mean" if summary["scale"] == "log" else "mean"
-    better = f"{summary['protocol']['direction']} is better"
+    better = f"{judged(summary)['direction']} is better"
     return {
-        "caption": f"{error.capitalize()}: {mean} over n seeds; {better}.",
+        "caption": f"{means(summary).capitalize()}; {better}.",
         "error": error,
         "heads": heads + ([("Published", "preset paper")] if with_published else []),
         "rows": rows,
     }
-
-
-def _mean(final: Plain) -> str:
-    return "diverged" if final["mean"] is None and final["values"] else number(final["mean"])
 
 
 def _interval(final: Plain) -> str:

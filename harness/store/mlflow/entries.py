@@ -196,15 +196,25 @@ def comparison_name(comparison: ComparisonRecord, methods: Iterable[str]) -> str
 
 def comparison_tags(comparison: ComparisonRecord) -> dict[str, str]:
     """Return a comparison's state, its verdicts in words, and the command that repeats it."""
-    verdicts = [f"{pair['a']} against {pair['b']}: {pair['verdict']}" for pair in comparison.pairs]
+    # Comparisons recorded by earlier versions of bench have no sentences.
+    verdicts = [
+        pair.get("claim") or f"{pair['a']} against {pair['b']}: {pair['verdict']}"
+        for pair in comparison.pairs
+    ]
+    sentences = [
+        f"{verdict}: {pair['evidence']}" if "evidence" in pair else verdict
+        for verdict, pair in zip(verdicts, comparison.pairs, strict=True)
+    ]
     # Code is indented, and stays so on every line.
-    note = [*map(markdown, verdicts), "", "    " + comparison.command.replace("\n", "\n    ")]
+    note = [*map(markdown, sentences), "", "    " + comparison.command.replace("\n", "\n    ")]
     values = {
         "bench.kind": comparison.kind,
         "bench.comparison": comparison.id,
         "bench.status": comparison.status,
         "bench.protocol": comparison.protocol.key,
-        "bench.metric": comparison.protocol.metric,
+        "bench.metric": ((comparison.summary or {}).get("metric") or {}).get(
+            "name", comparison.protocol.metric
+        ),
         "bench.command": comparison.command,
         "bench.verdict": "; ".join(verdicts),
         "mlflow.note.content": "\n".join(note),

@@ -379,7 +379,7 @@ def test_two_comparisons_that_cannot(bench, filled):
     said = bench("show", a, b, "--allow", "evaluations")
     assert said.code == 0, said.err
     out = " ".join(said.out.split())
-    assert "The protocols differ, as allowed, in evaluations." in out
+    assert "different protocols: evaluations differs, which --allow permitted." in out
     assert (
         f"--allow evaluations: the protocols differ here, as allowed (24 in {a}, 25 in {b})." in out
     )

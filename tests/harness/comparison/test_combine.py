@@ -304,7 +304,10 @@ def test_what_was_allowed_is_recorded_with_each_verdict_that_rests_on_it(
     assert record.summary == summary
     report = store.files_of_comparison(record.id).joinpath("report.txt").read_text()
     said = " ".join(report.split())
-    assert said.count("The protocols differ, as allowed, in budget, precision.") == 2
+    assert (
+        said.count("different protocols: budget and precision differ, which --allow permitted.")
+        == 2
+    )
     assert f"(3000 gradients in {a}, 6000 gradients in {b})" in said
     assert "--allow precision: the protocols differ here, as allowed (fp32 in" in said
     words = shlex.split(summary["reproduce"])

@@ -28,9 +28,11 @@ def test_everything_is_shown_and_fits(compared, width):
     assert "…" not in text
     words = " ".join(text.split())
     for shown in (
-        "curves / paper", "curves (generated)", "train squared error", "seeds 0–7",
+        "curves / paper", "curves (generated)", "training squared error", "seeds 0–7",
         "750,000 gradient-equivalents per trial", "shared", "8/8", "0.096", "lr=0.01, mu_max=0.99",
-        "hf is better than sgd: sgd / hf = 4", "permutation interval", "(Holm), n=8", "not ranked",
+        "hf is better than sgd in training squared error: training squared error of hf / that of "
+        "sgd = 0.2", "geometric mean over 8 seeds", "permutation interval", "(Holm), n=8",
+        "not ranked",
     ):  # fmt: skip
         assert shown in words, shown
 
@@ -89,16 +91,19 @@ def test_restricted_means(compared):
     nag, hf = (row["time_to_target"] for row in summary["methods"])
     means = [number(time["restricted_mean"]["gradients"]) for time in (nag, hf)]
     words = " ".join(printed(summary, 80).split())
-    within = "restricted mean to ≤ 1, in gradient-equivalents up to 750,000:"
+    within = (
+        "mean gradient-equivalents until the training squared error was ≤ 1, where a trial counts "
+        "at most 750,000:"
+    )
     assert f"{within} nag {means[0]}, hf {means[1]}" in words
     # Without a trial that got there it says nothing; earlier versions of bench did not record it.
     nag["reached"] = hf["reached"] = 0
-    assert "restricted mean" not in printed(summary, 80)
+    assert "gradient-equivalents until" not in printed(summary, 80)
     del nag["horizon"]
     hf["reached"] = 5
     assert f"{within} hf {means[1]}" in " ".join(printed(summary, 80).split())
     del hf["horizon"]
-    assert "restricted mean" not in printed(summary, 80)
+    assert "gradient-equivalents until" not in printed(summary, 80)
 
 
 def test_an_interval_that_an_earlier_version_recorded_keeps_its_name(compared):
@@ -119,7 +124,8 @@ def test_plain_differences_and_equivalence(compared):
     pair |= {"unit": "difference", "difference": 0.01, "low": -0.02, "high": 0.03, "ratio": None}
     pair["verdict"] = "equivalent"
     words = " ".join(printed(summary, 100).split())
-    assert "nag and hf are equivalent within ±0.0500: nag − hf = 0.0100" in words
+    assert "nag and hf are equivalent in training squared error, within ±0.0500: " in words
+    assert "of nag − that of hf = 0.0100 (arithmetic mean over 6 seeds; 95 %" in words
 
 
 @pytest.mark.parametrize(
@@ -140,8 +146,11 @@ def test_what_tuning_took_and_where_it_ended(compared):
         "edges": [{"name": "lr", "value": 0.05, "side": "largest", "tried": [0.01, 0.02, 0.05]}],
     }
     words = " ".join(printed(summary, 100).split())
-    assert "mu_max=0.99; chosen with 10 tuning trials expected best of 1, 2, 4, 5 points:" in words
-    assert "5 points: –, 3, 1.50, 1.25 lr=0.05 is at the upper end of the" in words
+    assert "mu_max=0.99; chosen with 10 tuning trials the best result to expect" in words
+    best = "points: – of 1 point, 3 of 2 points, 1.50 of 4 points, 1.25 of 5 points"
+    assert f"{best} lr=0.05 is at the upper end of the" in words
     assert "3 values tried, 0.01 to 0.05; values beyond it may be better" in words
     summary["methods"][0]["tuning"]["expected_best"] = [4.0, 3.0]
-    assert "expected best of 1, 2 points: 4, 3 " in " ".join(printed(summary, 100).split())
+    assert "fewer tuning points: 4 of 1 point, 3 of 2 points " in " ".join(
+        printed(summary, 100).split()
+    )

@@ -77,7 +77,9 @@ def test_verdict_comes_first_and_then_the_table(made):
     summary, _, read = made("nag", "hf", published=0.096)
     pair = summary["pairs"][0]
     claim, evidence = read.after("h1", 2)
-    assert claim == "nag is better than hf" and f"n={pair['n']}" in evidence
+    assert (
+        claim == "nag is better than hf in training squared error" and f"n={pair['n']}" in evidence
+    )
     low, high = pair["ratio"]["low"], pair["ratio"]["high"]
     assert f"{low:.3g} to {high:.3g}" in evidence and f"p={pair['p']:.2g} (Holm)" in evidence
     assert [text for tag, text in read.texts if tag == "h2"] == [
