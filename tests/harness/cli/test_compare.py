@@ -67,7 +67,7 @@ def test_a_table_to_stdout_and_messages_to_stderr(done):
     assert done.code == 0
     lines = done.out.splitlines()
     assert lines[0] == "small / quick  data: planes (generated)"
-    assert lines[1].startswith("training squared error, lower is better · 3,000 gradient-equivalents")
+    assert lines[1].startswith("training squared error, lower is better · 3,000 gradient-equiv")
     assert [line.split()[:2] for line in lines if line.startswith(("nag ", "hf "))][:2] == [
         ["nag", "2"], ["hf", "2"],
     ]  # fmt: skip
