@@ -96,4 +96,10 @@ no_mlflow_option = click.option(
 
 def store_url(given: str | None) -> str:
     """Return the given store URL, or by default the SQLite file in the working directory."""
-    return given or f"sqlite:///{Path('mlruns/bench.db').absolute()}"
+    # Imported here, since the command line must start without SQLAlchemy.
+    from bench.harness.core.store_url import check_escapes, sqlite_url
+
+    if given:
+        check_escapes(given)
+        return given
+    return sqlite_url(Path("mlruns/bench.db"))

@@ -103,10 +103,11 @@ def _bound(host: str, port: int) -> socket.socket:
 def _server(store: Store, host: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """Run MLflow's server with one worker process; stop all its processes afterwards."""
     from bench.harness.store.mlflow.mirror import ENVIRONMENT
+    from bench.harness.store.mlflow.uris import mlflow_uri
 
     settings = {
         # In the environment: the URL may hold a password, and all users can read command lines.
-        "MLFLOW_BACKEND_STORE_URI": store.url,
+        "MLFLOW_BACKEND_STORE_URI": mlflow_uri(store.url),
         "MLFLOW_DEFAULT_ARTIFACT_ROOT": (store.artifacts / "mlflow").as_uri(),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }

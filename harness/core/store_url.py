@@ -11,6 +11,7 @@ from sqlalchemy.exc import ArgumentError
 
 from bench.harness.core.errors import Usage
 from bench.harness.core.secrets import REDACTED, is_secret, redacted_words
+from bench.harness.core.text import visible
 
 STORE_HINT = "choose another place with --store"
 _DIALECTS = {
@@ -37,8 +38,43 @@ def parse_store_url(given: str) -> URL:
     if url.get_backend_name() == "sqlite":
         if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
             raise malformed_url(given)
+        if "?" in given:
+            raise Usage(
+                f"--store {given}: in a URL, ? ends the path. Write %3F for a ? in the name of a "
+                "folder or file; the URL of a SQLite file takes no parameters."
+            )
         url = URL.create("sqlite", database=os.path.abspath(Path(url.database).expanduser()))
     return url
+
+
+def sqlite_url(path: Path) -> str:
+    """Return the URL of a SQLite file, whatever characters are in its path.
+
+    >>> sqlite_url(Path("/runs 100%/which?/bench.db"))
+    'sqlite:////runs 100%25/which%3F/bench.db'
+    """
+    url = URL.create("sqlite", database=str(path.absolute()))
+    try:
+        return url.render_as_string(hide_password=False)
+    except UnicodeEncodeError:
+        raise Usage(
+            f"The path {visible(str(path))} is not UTF-8, so no store can be there; "
+            f"rename its folder, or {STORE_HINT}."
+        ) from None
+
+
+def check_escapes(given: str) -> None:
+    """Raise Usage where a URL has an unescaped % of a folder that exists, and means another one."""
+    url = parse_store_url(given)
+    literal = Path(given.partition("///")[2])
+    if url.get_backend_name() != "sqlite" or "%" not in str(literal.parent):
+        return
+    if literal.parent.is_dir() and not Path(url.database or "").parent.exists():
+        raise Usage(
+            f"--store {given}: in a URL, % and two digits stand for another character, so this is "
+            f"the file {url.database}. For the folder {literal.parent} write "
+            f"{sqlite_url(literal)}"
+        )
 
 
 def redacted_url(url: URL) -> str:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -24,9 +25,11 @@ from bench.harness.core.metrics import is_share
 from bench.harness.core.records import ComparisonRecord
 from bench.harness.core.secrets import redacted, secrets_in
 from bench.harness.core.spec import Protocol
+from bench.harness.store.engine import artifacts_of
 from bench.harness.store.mlflow import entries
 from bench.harness.store.mlflow.runs import COMPARISON, TRIAL, Runs
 from bench.harness.store.mlflow.schema import make_tables
+from bench.harness.store.mlflow.uris import mlflow_uri
 from bench.harness.store.mlflow.view import view_path, view_tag
 from bench.harness.store.postgresql import bound_answers_of
 from bench.harness.store.queries import UnsyncedTrial
@@ -109,7 +112,7 @@ def sync(store: Store, *, tracking_uri: str | None = None) -> SyncResult:
 def initialise(store_url: str) -> None:
     """Create MLflow's tables in the store's database, if they do not exist."""
     with _mlflow_errors(store_url, store_url):
-        _client(store_url).search_experiments(max_results=1)
+        _client(store_url, artifacts_of(make_url(store_url))).search_experiments(max_results=1)
 
 
 def first_view(store: Store) -> str:
@@ -118,7 +121,7 @@ def first_view(store: Store) -> str:
     if not newest:
         return view_path(None)
     with _mlflow_errors(store.url, store.url):
-        client = _client(store.url)
+        client = _client(store.url, store.artifacts)
         found = client.get_experiment_by_name(entries.experiment_name(newest[0].protocol))
     return view_path(found.experiment_id if found else None)
 
@@ -137,7 +140,9 @@ class MlflowMirror:
         # A remote tracking server decides itself where it keeps files.
         artifacts = None if is_remote(self._uri) else store.artifacts
         with _mlflow_errors(self._uri, store.url):
-            self._runs = Runs(_mlflow().entities, _client(self._uri), artifacts, answered)
+            self._runs = Runs(
+                _mlflow().entities, _client(self._uri, store.artifacts), artifacts, answered
+            )
         self._checked = False
         self._views: dict[str, str] = {}
 
@@ -278,15 +283,16 @@ def _mlflow() -> ModuleType:
     return mlflow
 
 
-def _client(uri: str) -> Any:
+def _client(uri: str, artifacts: Path) -> Any:
     """Return MLflow's client; in a database all of MLflow's tables are there then."""
     mlflow = _mlflow()
+    uri = mlflow_uri(uri)
     if "://" in uri and not is_remote(uri):
         from mlflow.store.db import utils
 
         # MLflow makes its engines itself, and waits without end for a server that stays silent.
         bound_answers_of(make_url(uri))
-        make_tables(uri, utils)
+        make_tables(uri, utils, (artifacts / "mlflow").absolute().as_uri())
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-from sqlalchemy import URL, create_engine, func, inspect, make_url, select
+from sqlalchemy import URL, Engine, create_engine, func, inspect, make_url, select
 from sqlalchemy.pool import StaticPool
 
 from bench.harness.core.errors import Infrastructure
@@ -30,10 +30,11 @@ _QUIET_SECONDS = 10.0
 _OWN_ROWS = {_VERSION: "1", "experiments": "experiment_id = 0", "workspaces": "name = 'default'"}
 
 
-def make_tables(uri: str, database: Any) -> None:
+def make_tables(uri: str, database: Any, location: str) -> None:
     """Make MLflow's tables in a SQLite or PostgreSQL database, or complete them.
 
-    `database` is the module `mlflow.store.db.utils`. Any number of processes may do this at once,
+    `database` is the module `mlflow.store.db.utils`, and `location` the URI of the folder for files
+    of runs that name no experiment. Any number of processes may do this at once,
     and each may die at any moment. Half-made tables in which nothing is recorded are made anew.
     Raises Infrastructure where something is recorded and they cannot be completed.
     """
@@ -44,9 +45,9 @@ def make_tables(uri: str, database: Any) -> None:
         path = url.database or ""
         with closing(_connect(path)) as connection:
             if not _is_complete(_names(connection), expected):
-                _make_on_sqlite(connection, url, database, expected)
+                _make_on_sqlite(connection, url, database, expected, location)
     elif url.get_backend_name() == "postgresql":
-        _make_on_postgresql(url, database, expected)
+        _make_on_postgresql(url, database, expected, location)
 
 
 def _is_complete(names: set[str], expected: set[str]) -> bool:
@@ -57,10 +58,10 @@ def _is_complete(names: set[str], expected: set[str]) -> bool:
 
 
 def _make_on_sqlite(
-    connection: sqlite3.Connection, url: URL, database: Any, expected: set[str]
+    connection: sqlite3.Connection, url: URL, database: Any, expected: set[str], location: str
 ) -> None:
     # In memory, where making them takes seconds but holds no lock.
-    with _memory(database) as made:
+    with _memory(database, location) as made:
         known = expected | set(database.InitialBase.metadata.tables) | _names(made)
         if _present(connection, known):
             _wait_for_quiet(connection, expected)
@@ -78,17 +79,36 @@ def _make_on_sqlite(
 
 
 @contextmanager
-def _memory(database: Any) -> Iterator[sqlite3.Connection]:
+def _memory(database: Any, location: str) -> Iterator[sqlite3.Connection]:
     """Yield a database in memory that has MLflow's tables."""
     engine = create_engine("sqlite://", poolclass=StaticPool)
     try:
         database._initialize_tables(engine)
+        _add_default_experiment(engine, database, location)
         with closing(engine.raw_connection()) as pooled:
             connection = pooled.driver_connection
             assert isinstance(connection, sqlite3.Connection)
             yield connection
     finally:
         engine.dispose()
+
+
+def _add_default_experiment(engine: Engine, database: Any, location: str) -> None:
+    """Enter the experiment that MLflow would enter, whose statement cannot hold every path."""
+    table, now = database.Base.metadata.tables["experiments"], round(time.time() * 1000)
+    with engine.begin() as connection:
+        if connection.scalar(select(table.c.experiment_id).limit(1)) is None:
+            connection.execute(
+                table.insert().values(
+                    experiment_id=0,
+                    name="Default",
+                    artifact_location=location,
+                    lifecycle_stage="active",
+                    creation_time=now,
+                    last_update_time=now,
+                    workspace="default",
+                )
+            )
 
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
@@ -206,7 +226,7 @@ def _quoted(name: str) -> str:
 # PostgreSQL
 
 
-def _make_on_postgresql(url: URL, database: Any, expected: set[str]) -> None:
+def _make_on_postgresql(url: URL, database: Any, expected: set[str], location: str) -> None:
     """Let MLflow make its tables, whose steps are one transaction there."""
     ours = postgresql_engine(url)
     theirs = None
@@ -226,6 +246,7 @@ def _make_on_postgresql(url: URL, database: Any, expected: set[str]) -> None:
             theirs = database.create_sqlalchemy_engine(url.render_as_string(hide_password=False))
             if not database._all_tables_exist(theirs):
                 database._initialize_tables(theirs)
+                _add_default_experiment(theirs, database, location)
     finally:
         ours.dispose()
         if theirs is not None:
