@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+import numpy as np
 import torch
 
 from bench.harness.cli.main import redacted_message
@@ -45,6 +46,8 @@ def _as_before() -> Iterator[None]:
     """Compute as a new process does, and leave torch's settings as they were."""
     threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
     dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    # Methods that draw have streams of their own, which makes NumPy drop a normal that it holds.
+    numpy = np.random.get_state()
     if dtype != torch.float32:
         torch.set_default_dtype(torch.float32)
     if device.type != "cpu":
@@ -58,6 +61,7 @@ def _as_before() -> Iterator[None]:
             torch.default_generator.manual_seed(FRESH_SEED)
             yield
     finally:
+        np.random.set_state(numpy)
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)
         torch.set_default_dtype(dtype)

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+WORDS = 624
+"""Numbers in the state of a Mersenne Twister. NumPy does not check that a place is among them."""
 BITS = 2**64
 """torch takes seeds below this number."""
 
@@ -98,6 +100,8 @@ class RandomStreams:
         """Go on from a saved state."""
         self.cpu = saved["torch"].cpu()
         key, position = saved["numpy"]
+        if len(key) != WORDS or not 0 <= position <= WORDS:
+            raise ValueError(f"a state of NumPy's stream has {WORDS} numbers and a place in them")
         self.numpy = np.random.MT19937()
         self.numpy.state = {
             "bit_generator": "MT19937",

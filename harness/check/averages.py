@@ -13,15 +13,19 @@ import torch
 from torch import Tensor
 
 from bench.harness.check.laws import LawViolation
-from bench.harness.check.observed_trial import STEPS, ObservedTrial
+from bench.harness.check.observed_trial import ObservedTrial
 from bench.harness.check.small_problems import Network
 from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import Method
 
 CASES = 4
 """Cases of a batch, if the method lets it be chosen: few, so that the steps point anywhere."""
-EXACT = 1e-6
-"""The rest that rounding explains, of the distance to the nearest iterate."""
+STEPS = 25
+"""Some begin to average only after a few steps."""
+EXACT = 1e-4
+"""The rest that rounding to float32 explains, of the distance to the nearest iterate."""
+NEGATIVE = 1e-2
+"""A weight above minus this is not negative."""
 LEAST = 1e-9
 """A tensor nearer than this to an iterate, of the distance moved, is that iterate."""
 DEPTH = 6

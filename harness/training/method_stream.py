@@ -17,9 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bench.harness.core.schema import Mismatch
 from bench.harness.core.seeds import seed_of
 from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import Method, Objective
+from bench.optim.plugins import short
 from bench.optim.random_streams import RandomStreams
 from bench.optim.registry import draws_nothing
 
@@ -32,6 +34,10 @@ WATCHED, INTERVAL = 10, 100
 def with_random_stream(method: Method, seeds: Sequence[int], device: torch.device) -> Method:
     """Return the method with the stream of the trial, or the method itself if it draws nothing."""
     return method if draws_nothing(method) else MethodWithStream(method, seeds, device)  # type: ignore[return-value]
+
+
+_NO_STREAMS = (AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError)
+"""What torch, NumPy and Python raise for a state that is none of theirs."""
 
 
 class MethodWithStream:
@@ -107,11 +113,16 @@ class MethodWithStream:
         return {**self._method.state_dict(state), STREAM_ENTRY: self._streams.state_dict()}
 
     def load_state_dict(self, state: Any, saved: Mapping[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Go on from a saved state; Mismatch where its streams are none."""
         own = {name: value for name, value in saved.items() if name != STREAM_ENTRY}
         with self._streams.in_place():
             self._method.load_state_dict(state, own)
-        self._streams.load_state_dict(saved[STREAM_ENTRY])
+        try:
+            self._streams.load_state_dict(saved[STREAM_ENTRY])
+            with self._streams.in_place():
+                pass
+        except _NO_STREAMS as error:
+            raise Mismatch(f"fleet.method.{STREAM_ENTRY}: {short(error)}") from error
 
 
 STREAM_ENTRY = "random streams"

@@ -91,6 +91,8 @@ class TorchMethod(Method):
     """The class or factory whose source a trial runs; None for torch's own."""
     average: ClassVar[str | None] = None
     """The entry of the optimizer's state that is evaluated instead of θ."""
+    tensors: ClassVar[tuple[str, ...]] = ()
+    """Hyperparameters that the constructor takes as tensors of one number."""
     hyperparameters: Mapping[str, Any]
 
     def __init__(self, backend: str = "torch", **given: object) -> None:
@@ -222,11 +224,13 @@ class TorchMethod(Method):
         return found
 
     def _made(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        given = {
+        given: dict[str, Any] = {
             h.name: _like(h.default, self.hyperparameters[h.name])
             for h in self.space
             if h is not BATCH
         }
+        for name in self.tensors:
+            given[name] = torch.tensor(float(given[name]))
         made = self.optimizer(parameters, **given)
         if not isinstance(made, torch.optim.Optimizer):
             raise UsageError(
@@ -269,6 +273,11 @@ def adapt(optimizer: Makes, name: str) -> type[TorchMethod]:
         "optimizer": staticmethod(optimizer),
         "space": tuple(_declared(optimizer, name)),
         "average": _average_of(optimizer),
+        "tensors": tuple(
+            p.name
+            for p in _parameters(optimizer, name)
+            if isinstance(p.default, Tensor) and p.default.numel() == 1
+        ),
     }
     called = getattr(optimizer, "__name__", type(optimizer).__name__)
     if not name.startswith(TORCH_PREFIX):
@@ -307,6 +316,8 @@ def _declared(optimizer: Makes, name: str) -> list[Hyperparameter]:
                 f"{name} cannot be made: {what} has an argument 'batch', and that is the number of "
                 "cases in a minibatch for every torch optimizer. Give the argument another name."
             )
+        if isinstance(default, Tensor) and default.numel() == 1:
+            default = default.item()
         number = isinstance(default, bool | int | float) and math.isfinite(default)
         if parameter.name not in HOW_TORCH_COMPUTES and number:
             kind = bool if isinstance(default, bool) else float

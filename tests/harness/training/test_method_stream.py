@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.harness.core.schema import Mismatch
 from bench.harness.core.spec import Budget
 from bench.harness.training.fleet import Fleet
 from bench.harness.training.method_stream import MethodWithStream, with_random_stream
@@ -85,6 +86,18 @@ def test_a_run_goes_on_from_its_saved_state_in_another_process() -> None:
     disk.write(begun.state_dict())
     with RandomStreams.seeded(9).in_place():
         assert torch.equal(end(fleet(state=read(disk.files[0]))), end(begun))
+
+
+@pytest.mark.parametrize("name", ["torch", "numpy", "python"])
+@pytest.mark.parametrize("forged", [None, 3, torch.zeros(3), (1, 2), ([1], 2), ([1] * 624, "x"), ([1] * 624, 10**6)])
+def test_a_state_whose_streams_are_none_is_refused(name: str, forged: Any) -> None:
+    before = RandomStreams.current().state_dict()["python"]
+    made = fleet()
+    saved = made.state_dict()
+    saved["method"]["random streams"][name] = forged
+    with pytest.raises(Mismatch):
+        fleet(state=saved)
+    assert RandomStreams.current().state_dict()["python"] == before
 
 
 def test_methods_that_draw_nothing_run_without_streams() -> None:
