@@ -20,7 +20,7 @@ from bench.models.errors import ProblemError
 from bench.models.groups import curvature_over_groups, for_rows, over_groups
 from bench.models.layout import Layout
 from bench.models.losses import MatchingLoss
-from bench.models.passes import Prices
+from bench.models.passes import PASSES, Prices
 from bench.models.unchanged import Watch
 
 SAMPLE_VALUES = 2**24
@@ -49,8 +49,7 @@ class Network(Protocol):
 class AutodiffPasses:
     """`Problem.logits` differentiated by autograd; rows never mix, so K rows go at once."""
 
-    # Linearising runs forward and once backward to make gs's graph.
-    prices = Prices(linearization=1.0)
+    prices: Prices | None = None
     capturable = False
 
     def __init__(self, problem: Network) -> None:
@@ -138,6 +137,7 @@ class AutodiffPasses:
 
         def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
             nonlocal last, tangent
+            PASSES.run += 1
             # CG writes every direction into the same tensor: its views are made once.
             if v is not last:
                 last, tangent = v, list(self.layout.views(v).values())

@@ -16,7 +16,7 @@ from torch import Tensor
 from bench.models.groups import affine_into, curvature_over_groups, over_groups, product_into
 from bench.models.layout import Layout
 from bench.models.losses import MatchingLoss
-from bench.models.passes import Prices
+from bench.models.passes import PASSES, LayerPrices
 from bench.models.workspace import Workspace
 
 
@@ -54,17 +54,10 @@ class Architecture:
             shapes[f"b{i}"] = (fan_out,)
         return Layout(shapes)
 
-    def prices(self) -> Prices:
-        """Count the matrix products of every pass, in those of one gradient.
-
-        A layer's product costs w; with W = Σ w and w₁ the first layer's: forward W,
-        gradient 3W − w₁ (no gradient of the inputs), Gauss–Newton product 4W − 2w₁
-        (two products a layer forward and two backward, one each for the first).
-        """
+    def prices(self) -> LayerPrices:
+        """Count the multiplications of every pass; a layer's product takes as many as weights."""
         weights = [a * b for a, b in zip(self.sizes, self.sizes[1:], strict=False)]
-        total, first = sum(weights), weights[0]
-        gradient = 3 * total - first
-        return Prices(product=(4 * total - 2 * first) / gradient)
+        return LayerPrices(forward=sum(weights), first=weights[0])
 
 
 KEPT_VIEWS = 4
@@ -153,6 +146,7 @@ class AutoencoderPasses:
         into = self.layout.views(out)
 
         def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
+            PASSES.run += 1
             tangent = self._views(v)
             for i in range(1, self.architecture.depth + 1):
                 affine_into(r[i], h[i - 1], tangent[f"W{i}"], tangent[f"b{i}"])
@@ -170,6 +164,7 @@ class AutoencoderPasses:
         self, params: dict[str, Tensor], inputs: Tensor, memory: list[Tensor] | None = None
     ) -> list[Tensor]:
         """Return [inputs, h1, …, z]: every layer's outputs, the last before its nonlinearity."""
+        PASSES.run += 1
         if memory is None:
             b = params["b1"]
             memory = self._memory.take("forward", self._shapes(len(b), inputs.shape[1]), b)

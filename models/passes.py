@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,15 +11,76 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Prices:
-    """What a pass over one case costs, in gradient-equivalents, counted from the network."""
+class PassCount(threading.local):
+    """How often networks have run in this thread, forwards or for a product, by whomever asked."""
 
-    loss: float = 1 / 3
-    gradient: float = 1.0
-    squared_gradient: float = 1.0
-    linearization: float = 1 / 3
-    product: float = 4 / 3
+    run: int = 0
+
+
+PASSES = PassCount()
+
+
+class Prices(Protocol):
+    """What a pass over one case costs, in gradient-equivalents."""
+
+    @property
+    def loss(self) -> float:
+        """A loss without a gradient."""
+
+    @property
+    def gradient(self) -> float:
+        """A gradient: 1."""
+
+    @property
+    def squared_gradient(self) -> float:
+        """The squares of per-case gradients."""
+
+    @property
+    def linearization(self) -> float:
+        """What comes before the first Gauss–Newton product."""
+
+    @property
+    def product(self) -> float:
+        """A Gauss–Newton product."""
+
+
+@dataclass(frozen=True)
+class LayerPrices:
+    """The prices of hand-written passes, counted from the sizes of the layers."""
+
+    forward: float
+    """Multiplications of a forward pass for one case, F."""
+    first: float
+    """Those of them that take the inputs, F₁."""
+
+    @property
+    def gradient(self) -> float:
+        """1, which is 3F − F₁ multiplications: nobody needs the gradient of the inputs."""
+        return 1.0
+
+    @property
+    def loss(self) -> float:
+        """F."""
+        return self.forward / self._of_gradient
+
+    @property
+    def squared_gradient(self) -> float:
+        """3F − F₁: forwards, δ backwards, and (h²)ᵀ δ² in place of hᵀ δ."""
+        return 1.0
+
+    @property
+    def linearization(self) -> float:
+        """F."""
+        return self.forward / self._of_gradient
+
+    @property
+    def product(self) -> float:
+        """4F − 2F₁: two products a layer forwards and two backwards, one each for the first."""
+        return (4 * self.forward - 2 * self.first) / self._of_gradient
+
+    @property
+    def _of_gradient(self) -> float:
+        return 3 * self.forward - self.first
 
 
 class Passes(Protocol):
@@ -28,7 +90,10 @@ class Passes(Protocol):
     those of a group share their cases. Row k sees the cases of group ⌊k·G/K⌋.
     """
 
-    prices: Prices
+    @property
+    def prices(self) -> Prices | None:
+        """What the passes cost; None: it is counted on a few cases (`bench.models.prices`)."""
+
     capturable: bool
     """Whether gradients and products can be captured in a CUDA graph; autograd's threads cannot."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from bench.models.autodiff import AutodiffPasses
 from bench.models.layout import Layout
 from bench.models.losses import MatchingLoss
-from bench.models.passes import Passes
+from bench.models.passes import PASSES, Passes
 
 Preset = Literal["quick", "standard", "paper"]
 PRESETS: tuple[str, ...] = ("quick", "standard", "paper")
@@ -129,6 +130,13 @@ class Problem(ABC):
         }
         return {**self.parameters, **self.arguments, **repeated}
 
+    def __init_subclass__(cls, **given: Any) -> None:
+        """Count every run of the network that a subclass defines, whoever asks for it."""
+        super().__init_subclass__(**given)
+        for name in ("logits", "logits_and_states"):
+            if name in vars(cls):
+                setattr(cls, name, _counted(vars(cls)[name]))
+
     @abstractmethod
     def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """Return the pre-activations of the outputs from views with a leading K: (K, B, T).
@@ -186,6 +194,15 @@ def same_value(read: object, given: object) -> bool:
         return float(str(given)) == float(read)
     except (ValueError, OverflowError):
         return False
+
+
+def _counted(network: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(network)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        PASSES.run += 1
+        return network(*args, **kwargs)
+
+    return run
 
 
 class DataError(Exception):

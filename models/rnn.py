@@ -27,7 +27,7 @@ from bench.models.groups import (
 )
 from bench.models.layout import Layout
 from bench.models.losses import MatchingLoss
-from bench.models.passes import Prices
+from bench.models.passes import PASSES, LayerPrices
 from bench.models.unrolled import ReadAtEnd, ReadAtEveryStep, Sequences, flat
 from bench.models.workspace import Workspace
 
@@ -64,20 +64,11 @@ class RecurrentNetwork:
             }
         )
 
-    def prices(self, steps: int) -> Prices:
-        """Count the matrix products of a pass over `steps` steps, in those of one gradient.
-
-        As for layers one upon the other: with F all products of the forward pass and F₁ those
-        with the inputs, a gradient costs 3F − F₁ and a Gauss–Newton product 4F − 2F₁.
-        """
+    def prices(self, steps: int) -> LayerPrices:
+        """Count the multiplications of a pass over `steps` steps, in those of one hidden unit."""
         first = steps * self.features
-        total = first + steps * self.units + (steps if self.every_step else 1) * self.outputs
-        gradient = 3 * total - first
-        return Prices(
-            loss=total / gradient,
-            linearization=total / gradient,
-            product=(4 * total - 2 * first) / gradient,
-        )
+        outputs = (steps if self.every_step else 1) * self.outputs
+        return LayerPrices(forward=first + steps * self.units + outputs, first=first)
 
 
 class RecurrentPasses:
@@ -194,6 +185,7 @@ class RecurrentPasses:
             within = for_rows(cases.within().mul_(structural / cases.count), len(theta))
 
         def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
+            PASSES.run += 1
             tangent = self.layout.views(v)
             r[:, 0] = tangent["h0"].unsqueeze(1)
             rx = flat(r[:, 1:])
@@ -220,6 +212,7 @@ class RecurrentPasses:
         self, params: dict[str, Tensor], cases: Sequences, into: Tensor | None = None
     ) -> Float[Tensor, "K S1 B n"]:
         """Return h_0 … h_S, by default in memory that the next pass overwrites."""
+        PASSES.run += 1
         start, weight = params["h0"], _matrices(params["Wh"])
         h = into
         if h is None:

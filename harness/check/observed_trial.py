@@ -78,7 +78,9 @@ class ObservedTrial:
         self.method = method = with_random_stream(method, seeds, CPU)
         self.account = Account(Budget("gradients", 1e12), Clock(CPU))
         self.data = DeviceData.from_data(problem.data(DataSource(())), CPU, dtype)
-        self.objective = RecordingObjective(problem, self.data, list(seeds), self.account, ranks)
+        self.objective = RecordingObjective(
+            problem, self.data, list(seeds), self.account, ranks, method.name
+        )
         self.objective.asked = []
         self.theta = initial_parameters(problem, list(seeds), CPU, dtype)
         self.state = method.init(self.theta, seeds[0], budget)
@@ -93,7 +95,9 @@ class ObservedTrial:
                 break
             before = self.account.gradients
             self.objective.asked.clear()
-            self.reports.append(self.method.step(self.theta, self.objective, self.state))
+            with self.objective.watch.step():
+                report = self.method.step(self.theta, self.objective.for_method, self.state)
+            self.reports.append(report)
             self.costs.append(self.account.gradients - before)
         return self
 

@@ -15,6 +15,10 @@ class Usage(BenchError):
     exit_code = 2
 
 
+class BrokenContract(Usage):
+    """A method or a problem broke its contract. The message says how, and what to do instead."""
+
+
 class Incomparable(BenchError):
     """Trials with different protocols cannot be compared. The message names the fields."""
 

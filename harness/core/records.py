@@ -27,7 +27,7 @@ class Ledger:
 
     updates: Count = 0
     examples: Count = 0
-    """Cases whose gradient was computed."""
+    """Cases that were run through the network, once for every pass: loss, gradient or product."""
     gradients: Amount = 0.0
     """Gradient-equivalents: the price of everything that was computed."""
     products: Count = 0

@@ -12,7 +12,9 @@ import rfc8785
 from bench.harness.core.errors import Usage
 from bench.harness.core.text import is_storable, shortened, visible
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
+"""Since 2 the price of every pass is counted from the network, and a budget in examples pays for
+the cases of every pass. Before, a loss was 1/3 of a gradient, and examples those of gradients."""
 
 Currency = Literal["gradients", "updates", "examples", "seconds"]
 CURRENCIES: tuple[str, ...] = ("gradients", "updates", "examples", "seconds")

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+
+from bench.models.prices import operations_of
 
 SAMPLE_CASES = (3, 5)
 """Numbers of cases for the measurement. A single case may need fewer copies, so it is not used."""
@@ -20,9 +20,6 @@ SAMPLE_ROWS = 2
 """Number of rows for the measurement, more than one for the same reason."""
 
 T = TypeVar("T")
-aten = torch.ops.aten
-IN_PLACE_PRODUCTS = {aten.addmm_: aten.addmm, aten.baddbmm_: aten.baddbmm}
-"""In-place products, whose operations torch's formulas do not count, and their counterparts."""
 
 
 class AllocationRecorder(TorchDispatchMode):
@@ -56,9 +53,7 @@ class AllocationRecorder(TorchDispatchMode):
         for tensor in _tensors(result):
             self._record(tensor, is_new=True)
         self.history.append(self.live_bytes)
-        packet = func._overloadpacket
-        if formula := flop_registry.get(IN_PLACE_PRODUCTS.get(packet, packet)):
-            self.operations += formula(*args, **kwargs, out_val=result)
+        self.operations += operations_of(func, args, kwargs, result)
         return result
 
     def _record(self, tensor: Tensor, is_new: bool) -> None:

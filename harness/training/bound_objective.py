@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import get_args
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
+from bench.harness.core.errors import BrokenContract
 from bench.harness.core.seeds import generator
 from bench.harness.distributed.ranks import SINGLE_PROCESS, Ranks
 from bench.harness.training.batches import Batches
@@ -16,10 +18,15 @@ from bench.harness.training.cases import Cases, DeviceData
 from bench.harness.training.chunks import SLICE_CASES, evaluation_slice
 from bench.harness.training.cuda_graph import ReplayedFunction, can_capture
 from bench.harness.training.ledger import Account
+from bench.harness.training.method_objective import MethodObjective, TrainingBatch, opaque
+from bench.harness.training.method_watch import MethodWatch
+from bench.models.prices import prices_of
 from bench.models.problem import Problem
 from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import FULL, Batch, Curvature, Full, Pair, Stream, dots
 
+PLAIN = (Tensor, nn.Parameter)
+STREAMS = get_args(Stream)
 OBSERVED_CASES = 100
 """Number of test cases for the diagnostics of a network (`Problem.observe`)."""
 
@@ -27,8 +34,9 @@ OBSERVED_CASES = 100
 class BoundObjective:
     """`bench.optim.objective.Objective` for K trials of one problem, with one seed for each row.
 
-    With several ranks, each rank computes on its part of every batch, and all results are summed
-    over the ranks. Methods and the ledger see whole batches.
+    A method gets `for_method` in its place, which leads to no tensor of the data. With several
+    ranks, each rank computes on its part of every batch, and all results are summed over the ranks.
+    Methods and the ledger see whole batches. `method` is named in messages.
     """
 
     def __init__(
@@ -38,10 +46,17 @@ class BoundObjective:
         seeds: Sequence[int],
         account: Account,
         ranks: Ranks = SINGLE_PROCESS,
+        method: str = "The method",
     ) -> None:
         self._passes, self._ranks = problem.passes(), ranks
         self._problem, self._data, self._account = problem, data, account
+        self._prices = prices_of(problem, self._passes, data.train.inputs, data.train.targets)
+        self._shape = torch.Size((len(seeds), problem.layout.size))
         self.batches = Batches(data, seeds)
+        self.watch = MethodWatch(method)
+        self.whole: TrainingBatch | None = None
+        """The batch of the whole training set, if a method has asked for it."""
+        self.for_method: MethodObjective = opaque(self)
         self._gradient: Tensor | None = None
 
     @property
@@ -53,15 +68,45 @@ class BoundObjective:
 
     def for_seeds(self, seeds: Sequence[int]) -> BoundObjective:
         """Return the objective of other rows, with batches from the present position on."""
-        other = BoundObjective(self._problem, self._data, seeds, self._account, self._ranks)
+        other = BoundObjective(
+            self._problem, self._data, seeds, self._account, self._ranks, self.watch.method
+        )
         other.batches = self.batches.for_seeds(seeds)
         return other
+
+    def vector(self, given: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
+        """Return one tensor of θ's shape as plain numbers; raise BrokenContract for another.
+
+        More rows, or rows under `torch.func.vmap`, would be several calls for the price of one, and
+        a loss that autograd can differentiate would be a gradient for the price of a loss.
+        """
+        if type(given) not in PLAIN or given.shape != self._shape:
+            kind = type(given).__name__
+            found = f"{kind} of shape {tuple(given.shape)}" if isinstance(given, Tensor) else kind
+            raise BrokenContract(
+                f"{self.watch.method} gave the objective a {found}, but θ and vectors are plain "
+                f"tensors of shape {tuple(self._shape)}. Ask once for each point."
+            )
+        try:
+            given.data_ptr()
+        except RuntimeError as error:
+            raise BrokenContract(
+                f"{self.watch.method} called the objective inside of a torch.func transform (vmap, "
+                "grad, jvp), which would be several calls for the price of one. Ask once for each "
+                "point."
+            ) from error
+        return given.detach()
 
     def next_batch(self, size: int | Full, stream: Stream = "gradient") -> Cases:
         """Return the next `size` cases of a stream; FULL means the whole training set.
 
         Raises UsageError for FULL if the problem has no fixed training set.
         """
+        if stream not in STREAMS:
+            raise BrokenContract(
+                f"{self.watch.method} asked for a batch of the stream {stream!r}. The streams are: "
+                f"{', '.join(STREAMS)}."
+            )
         if size is FULL:
             if self._data.draw is not None:
                 raise UsageError(
@@ -69,16 +114,21 @@ class BoundObjective:
                     "whole training set; give the method a batch size, as in batch=1000."
                 )
             return self._data.train.part(self._ranks)
-        assert isinstance(size, int)
+        if type(size) is not int or size < 1:
+            raise BrokenContract(
+                f"{self.watch.method} asked for a batch of {size!r} cases. Ask for a whole number "
+                "from 1 on, or for FULL."
+            )
         return Cases(*self.batches.next(size, stream)).part(self._ranks)
 
     def loss(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, " K"]:
         """Return f(θ) of every row, in float64."""
         assert isinstance(on, Cases)
-        self._account.charge(self._passes.prices.loss * on.cases)
+        self._account.charge(self._prices.loss * on.cases, examples=on.cases)
         value = theta.new_zeros(theta.shape[0], dtype=torch.float64)
-        for part, share in on.slices(SLICE_CASES):
-            value.add_(self._passes.loss(theta, part.inputs, part.targets), alpha=share)
+        with self.watch:
+            for part, share in on.slices(SLICE_CASES):
+                value.add_(self._passes.loss(theta, part.inputs, part.targets), alpha=share)
         self._ranks.all_reduce(value)
         return value
 
@@ -87,10 +137,11 @@ class BoundObjective:
     ) -> tuple[Float[Tensor, " K"], Float[Tensor, "K P"]]:
         """Return f(θ) and ∇f(θ); the next call overwrites the gradient's memory."""
         assert isinstance(on, Cases)
-        self._account.charge(self._passes.prices.gradient * on.cases, examples=on.cases)
+        self._account.charge(self._prices.gradient * on.cases, examples=on.cases)
         if self._gradient is None:
             self._gradient = torch.zeros_like(theta)
-        value = self._sum_of_gradients(theta, list(on.slices(SLICE_CASES)), self._gradient)
+        with self.watch:
+            value = self._sum_of_gradients(theta, list(on.slices(SLICE_CASES)), self._gradient)
         self._ranks.all_reduce(value, self._gradient)
         return value, self._gradient
 
@@ -120,11 +171,12 @@ class BoundObjective:
     def squared_gradient(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, "K P"]:
         """Return the mean over cases of the squared per-case gradient, as a new tensor."""
         assert isinstance(on, Cases)
-        self._account.charge(self._passes.prices.squared_gradient * on.cases)
+        self._account.charge(self._prices.squared_gradient * on.cases, examples=on.cases)
         value = torch.zeros_like(theta)
-        for part, share in on.slices(SLICE_CASES):
-            some = self._passes.squared_gradient(theta, part.inputs, part.targets)
-            value.add_(some, alpha=share)
+        with self.watch:
+            for part, share in on.slices(SLICE_CASES):
+                some = self._passes.squared_gradient(theta, part.inputs, part.targets)
+                value.add_(some, alpha=share)
         self._ranks.all_reduce(value)
         return value
 
@@ -136,13 +188,14 @@ class BoundObjective:
         Raises UsageError if the problem does not support `structural`.
         """
         assert isinstance(on, Cases)
-        prices, cases = self._passes.prices, on.cases
-        self._account.charge(prices.linearization * cases)
+        prices, cases = self._prices, on.cases
+        self._account.charge(prices.linearization * cases, examples=cases)
         try:
-            parts = [
-                (self._passes.curvature(theta, part.inputs, part.targets, structural), share)
-                for part, share in on.slices(SLICE_CASES)
-            ]
+            with self.watch:
+                parts = [
+                    (self._passes.curvature(theta, part.inputs, part.targets, structural), share)
+                    for part, share in on.slices(SLICE_CASES)
+                ]
         except ValueError as error:
             if structural is None:
                 raise
@@ -165,8 +218,9 @@ class BoundObjective:
         compute: Curvature = ReplayedFunction(multiply, theta) if self.capturable else multiply
 
         def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
-            self._account.charge(prices.product * cases, products=1)
-            return compute(v)
+            self._account.charge(prices.product * cases, examples=cases, products=1)
+            with self.watch:
+                return compute(v)
 
         return product
 

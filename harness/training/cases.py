@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bench.harness.core.errors import BrokenContract
 from bench.harness.distributed.ranks import Ranks
+from bench.harness.training.checksum import checksum
 from bench.models.problem import Data, Draw, to_tensor
 
 
@@ -58,6 +60,34 @@ class DeviceData:
     draw: Draw | None = None
     """Draws new training cases, if the problem has no fixed training set; `train` then only serves
     for evaluation."""
+    checksums: dict[str, int] = field(init=False, repr=False)
+    """Of every tensor, as it was put on the device."""
+
+    def __post_init__(self) -> None:
+        """Take the checksums."""
+        object.__setattr__(self, "checksums", self._checksums())
+
+    def require_unchanged(self, during: str) -> None:
+        """Raise BrokenContract if any bit of the cases is another than at the beginning.
+
+        `during` says in a message what ran meanwhile: "nag trained on curves".
+        """
+        now = self._checksums()
+        if changed := [name for name, value in self.checksums.items() if now[name] != value]:
+            raise BrokenContract(
+                f"The data changed while {during}: {' and '.join(changed)}. The method or the "
+                "network writes into them. The trial has failed, and nothing of it is used. Find "
+                "the operation in place (`bench check` names the law that fails), and let it write "
+                "into a copy."
+            )
+
+    def _checksums(self) -> dict[str, int]:
+        found = {}
+        for name, cases in (("training", self.train), ("test", self.test)):
+            found[f"{name} inputs"] = checksum(cases.inputs)
+            if cases.targets is not cases.inputs:
+                found[f"{name} targets"] = checksum(cases.targets)
+        return found
 
     @classmethod
     def from_data(cls, data: Data, device: torch.device, dtype: torch.dtype) -> DeviceData:

@@ -27,6 +27,7 @@ from bench.harness.training.cases import DeviceData
 from bench.harness.training.cuda_graph import DelayedScalar
 from bench.harness.training.graph_replay import CapturedUpdates
 from bench.harness.training.ledger import Account, Clock
+from bench.harness.training.method_contract import MethodContract
 from bench.harness.training.method_stream import with_random_stream
 from bench.harness.training.saved_state import check_fits
 from bench.models.problem import Problem
@@ -126,7 +127,7 @@ class Fleet:
         self.problem, self.data = problem, data
         self.method = method = with_random_stream(method, seeds, device)
         self.account = Account(budget, Clock(device))
-        self.objective = BoundObjective(problem, data, seeds, self.account, ranks)
+        self.objective = BoundObjective(problem, data, seeds, self.account, ranks, method.name)
         if starts is None:
             self.theta = initial_parameters(problem, list(seeds), device, dtype)
         else:
@@ -135,7 +136,8 @@ class Fleet:
                 [initial_parameters(start, [seed], device, dtype) for start, seed in rows]
             )
         self.updates = budgeted_updates(method, budget)
-        self.state = method.init(self.theta, seeds[0], self.updates)
+        self._contract = MethodContract(self.account, self.objective.watch)
+        self.state = self._contract.init(method, self.theta, seeds[0], self.updates)
         self._grid = evaluation_grid(budget, evaluations)
         self._evaluations = 0
         self._evaluated_work: tuple[int, float] | None = None
@@ -225,19 +227,20 @@ class Fleet:
         """
         if self._captured_updates is not None:
             left = FORESEEN if self.updates is None else self.updates - self.account.updates
+            gradients, updates = self.account.gradients, self.account.updates
             try:
                 self._captured_updates.run(
                     min(left, FORESEEN), min(due, self.account.budget.amount)
                 )
             except BudgetSpent:
                 return False
+            self._contract.require_declared_cost(
+                self.method,
+                self.account.gradients - gradients,
+                self.account.updates - updates,
+            )
             return True
-        before = self.theta.clone() if self.method.cost_of_a_step is None else None
-        try:
-            self._update()
-        except BudgetSpent:
-            if before is not None:
-                self.theta.copy_(before)
+        if not self._contract.step(self.method, self.theta, self.state, self._update):
             return False
         self.account.updates += 1
         self.account.cg_steps += int(self._report.get("cg_steps", 0))
@@ -251,7 +254,8 @@ class Fleet:
 
     def _update(self) -> None:
         """Make an update, and note on the device the rows whose loss is not finite any more."""
-        self._report = self.method.step(self.theta, self.objective, self.state)
+        with self.objective.watch.step():
+            self._report = self.method.step(self.theta, self.objective.for_method, self.state)
         self._update_count.add_(1)
         loss = self._report["loss"]
         # x − x is 0 only if x is finite.
@@ -344,7 +348,7 @@ class Fleet:
 
     def _evaluate(self, observer: Observer) -> None:
         """Measure all trials that have not ended, and end those that have diverged."""
-        theta = self.method.iterate(self.theta, self.state)
+        theta = self._contract.iterate(self.method, self.theta, self.state)
         ranks = self._consensus.ranks
         if ranks.size > 1:
             ranks.check_agreement("the parameters", checksums(theta))
@@ -356,6 +360,7 @@ class Fleet:
             ]
         ).tolist()
         observed = observe(self.problem, theta, self.data.test)
+        self._require_unchanged_data()
         diverged_at, ledger = self._diverged_at.tolist(), self.account.ledger()
         diagnostics = {
             name: float(value)
@@ -405,12 +410,18 @@ class Fleet:
         self.method, self.state = method.keep(self.state, rows, self.theta)
         seeds = [self._seeds[trial] for trial in self._active]
         self.objective = self.objective.for_seeds(seeds)
+        self._contract.watch = self.objective.watch
+
+    def _require_unchanged_data(self) -> None:
+        self.data.require_unchanged(f"{self.method.name} trained on {self.problem.name}")
 
     def _work(self) -> tuple[int, float]:
         return self.account.updates, self.account.gradients
 
     def _finish(self, status: Status, reason: str | None) -> list[Outcome]:
-        ledger, theta = self.account.ledger(), self.method.iterate(self.theta, self.state)
+        ledger = self.account.ledger()
+        theta = self._contract.iterate(self.method, self.theta, self.state)
+        self._require_unchanged_data()
         for row, trial in enumerate(self._active):
             if trial not in self._outcomes:
                 self._outcomes[trial] = Outcome(status, reason, ledger, theta[row].clone())

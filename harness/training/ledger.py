@@ -66,6 +66,8 @@ class Account:
     gradients: float = 0.0
     products: int = 0
     cg_steps: int = 0
+    refused: bool = False
+    """Whether the budget could not pay for a call, whatever became of `BudgetSpent`."""
 
     def __post_init__(self) -> None:
         """Start the measurement of the device's peak memory."""
@@ -73,14 +75,16 @@ class Account:
             torch.cuda.reset_peak_memory_stats(self.clock.device)
 
     def charge(self, gradients: float, *, examples: int = 0, products: int = 0) -> None:
-        """Charge a call that costs so many gradient-equivalents.
+        """Charge a call that costs so many gradient-equivalents and runs on so many cases.
 
         Raises BudgetSpent if the budget cannot pay for it; nothing is charged then.
         """
         limit = self.budget.amount * (1 + ROUNDING)
-        if self.budget.currency == "gradients" and self.gradients + gradients > limit:
-            raise BudgetSpent
-        if self.budget.currency == "examples" and self.examples + examples > limit:
+        if self.budget.currency == "gradients":
+            self.refused |= self.gradients + gradients > limit
+        elif self.budget.currency == "examples":
+            self.refused |= self.examples + examples > limit
+        if self.refused:
             raise BudgetSpent
         self.gradients += gradients
         self.examples += examples

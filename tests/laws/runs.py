@@ -14,6 +14,7 @@ from bench.harness.core.spec import Budget
 from bench.harness.training.bound_objective import BoundObjective, initial_parameters
 from bench.harness.training.cases import Cases, DeviceData
 from bench.harness.training.ledger import Account, Clock
+from bench.models.prices import prices_of
 from bench.models.problem import Problem
 from bench.optim.momentum.update_cuda import obstacle
 from bench.optim.objective import Curvature, Method, Pair
@@ -50,7 +51,9 @@ class RecordingObjective:
     """A bound objective that notes every call, every batch and every θ it is asked about."""
 
     def __init__(self, inner: BoundObjective, problem: Problem) -> None:
-        self.inner, self.prices = inner, problem.passes().prices
+        train = inner._data.train
+        self.prices = prices_of(problem, problem.passes(), train.inputs, train.targets)
+        self.inner = inner
         self.price = 0.0
         self.examples = 0
         self.products = 0
@@ -65,6 +68,7 @@ class RecordingObjective:
 
     def loss(self, theta: Tensor, on: Cases) -> Tensor:
         self.price += self.prices.loss * on.cases
+        self.examples += on.cases
         return self.inner.loss(theta, on)
 
     def gradient(self, theta: Tensor, on: Cases) -> tuple[Tensor, Tensor]:
@@ -78,14 +82,17 @@ class RecordingObjective:
 
     def squared_gradient(self, theta: Tensor, on: Cases) -> Tensor:
         self.price += self.prices.squared_gradient * on.cases
+        self.examples += on.cases
         return self.inner.squared_gradient(theta, on)
 
     def curvature(self, theta: Tensor, on: Cases, structural: float | None = None) -> Curvature:
         self.price += self.prices.linearization * on.cases
+        self.examples += on.cases
         product = self.inner.curvature(theta, on, structural)
 
         def counted(v: Tensor) -> Tensor:
             self.price += self.prices.product * on.cases
+            self.examples += on.cases
             self.products += 1
             return product(v)
 

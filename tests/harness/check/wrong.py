@@ -15,6 +15,7 @@ from bench.models.autodiff import AutodiffPasses
 from bench.models.problem import Data, digest_of
 from bench.optim.hyperparameters import Hyperparameter, cast_all
 from bench.optim.objective import FULL
+from tests.harness.plugins import tensors_of
 
 
 class Passes(AutodiffPasses):
@@ -452,7 +453,7 @@ class Peeking(Sound):
     def step(self, theta, objective, state):
         batch = objective.next_batch(self.batch)
         loss, gradient = objective.gradient(theta, on=batch)
-        theta.sub_(gradient * (0.05 + 1e-6 * batch.inputs.mean()))
+        theta.sub_(gradient * (0.05 + 1e-6 * tensors_of(batch).inputs.mean()))
         return {"loss": loss}
 
 
@@ -484,7 +485,7 @@ class Talking(Sound):
 class Scribbling(Sound):
     def step(self, theta, objective, state):
         report = super().step(theta, objective, state)
-        objective.next_batch(FULL).targets.mul_(0.999)
+        tensors_of(objective.next_batch(FULL)).targets.mul_(0.999)
         return report
 
 

@@ -37,7 +37,7 @@ OTHER: dict[str, tuple[Any, str]] = {
     "budget": (Budget("updates", 3000), "3000 gradients in {a}, 3000 updates in {b}"),
     "precision": ("fp64", "fp32 in {a}, fp64 in {b}"),
     "evaluations": (7, "6 in {a}, 7 in {b}"),
-    "version": (2, "1 in {a}, 2 in {b}"),
+    "version": (3, "2 in {a}, 3 in {b}"),
 }
 
 

@@ -43,7 +43,7 @@ CHANGED = {
     "budget": Budget("updates", 600_000.0),
     "precision": "fp64",
     "evaluations": 25,
-    "version": 2,
+    "version": 3,
 }
 
 
@@ -110,7 +110,7 @@ def test_the_key_of_a_trial_is_fixed() -> None:
         '"data":"curves (generated)","data_digest":"' + "ab" * 32 + '",'
         '"direction":"lower","evaluations":24,"initialization":"sparse",'
         '"metric":"squared_error","objective":"cross-entropy","parameters":{},'
-        '"precision":"fp32","preset":"quick","problem":"curves","version":1},"seed":0}'
+        '"precision":"fp32","preset":"quick","problem":"curves","version":2},"seed":0}'
     )
     assert TrialSpec(PROTOCOL, METHOD, 0).key == hashlib.sha256(text.encode()).hexdigest()
 
@@ -144,7 +144,7 @@ def test_everything_of_a_trial_counts() -> None:
     trials = [
         TrialSpec(PROTOCOL, METHOD, 0),
         TrialSpec(PROTOCOL, METHOD, 1),
-        TrialSpec(replace(PROTOCOL, version=2), METHOD, 0),
+        TrialSpec(replace(PROTOCOL, version=3), METHOD, 0),
         TrialSpec(PROTOCOL, replace(METHOD, name="cm"), 0),
         TrialSpec(PROTOCOL, replace(METHOD, backend="numba"), 0),
         TrialSpec(PROTOCOL, replace(METHOD, hyperparameters={"lr": 0.01}), 0),

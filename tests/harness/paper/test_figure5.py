@@ -19,6 +19,7 @@ from bench.optim.hessian_free.cg import Vectors, conjugate_gradients
 from bench.optim.momentum.reference import nesterov
 from bench.optim.momentum.schedules import Nesterov1983
 from bench.optim.registry import resolve as method
+from tests.harness.plugins import tensors_of
 from tests.harness.small import PROBLEM
 from tests.optim.dense import spectrum
 
@@ -78,10 +79,10 @@ def test_it_is_what_hessian_free_minimises_next(damped):
             return getattr(objective, name)
 
         def curvature(self, theta, on, structural=None):
-            seen.update(theta=theta.clone(), inputs=on.inputs)
+            seen.update(theta=theta.clone(), inputs=tensors_of(on).inputs)
             return objective.curvature(theta, on, structural)
 
-    objective, fleet.objective = fleet.objective, Spy()
+    objective, fleet.objective.for_method = fleet.objective.for_method, Spy()
     fleet.run(watcher)
     assert [m.ledger.updates for m in watcher.taken[-2:]] == [ITERATIONS, ITERATIONS + 1]
     assert damped.error == watcher.taken[-2].train_metric

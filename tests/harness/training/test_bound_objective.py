@@ -26,7 +26,7 @@ from tests.models.tiny import ARCHITECTURE, Tiny, padding
 
 CPU = torch.device("cpu")
 N = 24
-PRODUCT = ARCHITECTURE.prices().product
+PRODUCT, LOSS = ARCHITECTURE.prices().product, ARCHITECTURE.prices().loss
 
 
 def bound(
@@ -60,11 +60,11 @@ CALLS: dict[str, Callable[[BoundObjective, Tensor, Any], object]] = {
 @pytest.mark.parametrize(
     ("call", "gradients", "examples", "products"),
     [
-        ("loss", 1 / 3, 0, 0),
+        ("loss", LOSS, 1, 0),
         ("gradient", 1, 1, 0),
-        ("squared_gradient", 1, 0, 0),
-        ("curvature", 1 / 3, 0, 0),
-        ("product", 1 / 3 + PRODUCT, 0, 1),
+        ("squared_gradient", 1, 1, 0),
+        ("curvature", LOSS, 1, 0),
+        ("product", LOSS + PRODUCT, 2, 1),
     ],
 )
 def test_every_call_is_charged_at_its_price(
@@ -88,7 +88,7 @@ def test_each_product_is_charged_when_it_is_made() -> None:
     product = objective.curvature(theta, objective.next_batch(12))
     for count in range(4):
         assert account.products == count
-        assert account.gradients == pytest.approx(12 / 3 + 12 * PRODUCT * count)
+        assert account.gradients == pytest.approx(12 * LOSS + 12 * PRODUCT * count)
         product(theta)
 
 
@@ -119,7 +119,7 @@ def test_what_cannot_be_paid_is_not_computed(call: str, size: Any) -> None:
 
 
 def test_a_product_that_cannot_be_paid_is_not_computed() -> None:
-    objective, account, theta = bound([0], amount=6 / 3 + 6 * PRODUCT * 1.5)
+    objective, account, theta = bound([0], amount=6 * LOSS + 6 * PRODUCT * 1.5)
     product = objective.curvature(theta, objective.next_batch(6))
     product(theta)
     spent = account.gradients
@@ -128,12 +128,15 @@ def test_a_product_that_cannot_be_paid_is_not_computed() -> None:
     assert (account.gradients, account.products) == (spent, 1)
 
 
-def test_a_gradient_beyond_a_budget_in_examples_is_refused() -> None:
-    objective, _, theta = bound([0], amount=10, currency="examples")
+@pytest.mark.parametrize("call", CALLS)
+def test_a_pass_beyond_a_budget_in_examples_is_refused(call: str) -> None:
+    objective, account, theta = bound([0], amount=20, currency="examples")
     objective.gradient(theta, objective.next_batch(6))
-    objective.loss(theta, objective.next_batch(FULL))
+    CALLS[call](objective, theta, objective.next_batch(7))
+    spent = account.examples
     with pytest.raises(BudgetSpent):
-        objective.gradient(theta, objective.next_batch(6))
+        CALLS[call](objective, theta, objective.next_batch(8))
+    assert account.examples in (spent, 20)
 
 
 @pytest.mark.parametrize("by_hand", [True, False], ids=["by hand", "autodiff"])

@@ -24,10 +24,11 @@ from bench.models.problem import Problem
 from bench.optim.hessian_free.hessian_free import HessianFree
 from bench.optim.momentum.methods import CM, NAG, SGD, Momentum
 from bench.optim.objective import FULL, Objective
-from tests.models.tiny import Tiny, padding
+from tests.models.tiny import ARCHITECTURE, Tiny, padding
 
 CPU = torch.device("cpu")
 BATCH = 8
+LOSS = ARCHITECTURE.prices().loss
 ABSURD = 1e300
 """A learning rate under which float64 overflows in the second update."""
 
@@ -75,6 +76,9 @@ class Scripted:
 
     def iterate(self, theta: Tensor, state: None) -> Tensor:
         return theta
+
+    def state_dict(self, state: None) -> dict[str, Any]:
+        return {}
 
 
 def nag(**given: object) -> NAG:
@@ -262,7 +266,7 @@ def test_methods_are_told_where_the_run_ends() -> None:
 @pytest.mark.parametrize("currency", ["gradients", "examples"])
 def test_a_step_that_the_budget_cuts_is_undone(currency: str) -> None:
     """An update of `Scripted` moves θ by 2; the third cannot be paid after it has moved by 1."""
-    cost = BATCH if currency == "examples" else BATCH * 4 / 3
+    cost = BATCH * (2 if currency == "examples" else 1 + LOSS)
     made = fleet(Scripted(), (0, 1), Budget(currency, 2.5 * cost))
     start = made.theta.clone()
     outcomes, seen = run(made)
@@ -274,7 +278,7 @@ def test_a_step_that_the_budget_cuts_is_undone(currency: str) -> None:
 
 
 def test_a_step_cut_between_two_calls_is_undone_but_what_it_spent_stays_in_the_ledger() -> None:
-    cost = BATCH * 4 / 3
+    cost = BATCH * (1 + LOSS)
     made = fleet(Scripted(), (0,), Budget("gradients", 2 * cost + BATCH))
     start = made.theta.clone()
     outcomes, seen = run(made)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.harness.core.errors import BrokenContract
 from bench.harness.core.records import Ledger
 from bench.harness.core.spec import CURRENCIES, Budget
 from bench.harness.training.cases import DeviceData
@@ -205,7 +206,7 @@ def test_what_cannot_be_paid_is_not_replayed(taped: list[TapedGraph]) -> None:
 
 
 @pytest.mark.usefixtures("taped")
-def test_a_method_that_costs_more_than_it_says_ends_with_its_budget() -> None:
+def test_a_method_that_costs_more_than_it_says_fails() -> None:
     class Modest(NAG):
         cost_of_a_step = BATCH / 2  # type: ignore[assignment]
 
@@ -213,8 +214,8 @@ def test_a_method_that_costs_more_than_it_says_ends_with_its_budget() -> None:
     made = Fleet(
         Tiny(), data, Modest("torch", batch=BATCH), [0], Budget("gradients", 50.5 * BATCH), 3
     )
-    (outcome,) = made.run(Observer())
-    assert (outcome.status, outcome.ledger.updates) == ("budget", 50)
+    with pytest.raises(BrokenContract, match=r"nag costs .* `cost_of_a_step` declares"):
+        made.run(Observer())
 
 
 def test_products_are_charged_at_every_replay(taped: list[TapedGraph]) -> None:

@@ -83,16 +83,28 @@ def test_what_cannot_be_paid_is_refused_and_not_entered(currency: str) -> None:
     with pytest.raises(BudgetSpent):
         a.charge(2.0, examples=2, products=1)
     assert (a.gradients, a.examples, a.products) == (*before, 0)
+    assert a.refused
+
+
+@pytest.mark.parametrize("currency", ["gradients", "examples"])
+def test_a_budget_is_spent_to_the_last(currency: str) -> None:
+    a = account(currency)
+    a.charge(99.0, examples=99)
     a.charge(1.0, examples=1)
     assert a.spent == 100
+    assert not a.refused
     with pytest.raises(BudgetSpent):
         a.charge(0.5, examples=1)
 
 
-def test_a_budget_in_examples_does_not_limit_passes_without_a_gradient() -> None:
-    a = account("examples", 10)
-    a.charge(10.0, examples=10)
-    a.charge(1000.0)
+def test_nothing_is_paid_after_the_budget_could_not_pay_once() -> None:
+    """A method that catches `BudgetSpent` may not go on with cheaper calls."""
+    a = account()
+    with pytest.raises(BudgetSpent):
+        a.charge(101.0)
+    with pytest.raises(BudgetSpent):
+        a.charge(1.0)
+    assert a.gradients == 0
 
 
 @pytest.mark.parametrize("currency", ["updates", "seconds"])
