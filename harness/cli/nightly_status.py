@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from bench.harness.core.records import NightRecord
 
 MAX_HOURS = 24 * 366
+_TOLERANCE = timedelta(minutes=5)
+"""How far a clock may differ from that of another machine."""
 
 
 @click.command("status", epilog="Example: bench nightly status --suite nightly --within 26")
@@ -62,27 +64,43 @@ def status(suite: str | None, within: float, store: str | None) -> None:
 
 
 def is_overdue(nights: Sequence[NightRecord], now: datetime, within: float) -> bool:
-    """Return whether none of a suite's nights has ended within so many hours before now."""
-    since = now - timedelta(hours=within)
-    return not any(night.ended is not None and night.ended >= since for night in nights)
+    """Return whether the last of a suite's nights to end did not end within so many hours.
+
+    `nights` are in the order of the record, the newest first. A night that ended in the future does
+    not say how long ago that was: the clock went back since.
+    """
+    ended = _last_ended(nights)
+    if ended is None or ended.ended is None:
+        return True
+    return not now - timedelta(hours=within) <= ended.ended <= now + _TOLERANCE
 
 
 def last_night_text(nights: Sequence[NightRecord], now: datetime) -> str:
     """Write when a suite's last night ended and how, and since when another one runs."""
     parts = []
-    ended = max((n for n in nights if n.ended), key=lambda n: n.ended or now, default=None)
+    ended = _last_ended(nights)
     if ended is None or ended.ended is None:
         parts.append("no night has ended")
+    elif ended.ended > now + _TOLERANCE:
+        parts.append(
+            f"the last night ended at {ended.ended:%Y-%m-%d %H:%M} UTC, {ended.status}; that is in "
+            "the future, so the clock went back, and nobody can say how long ago it was. Check the "
+            "clock, and run a night"
+        )
     else:
         parts.append(f"the last night ended {_hours(now - ended.ended)} ago, {ended.status}")
         if ended.commit:
             parts.append(f"at commit {ended.commit[:12]}")
-    newest = max(nights, key=lambda night: night.created)
+    newest = nights[0]
     if newest.ended is None:
         parts.append(f"the night that began {_hours(now - newest.created)} ago has not ended")
     reason = f"; {ended.reason}" if ended is not None and ended.reason else ""
     return f"{nights[0].suite}: {', '.join(parts)}{reason}"
 
 
+def _last_ended(nights: Sequence[NightRecord]) -> NightRecord | None:
+    return next((night for night in nights if night.ended is not None), None)
+
+
 def _hours(time: timedelta) -> str:
-    return f"{time / timedelta(hours=1):.1f} h"
+    return f"{max(time, timedelta()) / timedelta(hours=1):.1f} h"

@@ -26,7 +26,7 @@ def to_junit(night: NightRecord) -> str:
     every = [case for _, some in cases for case in some]
     root = ET.Element("testsuites", {"name": _text(night.suite)} | _counts(every))
     if night.ended is not None:
-        root.set("time", f"{(night.ended - night.created).total_seconds():.0f}")
+        root.set("time", f"{max((night.ended - night.created).total_seconds(), 0):.0f}")
     for name, some in cases:
         where = {
             "timestamp": f"{night.created:%Y-%m-%dT%H:%M:%S}",

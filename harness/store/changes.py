@@ -26,7 +26,7 @@ from bench.harness.store.rows import (
     to_json,
     value_columns,
 )
-from bench.harness.store.statements import ensure, insert_new, now
+from bench.harness.store.statements import ensure, insert_new, next_time, now
 
 IMPORT_LOCK = 0x6D65726765  # "merge"
 # The newest values of a trial, unless it has newer ones or has ended.
@@ -69,6 +69,7 @@ class StoreWriter(StoreReader):
         """
         with self._write() as connection:
             time = now(connection)
+            created = next_time(connection)
             ensure(
                 connection,
                 t.protocol,
@@ -88,7 +89,7 @@ class StoreWriter(StoreReader):
                     kind=kind,
                     command=redacted_urls(command),
                     status=status,
-                    created=time,
+                    created=created,
                     heartbeat=time,
                     lease_owner=owner,
                 )
@@ -159,7 +160,7 @@ class StoreWriter(StoreReader):
                     rule_digest=rule_digest,
                     decision=decision,
                     body=to_json(body),
-                    created=now(connection),
+                    created=next_time(connection),
                 )
             )
         return id

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Table, exists, select, update
 
 from bench.harness.store import tables as t
-from bench.harness.store.owner import has_ended
+from bench.harness.store.owner import has_ended, is_here
 
 DEAD_SECONDS = 60.0
 """A process without a heartbeat for this long, six periods, counts as dead on any host."""
@@ -20,8 +20,19 @@ def is_dead(row: Row[Any], limit: datetime) -> bool:
 
 
 def is_old(row: Row[Any], limit: datetime) -> bool:
-    """Return whether the owner of a row has sent no heartbeat since `limit`."""
-    return row.heartbeat is None or row.heartbeat <= limit
+    """Return whether the owner of a row has sent no heartbeat since `limit`.
+
+    A heartbeat from the future says nothing: the clock went back. A living process sends another
+    one soon; one of this host counts as alive until then.
+    """
+    if row.heartbeat is None or row.heartbeat <= limit:
+        return True
+    return row.heartbeat > _future(limit) and not is_here(row.lease_owner)
+
+
+def _future(limit: datetime) -> datetime:
+    """Return what no heartbeat can be later than, if the clock did not go back."""
+    return limit + timedelta(seconds=2 * DEAD_SECONDS)
 
 
 def dead_rows(connection: Connection, table: Table, limit: datetime) -> list[Row[Any]]:
@@ -42,7 +53,7 @@ def dead_comparisons(connection: Connection, limit: datetime) -> list[Row[Any]]:
         linked.c.reused.is_(False),
         linked.c.trial_id == t.trial.c.id,
         t.trial.c.status == "running",
-        t.trial.c.heartbeat > limit,
+        t.trial.c.heartbeat.between(limit, _future(limit)),
     )
     columns = (table.c.id, table.c.lease_owner, table.c.heartbeat, living.label("living"))
     query: Select[Any] = select(*columns).where(table.c.status == "running")

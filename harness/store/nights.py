@@ -7,7 +7,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import select, update
@@ -18,7 +18,7 @@ from bench.harness.store import tables as t
 from bench.harness.store.leases import StoreLeases
 from bench.harness.store.links import chunks
 from bench.harness.store.rows import to_json
-from bench.harness.store.statements import now
+from bench.harness.store.statements import next_time, now
 
 _METRIC = tuple(field.name for field in fields(NightMetric))
 
@@ -29,16 +29,7 @@ class StoreNights(StoreLeases):
     def accept(self, name: str, comparison_id: str, note: str | None) -> datetime:
         """Accept a comparison as the baseline of later nights with its protocol."""
         with self._write() as connection:
-            newest = connection.scalar(
-                select(t.baseline.c.accepted)
-                .where(t.baseline.c.name == name)
-                .order_by(t.baseline.c.accepted.desc())
-                .limit(1)
-            )
-            time = now(connection)
-            if newest is not None:
-                # Two baselines of the same time could not be distinguished.
-                time = max(time, newest + timedelta(microseconds=1))
+            time = next_time(connection)
             connection.execute(
                 t.baseline.insert().values(
                     name=name, accepted=time, comparison_id=comparison_id, note=note
@@ -74,7 +65,7 @@ class StoreNights(StoreLeases):
                     status="running",
                     commit=commit,
                     info=to_json(info),
-                    created=now(connection),
+                    created=next_time(connection),
                 )
             )
         return uuid
@@ -138,7 +129,7 @@ class StoreNights(StoreLeases):
         with self._write() as connection:
             connection.execute(
                 t.noise.insert().values(
-                    uuid=uuid, suite=suite, body=to_json(body), created=now(connection)
+                    uuid=uuid, suite=suite, body=to_json(body), created=next_time(connection)
                 )
             )
         return uuid

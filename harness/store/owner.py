@@ -16,6 +16,11 @@ def process_name(pid: int) -> str:
     return f"{socket.gethostname()}:{pid}"
 
 
+def is_here(owner: str | None) -> bool:
+    """Return whether a process is one of this host, and exists."""
+    return (owner or "").startswith(f"{socket.gethostname()}:") and not has_ended(owner)
+
+
 def has_ended(owner: str | None) -> bool:
     """Return whether a process of this host has ended.
 

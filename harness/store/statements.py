@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
+
+from bench.harness.core.notices import say
+from bench.harness.store import tables as t
+
+_TIMES = (
+    t.comparison.c.created,
+    t.claim.c.created,
+    t.baseline.c.accepted,
+    t.night.c.created,
+    t.noise.c.created,
+)
+"""By these, records are ordered."""
+_SMALL_STEP = timedelta(minutes=1)
+"""Clocks that are set over the network go back by less, and nobody need know."""
 
 
 def now(connection: Connection) -> datetime:
@@ -14,6 +28,28 @@ def now(connection: Connection) -> datetime:
     if connection.dialect.name == "postgresql":
         return connection.scalars(select(func.clock_timestamp())).one().astimezone(UTC)
     return datetime.now(UTC)
+
+
+def next_time(connection: Connection) -> datetime:
+    """Return the present time, or a later one that comes after everything on record.
+
+    Records are ordered by their times. If the clock went back, or was ahead, the newest record lies
+    in the future; what comes after it must not count as older. A sentence says so.
+    """
+    time = now(connection)
+    newest = max(
+        filter(None, (connection.scalar(select(func.max(c))) for c in _TIMES)), default=time
+    )
+    if newest < time:
+        return time
+    if newest - time > _SMALL_STEP:
+        say(
+            f"The clock says {time:%Y-%m-%d %H:%M} UTC, but the newest record of the store is from "
+            f"{newest:%Y-%m-%d %H:%M}: the clock went back, or was ahead. The new record gets a "
+            "time after that one, so that it counts as newer. Check the clock."
+        )
+    # Two records of the same time could not be ordered.
+    return newest + timedelta(microseconds=1)
 
 
 def insert_new(connection: Connection, table: Table) -> Any:
