@@ -18,6 +18,7 @@ from bench.harness.core.errors import BenchError, Infrastructure, Usage
 from bench.harness.core.invocation import by_program
 from bench.harness.core.notices import quiet
 from bench.harness.core.text import visible
+from bench.models.errors import ProblemError
 from bench.optim.hyperparameters import Unavailable, UsageError
 from bench.optim.plugins import Objects, objects
 
@@ -83,6 +84,8 @@ def _in_sentences(given: Sequence[str]) -> Iterator[None]:
         raise Usage(redacted_message(error.format_message(), given)) from None
     except UsageError as error:
         _raise(error, Usage(str(error)), given)
+    except ProblemError as error:
+        _raise(error, Usage(f"{error}."), given)
     except Unavailable as error:
         _raise(error, Infrastructure(str(error)), given)
     except BenchError as error:

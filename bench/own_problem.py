@@ -31,6 +31,8 @@ EPOCHS = 200
 """A trial's budget where none is given: so many gradients of every training case."""
 POINT = 0.01
 """Shares of errors within this are equivalent."""
+MOST_CLASSES = 100_000
+"""The largest number of classes; their one-hot targets stand in memory."""
 HALF = 0.5
 """From where a logistic output stands for 1."""
 
@@ -163,9 +165,8 @@ def _array(what: str, given: Any) -> np.ndarray:
         raise Usage(f"bench.problem: {what} are of type {array.dtype}, and must be numbers.")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise Usage(f"bench.problem: {what} are not all finite.")
-    if what.endswith("inputs") or array.dtype.kind == "f":
-        kept = array.dtype in (np.float32, np.float64)
-        return array if kept else array.astype(np.float32)
+    if array.dtype.kind == "f" and array.dtype not in (np.float32, np.float64):
+        return array.astype(np.float32 if array.itemsize < 4 else np.float64)
     return array
 
 
@@ -198,11 +199,27 @@ def _targets(loss: str, given: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarra
                 "and in test."
             )
         classes = int(max(train.max(), test.max())) + 1
-        one_hot = np.eye(classes, dtype=np.float32)
-        return one_hot[train], one_hot[test]
-    found = [each if each.dtype.kind == "f" else each.astype(np.float32) for each in given]
+        if classes > MOST_CLASSES:
+            raise Usage(
+                f"bench.problem: class numbers go up to {classes - 1:,}, but at most "
+                f"{MOST_CLASSES:,} classes are possible. Number the classes from 0 on."
+            )
+        return _one_hot(train, classes), _one_hot(test, classes)
+    found = [each if each.dtype.kind == "f" else _floats(each) for each in given]
     shaped = [each[:, None] if each.ndim == 1 else each for each in found]
     return shaped[0], shaped[1]
+
+
+def _floats(whole: np.ndarray) -> np.ndarray:
+    """Return whole numbers as float32, or as float64 where that would round them."""
+    found = whole.astype(np.float32)
+    return found if np.array_equal(found, whole) else whole.astype(np.float64)
+
+
+def _one_hot(numbers: np.ndarray, classes: int) -> np.ndarray:
+    found = np.zeros((len(numbers), classes), np.float32)
+    found[np.arange(len(numbers)), numbers] = 1
+    return found
 
 
 def _metric(given: str | Metric, which: str, loss: MatchingLoss) -> tuple[Metric, bool]:

@@ -217,7 +217,8 @@ def digest_of(*arrays: np.ndarray) -> str:
     for array in arrays:
         little = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
         sha.update(f"{little.dtype.str}{little.shape}".encode())
-        sha.update(little.data.cast("B"))
+        if little.size:  # A memoryview without values cannot be cast.
+            sha.update(little.data.cast("B"))
     return sha.hexdigest()
 
 

@@ -17,6 +17,7 @@ import click
 from bench.harness.cli import settings
 from bench.harness.core.errors import BenchError, Infrastructure, Usage
 from bench.harness.core.notices import say
+from bench.models.errors import ProblemError
 from bench.optim.hyperparameters import Unavailable, UsageError, nearest
 
 COMMANDS = {
@@ -155,6 +156,8 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return 2, f"bench: {error.format_message()}{hint}"
     if isinstance(error, Unavailable):
         return Infrastructure.exit_code, f"bench: {error}"
+    if isinstance(error, ProblemError):
+        return Usage.exit_code, f"bench: {error}."
     if isinstance(error, BenchError | UsageError):
         return error.exit_code if isinstance(error, BenchError) else 2, f"bench: {error}"
     return Infrastructure.exit_code, (

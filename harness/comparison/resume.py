@@ -30,6 +30,7 @@ from bench.harness.store.owner import this_process
 from bench.harness.store.recorder import Recorder
 from bench.harness.store.results import Store
 from bench.harness.training.interrupt import InterruptFlag, catch_signals
+from bench.models.errors import ProblemError
 from bench.optim import registry
 from bench.optim.hyperparameters import Unavailable, UsageError
 from bench.optim.text import parse, split
@@ -181,7 +182,7 @@ class Worker:
         except BaseException as error:
             # Give the fleet back: its training has not begun, so another worker can take it.
             self._store.end_fleet(leased.id, this_process(), "planned")
-            if not isinstance(error, BenchError | UsageError | Unavailable):
+            if not isinstance(error, BenchError | UsageError | ProblemError | Unavailable):
                 raise
             self.refused.add(leased.comparison_id)
             which = f"Comparison {leased.comparison_id}"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from bench.harness.core.context import info
-from bench.harness.core.errors import Infrastructure, LeaseLost, Usage
+from bench.harness.core.errors import Infrastructure, LeaseLost
 from bench.harness.core.records import Certificate, FleetRecord, Measurement, Status, TrialRecord
 from bench.harness.core.schema import Mismatch
 from bench.harness.core.spec import Protocol, key_of
@@ -30,7 +30,6 @@ from bench.harness.training.fleet import Fleet, Outcome, Progress
 from bench.harness.training.interrupt import InterruptFlag
 from bench.harness.training.memory import is_out_of_memory
 from bench.harness.training.saved_state import check_saved
-from bench.models.errors import ProblemError
 from bench.models.problem import Problem
 
 
@@ -150,9 +149,6 @@ class LeasedFleet:
             self._record_failure(fleet, error)
             if is_out_of_memory(error):
                 raise self._out_of_memory from error
-            if isinstance(error, ProblemError):
-                # The problem's own code has done what the probe before the first update allows for.
-                raise Usage(f"{self._run.problem.name}: {error}.") from error
             raise
         if recorder.lost(lease.id):
             recorder.release(lease.id)

@@ -47,6 +47,7 @@ from bench.harness.store.results import Store
 from bench.harness.training.cases import DeviceData
 from bench.harness.training.fleet import Progress
 from bench.harness.training.interrupt import InterruptFlag, catch_signals
+from bench.models.errors import ProblemError
 from bench.optim.hyperparameters import Unavailable, UsageError
 
 GRACE_SECONDS = 30.0
@@ -210,6 +211,8 @@ if __name__ == "__main__":
         code = _main(sys.argv[1:])
     except KeyboardInterrupt:
         code = 130
+    except ProblemError as error:
+        send_message(RankError(f"{error}.", Usage.exit_code))
     except (BenchError, UsageError, Unavailable) as error:
         if not isinstance(error, Unavailable):
             code = error.exit_code if isinstance(error, BenchError) else Usage.exit_code

@@ -158,4 +158,4 @@ def test_a_module_of_ones_own(bench):
     assert "spirals[width=12]-quick" in bench("list", "comparisons")
     assert bench("list", "trials").count("budget") == 5
     checked = bench("check", f"{OWN_MODULE}[width=12]", "--json", "-")
-    assert checked["holds"] and len(checked["laws"]) == 15
+    assert checked["holds"] and len(checked["laws"]) == 17

@@ -27,7 +27,7 @@ def test_a_line_a_law(bench):
     said = bench("check", PROBLEM)
     assert said.code == 0, said.err
     lines = said.out.splitlines()
-    assert len(lines) == 15
+    assert len(lines) == 17
     assert all(line.startswith(("holds ", "not applicable ")) for line in lines)
     assert any("gradient matches the loss" in line and "relative error" in line for line in lines)
 
@@ -35,7 +35,7 @@ def test_a_line_a_law(bench):
 def test_a_law_that_does_not_hold(bench):
     said = bench("check", f"{WRONG}:make[wrong=gradient]", "--json", "-")
     assert said.code == 1
-    assert said.err.startswith("bench: 2 of 15 laws do not hold for ")
+    assert said.err.startswith("bench: 2 of 17 laws do not hold for ")
     found = json.loads(said.out)
     assert (found["schema_version"], found["kind"], found["holds"]) == (1, "problem", False)
     states = {law["law"]: law["state"] for law in found["laws"]}
