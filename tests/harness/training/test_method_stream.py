@@ -89,7 +89,10 @@ def test_a_run_goes_on_from_its_saved_state_in_another_process() -> None:
 
 
 @pytest.mark.parametrize("name", ["torch", "numpy", "python"])
-@pytest.mark.parametrize("forged", [None, 3, torch.zeros(3), (1, 2), ([1], 2), ([1] * 624, "x"), ([1] * 624, 10**6)])
+@pytest.mark.parametrize(
+    "forged",
+    [None, 3, torch.zeros(3), (1, 2), ([1], 2), ([1] * 624, "x"), ([1] * 624, 10**6)],
+)
 def test_a_state_whose_streams_are_none_is_refused(name: str, forged: Any) -> None:
     before = RandomStreams.current().state_dict()["python"]
     made = fleet()
