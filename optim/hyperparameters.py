@@ -71,6 +71,11 @@ class Hyperparameter:
         try:
             number = float(text)
         except ValueError:
+            if ".." in text:
+                raise UsageError(
+                    f"{where} is a range, from which only `bench compare --tune N` draws values. "
+                    "Write one number here."
+                ) from None
             raise UsageError(f"{where} is not a number.") from None
         if self.kind is int:
             if not math.isfinite(number) or number != int(number):

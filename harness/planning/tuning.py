@@ -12,6 +12,7 @@ from scipy.stats import qmc
 from bench.harness.analysis.grids import Axis, Scale
 from bench.harness.core.errors import Usage
 from bench.harness.core.seeds import FIRST_TUNING_SEED
+from bench.harness.planning.ranges import written_ranges
 from bench.optim.hyperparameters import Hyperparameter
 from bench.optim.objective import Method
 from bench.optim.registry import find
@@ -31,26 +32,38 @@ def tuning_points(written: ParsedEntry, tune: str) -> list[ParsedEntry]:
 
     `tune` is "none" (the entry itself, with its grid if it has one), "grid" (the declared grid of
     the method's first hyperparameter that has one) or the number N of points of a scrambled Sobol
-    sequence over the declared ranges. The sequence depends only on the method's name, and N points
-    are the first of N + M. Values that the entry gives stay fixed.
+    sequence over the ranges that the entry writes, as in lr=0.001..0.1, and over the declared
+    ranges of what it leaves open. The sequence depends only on the method's name, and N points are
+    the first of N + M. Values that the entry gives stay fixed, and grids that it writes are all
+    tried.
     """
-    if tune == "none":
+    given = written_ranges(written)
+    if given and not tune.isdecimal():
+        which = ", ".join(f"{name}={written.values[name][0]}" for name in given)
+        option = "Without --tune" if tune == "none" else f"With --tune {tune}"
+        raise Usage(
+            f"{written.name}: {which} is a range to tune in. {option} nothing is drawn from it. "
+            "Use `bench compare --tune N`, for example --tune 8, to try N points, or write values, "
+            "a|b|c."
+        )
+    if tune == "none" or (tune == "grid" and _has_grid(written)):
         return [written]
-    space = [h for h in find(written.name).space if h.name not in written.values]
+    space = _open(written)
     if tune == "grid":
         first = _first_grid(space)
         if first is None:
             raise Usage(
-                f"--tune grid: {written.name} declares no grid. Write one: "
-                f"{written.name}[key=a|b|c]."
+                f"--tune grid: {written.name} declares no grid for what {_entry_text(written)} "
+                f"leaves open. Write one: {written.name}[{_first_number(space)}=a|b|c]."
             )
         values = {**written.values, first.name: tuple(str(value) for value in first.grid)}
         return [ParsedEntry(written.name, written.backend, values)]
     ranges = [h for h in space if h.tune is not None]
     if not ranges:
         raise Usage(
-            f"--tune {tune}: {written.name} declares no range to tune in. Leave out --tune and "
-            "write a grid of the same size for every method, key=a|b|c."
+            f"--tune {tune}: {written.name} declares no range to tune in. Write one, for example "
+            f"{written.name}[{_first_number(space)}=0.001..0.1]. Or leave out --tune and write a "
+            "grid of the same size for every method, key=a|b|c."
         )
     seed = int.from_bytes(hashlib.sha256(written.name.encode()).digest()[:8], "big")
     sobol = qmc.Sobol(len(ranges), scramble=True, rng=seed)
@@ -70,6 +83,36 @@ def tuning_points(written: ParsedEntry, tune: str) -> list[ParsedEntry]:
     ]
 
 
+def _open(written: ParsedEntry) -> list[Hyperparameter]:
+    """Return the hyperparameters that an entry leaves to tuning, with the ranges that it writes."""
+    given = written_ranges(written)
+    return [
+        given.get(h.name, h)
+        for h in find(written.name).space
+        if h.name in given or h.name not in written.values
+    ]
+
+
+def _has_grid(written: ParsedEntry) -> bool:
+    return any(len(texts) > 1 for texts in written.values.values())
+
+
+def has_range(written: ParsedEntry) -> bool:
+    """Return whether `--tune N` can draw points for an entry."""
+    return any(h.tune is not None for h in _open(written))
+
+
+def _first_number(space: Sequence[Hyperparameter]) -> str:
+    """Return the name of a rate, or else of the first number that is left open."""
+    names = [h.name for h in space if h.kind is float]
+    return "lr" if "lr" in names or not names else names[0]
+
+
+def _entry_text(written: ParsedEntry) -> str:
+    inside = ",".join(f"{name}={'|'.join(texts)}" for name, texts in written.values.items())
+    return f"{written.name}[{inside}]" if inside else written.name
+
+
 def _first_grid(space: Sequence[Hyperparameter]) -> Hyperparameter | None:
     return next((h for h in space if h.grid), None)
 
@@ -80,8 +123,8 @@ def tuned_names(written: ParsedEntry, tune: str) -> set[str]:
     Others may also differ between points, for example a default that follows from the batch size.
     """
     names = {name for name, texts in written.values.items() if len(texts) > 1}
-    space = [h for h in find(written.name).space if h.name not in written.values]
-    if tune == "grid" and (first := _first_grid(space)):
+    space = _open(written)
+    if tune == "grid" and not _has_grid(written) and (first := _first_grid(space)):
         names.add(first.name)
     if tune.isdecimal():
         names |= {h.name for h in space if h.tune is not None}
@@ -94,13 +137,13 @@ def axes(written: ParsedEntry, points: Sequence[Method], tune: str) -> list[Axis
     Values from a declared range come from a Sobol sequence (`tune` is a number); all other values
     form grids.
     """
-    found, names = [], tuned_names(written, tune)
-    for h in find(written.name).space:
+    found, names, given = [], tuned_names(written, tune), written_ranges(written)
+    for h in (given.get(h.name, h) for h in find(written.name).space):
         if h.kind not in (int, float) or h.name not in names:
             continue
         tried = tuple(sorted({point.hyperparameters[h.name] for point in points}))
         if len(tried) > 1:
-            is_drawn = tune.isdecimal() and h.name not in written.values
+            is_drawn = tune.isdecimal() and (h.name in given or h.name not in written.values)
             found.append(Axis(h.name, tried, _scale(h, tried), h.tune if is_drawn else None))
     return found
 
@@ -130,4 +173,7 @@ def _at(hyperparameter: Hyperparameter, u: float) -> str:
         return f"{1 - float(f'{1 - value:.3g}'):.12g}"
     else:
         value = low + (high - low) * u
-    return str(round(value)) if hyperparameter.kind is int else f"{value:.3g}"
+    if hyperparameter.kind is int:
+        return str(min(max(round(value), math.ceil(low)), math.floor(high)))
+    # Rounding to three digits may leave the range.
+    return f"{min(max(float(f'{value:.3g}'), low), high):.12g}"

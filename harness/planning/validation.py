@@ -43,9 +43,12 @@ def check_effort(written: Sequence[ParsedEntry], points: Sequence[Sequence[Metho
         efforts = ", ".join(
             f"{entry.name} {len(of_one)}" for entry, of_one in zip(written, points, strict=True)
         )
+        advice = "or use --tune N"
+        if without := [entry.name for entry in written if not tuning.has_range(entry)]:
+            advice += f" and write a range for {' and '.join(without)}, as in lr=0.001..0.1"
         raise Usage(
             f"Every method must have the same number of tuning points, but they differ: {efforts}. "
-            "Write grids of the same size, or use --tune N."
+            f"Write grids of the same size, {advice}."
         )
 
 

@@ -15,6 +15,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -243,8 +244,9 @@ _manners: dict[tuple[Makes, tuple[tuple[str, Any], ...]], Manner] = {}
 """What the probe has found. A factory is asked again each time: it may make something else."""
 
 
+@cache
 def of_torch(name: str) -> type[TorchMethod]:
-    """Return the method class for `torch.optim.NAME`."""
+    """Return the method class for `torch.optim.NAME`: always the same one."""
     written = name.removeprefix(TORCH_PREFIX)
     known = {key: value for key, value in vars(torch.optim).items() if is_optimizer(value)}
     if written not in known:
