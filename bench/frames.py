@@ -20,6 +20,7 @@ LEDGER = {
     "cg_steps": "int64",
     "seconds": "float64",
     "peak_memory": "int64",
+    "fleet_seconds": "float64",
 }
 CURRENCIES = ("updates", "examples", "gradients", "seconds")
 

@@ -120,6 +120,7 @@ class Result:
             "updates",
             "gradients",
             "seconds",
+            "fleet's",
         )
         rows = [[_cell(head, "th") for head in heads]]
         for row in self.summary["methods"]:
@@ -128,7 +129,13 @@ class Result:
             if final["low"] is not None:
                 between = f"{number(final['low'])} to {number(final['high'])}"
             figures = (final["mean"], between, final["test"]["mean"])
-            costs = (ledger["updates"], ledger["gradients"], ledger["seconds"])
+            # Earlier versions of bench recorded only the fleet's seconds.
+            seconds = (
+                (ledger["seconds"], ledger["fleet_seconds"])
+                if "fleet_seconds" in ledger
+                else ("–", ledger["seconds"])
+            )
+            costs = (ledger["updates"], ledger["gradients"], *seconds)
             cells = (row["method"], str(row["n"]), *figures, *costs)
             rows.append([_cell(c if isinstance(c, str) else number(c), "td") for c in cells])
         lines = "".join(f"<tr>{''.join(row)}</tr>" for row in rows)

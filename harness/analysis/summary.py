@@ -265,7 +265,10 @@ def _final(
 def _ledger(trials: Sequence[TrialRecord]) -> dict[str, float | None]:
     """Mean a trial of every currency; the largest of the peaks of memory."""
     ledgers = [asdict(t.ledger) for t in trials]
-    names = ("updates", "examples", "gradients", "products", "cg_steps", "seconds")
+    names = (
+        *("updates", "examples", "gradients", "products", "cg_steps"),
+        *("seconds", "fleet_seconds"),
+    )
     means = {n: _number(_mean([ledger[n] for ledger in ledgers])) for n in names}
     return means | {"peak_memory": max((ledger["peak_memory"] for ledger in ledgers), default=None)}
 

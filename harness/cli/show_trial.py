@@ -112,6 +112,7 @@ def _sections(
     """Return everything recorded about a trial except its measurements, as text by section."""
     spec = MethodSpec(trial.method_name, trial.backend, trial.hyperparameters)
     ledger = {name: number(value) for name, value in asdict(trial.ledger).items()}
+    ledger["fleet seconds"] = ledger.pop("fleet_seconds")
     times = {
         name: f"{time:%Y-%m-%d %H:%M:%S} UTC"
         for name, time in (("started", trial.started), ("ended", trial.ended))

@@ -34,9 +34,11 @@ class Ledger:
     """Gauss–Newton products, each over one batch."""
     cg_steps: Count = 0
     seconds: Amount = 0.0
-    """Training time, without evaluation and recording."""
+    """The trial's share of its fleet's training time: `fleet_seconds` / rows of the fleet."""
     peak_memory: Count = 0
     """Bytes: of the GPU if one is used, else of the process."""
+    fleet_seconds: Amount = 0.0
+    """Training time of the whole fleet, without evaluation and recording."""
 
 
 @dataclass(frozen=True, slots=True)

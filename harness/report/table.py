@@ -141,7 +141,7 @@ def _table(summary: Plain, gap: int) -> Table:
             mean_text(final["test"]),
             number(ledger["updates"]),
             number(ledger["gradients"]),
-            f"{number(ledger['seconds'])}\n{ledger['seconds_are']}",
+            "\n".join(seconds_of(ledger)),
             _reached(row["time_to_target"]),
         ]
         if with_published:
@@ -151,11 +151,26 @@ def _table(summary: Plain, gap: int) -> Table:
     return table
 
 
+def seconds_of(ledger: Plain) -> tuple[str, str]:
+    """Return a trial's seconds, and what they are: alone, shared, or a share of its fleet's.
+
+    Earlier versions of bench recorded only the fleet's.
+    """
+    fleet = ledger.get("fleet_seconds")
+    if fleet is None:
+        shared = ledger["seconds_are"] == "shared"
+        told = number(ledger["seconds"])
+        return (_ABSENT, f"of {told}") if shared else (told, "alone")
+    share = number(ledger["seconds"])
+    return share, ledger["seconds_are"] if share == number(fleet) else f"of {number(fleet)}"
+
+
 def _legend(summary: Plain) -> Text:
     return Text(
         f"{means(summary)}, below it the 95 % t interval; updates, gradient-equivalents "
-        "and seconds: mean per trial; time to: median over trials of the time to reach the target "
-        "on training data, below it the number of trials that reached it",
+        'and seconds: mean per trial; of a fleet\'s seconds a trial has its share, and "of" tells '
+        "the fleet's; time to: median over trials of the time to reach the target on training "
+        "data, below it the number of trials that reached it",
         style="dim",
     )
 
@@ -358,7 +373,8 @@ def notes(summary: Plain) -> list[str]:
     noted = list(summary["notes"])
     if any(row["ledger"]["seconds_are"] == "shared" for row in summary["methods"]):
         noted.append(
-            "Seconds marked as shared were measured while other trials ran, so they are not ranked."
+            "Seconds that are not marked as alone were measured while other trials ran, so they "
+            "are not ranked."
         )
     if summary["published_note"]:
         noted.append(summary["published_note"])

@@ -61,10 +61,10 @@ def measurement_query() -> Select[Any]:
 def add_measurements(rows: Iterable[Sequence[Any]], found: Mapping[int, list[Measurement]]) -> None:
     """Add the measurements of rows of that query to the lists of their trials, NaN and all."""
     with _paused_garbage_collection():
-        for trial_id, index, a, b, c, d, e, f, g, h, i, j, k, nonfinite, diagnostics in rows:
-            ledger = _Ledger(a, b, c, d, e, f, g)
+        for trial_id, index, a, b, c, d, e, f, g, h, *values, nonfinite, diagnostics in rows:
+            ledger = _Ledger(a, b, c, d, e, f, g, h)
             ledger.__class__ = Ledger
-            measurement = _Measurement(index, ledger, h, i, j, k, Diagnostics(diagnostics))
+            measurement = _Measurement(index, ledger, *values, Diagnostics(diagnostics))
             measurement.__class__ = Measurement
             if nonfinite is not None:
                 measurement = _completed(measurement, json.loads(nonfinite))

@@ -90,8 +90,16 @@ def _ledger() -> list[Column[Any]]:
         Column("gradients", Float(53), comment="Gradient-equivalents, all computations", **count),
         Column("products", BigInteger, comment="Gauss-Newton products", **count),
         Column("cg_steps", BigInteger, comment="Steps of conjugate gradients", **count),
-        Column("seconds", Float(53), comment="Training time; evaluation is off the clock", **count),
+        Column(
+            "seconds", Float(53), comment="A trial's share: fleet_seconds / fleet_rows", **count
+        ),
         Column("peak_memory", BigInteger, comment="Bytes at most, of device or process", **count),
+        Column(
+            "fleet_seconds",
+            Float(53),
+            comment="Training time of the whole fleet; evaluation is off the clock",
+            **count,
+        ),
     ]
 
 

@@ -126,7 +126,7 @@ class Fleet:
         device, dtype = data.train.inputs.device, data.train.inputs.dtype
         self.problem, self.data = problem, data
         self.method = method = with_random_stream(method, seeds, device)
-        self.account = Account(budget, Clock(device))
+        self.account = Account(budget, Clock(device), rows=len(seeds))
         self.objective = BoundObjective(problem, data, seeds, self.account, ranks, method.name)
         if starts is None:
             self.theta = initial_parameters(problem, list(seeds), device, dtype)

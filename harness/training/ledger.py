@@ -68,6 +68,8 @@ class Account:
     cg_steps: int = 0
     refused: bool = False
     """Whether the budget could not pay for a call, whatever became of `BudgetSpent`."""
+    rows: int = 1
+    """Trials that share the clock: those with which the fleet began."""
 
     def __post_init__(self) -> None:
         """Start the measurement of the device's peak memory."""
@@ -116,15 +118,16 @@ class Account:
         return float(getattr(self, self.budget.currency))
 
     def ledger(self) -> Ledger:
-        """Return the present state."""
+        """Return the present state, of each of the fleet's trials."""
         return Ledger(
             updates=self.updates,
             examples=self.examples,
             gradients=self.gradients,
             products=self.products,
             cg_steps=self.cg_steps,
-            seconds=self.clock.seconds,
+            seconds=self.clock.seconds / self.rows,
             peak_memory=_peak_memory(self.clock.device),
+            fleet_seconds=self.clock.seconds,
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from bench.harness.core.records import Measurement, TrialRecord
 from bench.harness.report.curves import CURRENCIES, Scale, metric, metric_in_words, profiled, spent
 from bench.harness.report.style import color
-from bench.harness.report.table import claim, evidence, judged, mean_text, means, number
+from bench.harness.report.table import claim, evidence, judged, mean_text, means, number, seconds_of
 
 Plain = dict[str, Any]
 _KIND = {"a better": "better", "b better": "better", "equivalent": "equivalent"}
@@ -79,7 +79,7 @@ def _results(summary: Plain) -> Plain:
         ("Updates", "mean per trial"),
         ("Examples", "mean per trial"),
         ("Gradient-equivalents", "mean per trial"),
-        ("Seconds", "mean per trial"),
+        ("Seconds", "share per trial"),
     ]
     rows = []
     for row in summary["methods"]:
@@ -89,7 +89,7 @@ def _results(summary: Plain) -> Plain:
             (mean_text(row["final"]["test"]), _interval(row["final"]["test"])),
             (str(row["n"]), ""),
             *((number(ledger[name]), "") for name in ("updates", "examples", "gradients")),
-            (number(ledger["seconds"]), ledger["seconds_are"]),
+            seconds_of(ledger),
         ]
         if with_published:
             cells.append((number(row["published"]), ""))

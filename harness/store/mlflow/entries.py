@@ -288,6 +288,7 @@ def values(measurement: Measurement, metric: str) -> dict[str, float]:
         "products": float(ledger.products),
         "cg_steps": float(ledger.cg_steps),
         "seconds": ledger.seconds,
+        "fleet_seconds": ledger.fleet_seconds,
         "peak_memory": float(ledger.peak_memory),
     }
 
@@ -295,7 +296,7 @@ def values(measurement: Measurement, metric: str) -> dict[str, float]:
 def points(measurements: Iterable[Measurement], metric: str, start: int) -> list[Point]:
     """Return the finite values as points; a NaN would be stored as 0 and hide the metric."""
     return [
-        Point(key, value, m.ledger.updates, start + round(m.ledger.seconds * 1000))
+        Point(key, value, m.ledger.updates, start + round(m.ledger.fleet_seconds * 1000))
         for m in measurements
         for key, value in values(m, metric).items()
         if math.isfinite(value)

@@ -20,7 +20,8 @@ def _curve(level, rng, diverges):
         share = math.log(spent + 1) / math.log(750_001)
         value = level * (120 / level) ** (1 - share**2) * math.exp(rng.normal(0, 0.03))
         value = math.nan if diverges and i > 8 else value
-        ledger = Ledger(int(spent), int(spent) * 200, spent, seconds=spent / 500)
+        seconds = spent / 500
+        ledger = Ledger(int(spent), int(spent) * 200, spent, seconds=seconds, fleet_seconds=seconds)
         # As hf tells it; before the first update there is nothing to tell.
         diagnostics = {
             "lambda": 45 / 1.5**i, "rho": 0.5, "cg_steps": 10.0 + i, "iterate": 5.0, "rate": 1.0,

@@ -4,7 +4,7 @@ import shlex
 import pytest
 from rich.console import Console
 
-from bench.harness.report.table import number, render
+from bench.harness.report.table import number, render, seconds_of
 
 COMMAND = (
     "bench compare --optimizers 'sgd,cm,nag[lr=0.01,mu_max=0.99],"
@@ -154,3 +154,19 @@ def test_what_tuning_took_and_where_it_ended(compared):
     assert "fewer tuning points: 4 of 1 point, 3 of 2 points " in " ".join(
         printed(summary, 100).split()
     )
+
+
+@pytest.mark.parametrize(
+    ("ledger", "said"),
+    [
+        ({"seconds": 2.0, "fleet_seconds": 12.0, "seconds_are": "shared"}, ("2", "of 12")),
+        ({"seconds": 2.0, "fleet_seconds": 2.0, "seconds_are": "shared"}, ("2", "shared")),
+        ({"seconds": 2.0, "fleet_seconds": 2.0, "seconds_are": "alone"}, ("2", "alone")),
+        # Recorded by earlier versions: the seconds of a fleet, which are no trial's.
+        ({"seconds": 12.0, "seconds_are": "shared"}, ("–", "of 12")),
+        ({"seconds": 2.0, "seconds_are": "alone"}, ("2", "alone")),
+    ],
+)
+def test_the_seconds_of_a_fleet_are_not_shown_as_a_trials(ledger, said):
+    share, below = seconds_of(ledger)
+    assert (share.partition(".")[0], below.partition(".")[0]) == said

@@ -31,7 +31,8 @@ METRICS = ("squared_error", "test_squared_error")
 
 
 def measured(index: int, value: float = 1.0) -> Measurement:
-    ledger = Ledger(updates=10 * index, gradients=200.0 * index, seconds=0.5 * index)
+    spent = 0.5 * index
+    ledger = Ledger(updates=10 * index, gradients=200.0 * index, seconds=spent, fleet_seconds=spent)
     return Measurement(index, ledger, value, value, value, value, {"lam": 0.5})
 
 

@@ -34,6 +34,7 @@ UNITS = {
     "products": "products",
     "cg_steps": "steps",
     "seconds": "s",
+    "fleet_seconds": "s",
     "peak_memory": "bytes",
     "cost": "s",
     "fleet_rows": "trials",
@@ -251,7 +252,7 @@ def test_machine_time(filled: tuple[Store, str, list[TrialRecord]]) -> None:
     for t in trials:
         # The rows of a fleet share its seconds.
         host = "gpu12" if t.fleet_rows == 2 else "vm"
-        hosts[host] += t.ledger.seconds / t.fleet_rows / 3600
+        hosts[host] += t.ledger.seconds / 3600
     assert [row["host"] for row in found] == ["gpu12", "vm"]
     assert {row["month"] for row in found} == {f"{trials[0].started:%Y-%m}"}
     assert {row["host"]: row["hours"] for row in found} == pytest.approx(hosts, rel=1e-12)

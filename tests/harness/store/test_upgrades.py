@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,8 @@ def earlier(
         engine = sqlalchemy.create_engine(url)
         with engine.begin() as connection:
             for table, row in rows:
-                connection.execute(table.insert().values(row))
+                then = {name: value for name, value in row.items() if name != "fleet_seconds"}
+                connection.execute(table.insert().values(then))
         engine.dispose()
         found = everything(url)
         assert set(found) == {table.name for table, _ in rows} | {"bench_store"}
@@ -214,7 +216,7 @@ def test_a_store_of_an_earlier_revision_keeps_what_it_holds(
         assert store.id == before["bench_store"][0]["id"]
         assert store.comparison("0000a").protocol == protocol
         assert [c.owner for c in store.comparisons()] == [None, None]
-        assert store.measurements([1])[1] == [measured(3)]
+        assert store.measurements([1])[1] == [with_fleet(measured(3), rows=1)]
         assert [c.id for c in store.claims()] == ["0000cccc"] * (revision >= "0002")
         planned = store.plan("0000bbbb")
         assert (planned is not None) == (revision >= "0003")
@@ -225,6 +227,29 @@ def test_a_store_of_an_earlier_revision_keeps_what_it_holds(
         assert {f.status for f in store.fleets("0000bbbb")} <= {"planned"}
         assert store.comparison("0000b").status == "interrupted"
         assert store.take_over("0000b", "here:1").owner == "here:1"
+
+
+def with_fleet(taken: Measurement, rows: int) -> Measurement:
+    """Return a measurement whose seconds were those of a fleet of so many rows."""
+    whole = taken.ledger.seconds
+    ledger = replace(taken.ledger, seconds=whole / rows, fleet_seconds=whole)
+    return replace(taken, ledger=ledger)
+
+
+def test_the_seconds_of_a_fleet_become_shares_of_its_trials(
+    url: str,
+    measured: Callable[..., Measurement],
+    earlier: Callable[[str], dict[str, list[dict[str, Any]]]],
+) -> None:
+    earlier("0003")
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE bench_trial SET fleet_rows = 4, seconds = 12")
+    engine.dispose()
+    with Store.open(url) as store:
+        assert store.measurements([1])[1] == [with_fleet(measured(3), rows=4)]
+        ledger = store.trial(1).ledger
+        assert (ledger.seconds, ledger.fleet_seconds) == (3.0, 12.0)
 
 
 def test_trials_get_names_that_are_the_same_in_every_copy(

@@ -131,3 +131,10 @@ def test_what_is_only_priced_is_not_entered() -> None:
     assert (a.gradients, a.examples, a.products) == (99.0, 99, 0)
     with pytest.raises(BudgetSpent):
         a.charge(**price)
+
+
+def test_a_trial_has_its_share_of_the_fleets_seconds() -> None:
+    account = Account(Budget("gradients", 10.0), Clock(torch.device("cpu")), rows=4)
+    account.clock.restore(12.0)
+    ledger = account.ledger()
+    assert (ledger.seconds, ledger.fleet_seconds) == (3.0, 12.0)
