@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.harness.cli.options import data_dir_option, json_option
-from bench.harness.cli.output import write_text
+from bench.harness.cli.output import print_data, write_text
 from bench.harness.core.errors import BenchError
 
 if TYPE_CHECKING:
@@ -76,6 +76,6 @@ def _write(checked: LawReport, path: str) -> None:
     }
     text = json.dumps(body, indent=2, ensure_ascii=False) + "\n"
     if path == "-":
-        click.echo(text, nl=False)
+        print_data(text)
         return
     write_text("--json", path, text)

@@ -83,7 +83,7 @@ def command(
     With the IDs of recorded comparisons, nothing is run: their trials are compared as one
     comparison.
     """
-    from bench.harness.cli.output import check_folders, show_result, write_html
+    from bench.harness.cli.output import check_folders, finish
     from bench.harness.comparison.compare import compare
     from bench.harness.planning.request import Request
 
@@ -96,9 +96,7 @@ def command(
     )
     summary = _compare_recorded(request, recorded, allow) if recorded else compare(request)
     if summary is not None:
-        show_result(summary, json_path)
-        if html_path is not None:
-            write_html(request.store, summary["comparison"], html_path)
+        finish(summary, request.store, json_path, html_path)
 
 
 def _check(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 
-import click
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
@@ -24,11 +22,6 @@ PAGE = 100
 
 
 class _Stdout(Console):
-    def on_broken_pipe(self) -> NoReturn:
-        # The reader of our output has closed the pipe. That is no error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise click.exceptions.Exit(0)
-
     def render_str(self, text: str, **given: Any) -> Text:
         """Return a text without terminal control characters."""
         return super().render_str(visible(text, but="\n"), **given)

@@ -17,6 +17,7 @@ import click
 from bench.harness.cli import settings
 from bench.harness.core.errors import BenchError, Infrastructure, Usage
 from bench.harness.core.notices import say
+from bench.harness.core.streams import lasting_streams
 from bench.models.errors import ProblemError
 from bench.optim.hyperparameters import Unavailable, UsageError, nearest
 
@@ -85,7 +86,15 @@ def main(arguments: list[str] | None = None) -> None:
     # SIGTERM ends a command as Ctrl-C does, unless the command installs its own handler.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        code = _run(sys.argv[1:] if arguments is None else arguments)
+        with lasting_streams() as output:
+            code = _run(sys.argv[1:] if arguments is None else arguments)
+            sys.stdout.flush()
+            if output.failure is not None:
+                say(
+                    f"bench: the output could not be written: {output.failure}. The command itself "
+                    "has ended, and what it records and the files that it writes are there."
+                )
+                code = code or Infrastructure.exit_code
     finally:
         signal.signal(signal.SIGTERM, before)
     sys.exit(code)
@@ -96,7 +105,7 @@ def _run(arguments: list[str]) -> int:
     settings.forget()
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        # Not cli.main: it exits with code 1 if the reader of the output has closed the pipe.
+        # Not cli.main, which exits by itself.
         with cli.make_context("bench", list(arguments)) as ctx:
             if arguments and arguments[0] in COMMANDS:
                 try:
@@ -112,10 +121,6 @@ def _run(arguments: list[str]) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return 2
-    except BrokenPipeError:
-        # The reader of our output has closed the pipe. That is no error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (Exception, KeyboardInterrupt) as error:
         code, sentence = _explain(error)
         # Python's own traceback could show a URL with its password, so we print it ourselves.

@@ -19,7 +19,7 @@ from bench.harness.cli.options import (
     store_url,
     tracking_option,
 )
-from bench.harness.cli.output import write_text
+from bench.harness.cli.output import print_data, write_text
 
 if TYPE_CHECKING:
     from bench.harness.core.records import NightRecord
@@ -81,9 +81,11 @@ def run(
     # A module of the user's may print; that must not mix with the result on stdout.
     with redirect_stdout(sys.stderr):
         night = run_suite(read, StorageOptions(store_url(store), data_dir, no_mlflow, tracking_uri))
-    _show(night, alone=json_path == "-")
-    for flag, path in named.items():
-        write_text(flag, path, _text(night, flag), RECORDED)
+    try:
+        for flag, path in named.items():
+            write_text(flag, path, _text(night, flag), RECORDED)
+    finally:
+        _show(night, alone=json_path == "-")
     ctx.exit(exit_code(night))
 
 
@@ -93,7 +95,7 @@ def _show(night: NightRecord, *, alone: bool) -> None:
     from bench.harness.nightly.table import render
 
     if alone:
-        click.echo(_text(night, "--json"), nl=False)
+        print_data(_text(night, "--json"))
     else:
         console(PAGE).print(render(night))
 

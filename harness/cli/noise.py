@@ -16,7 +16,7 @@ from bench.harness.cli.options import (
     store_url,
     tracking_option,
 )
-from bench.harness.cli.output import write_text
+from bench.harness.cli.output import publish, write_text
 
 
 @click.command("noise", epilog="Example: bench noise nightly.toml")
@@ -46,7 +46,6 @@ def command(
     if json_path not in (None, "-"):
         # Now, so that hours are not lost if we cannot write.
         write_text("--json", json_path, "")
-    from bench.harness.cli.console import PAGE, console
     from bench.harness.nightly.noise import measure_noise
     from bench.harness.nightly.noise_table import render_noise, with_thresholds
     from bench.harness.report.files import to_json
@@ -57,10 +56,5 @@ def command(
             read, StorageOptions(store_url(store), data_dir, no_mlflow, tracking_uri)
         )
     text = to_json({"schema_version": 1, **with_thresholds(body)})
-    if json_path == "-":
-        click.echo(text, nl=False)
-        return
-    console(PAGE).print(render_noise(body))
-    if json_path is not None:
-        recorded = " The measured noise is recorded, and nights use it."
-        write_text("--json", json_path, text, recorded)
+    recorded = " The measured noise is recorded, and nights use it."
+    publish(text, json_path, render_noise(body), recorded)

@@ -4,26 +4,89 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.harness.core.errors import Infrastructure
 
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from bench.harness.core.records import ComparisonRecord
+    from bench.harness.store.results import Store
+
+
+def publish(text: str, json_path: str | None, shown: RenderableType, recorded: str = "") -> None:
+    """Write the JSON `text` to a file if its path is given; print what is `shown`.
+
+    With the path `-`, print only the JSON. What is printed comes last: whoever reads it may go
+    away. If the file cannot be written, Infrastructure ends with the sentence `recorded`.
+    """
+    from bench.harness.cli.console import PAGE, console
+
+    if json_path == "-":
+        print_data(text)
+        return
+    try:
+        if json_path:
+            write_text("--json", json_path, text, recorded)
+    finally:
+        console(PAGE).print(shown)
+
 
 def show_result(summary: Mapping[str, Any], json_path: str | None) -> None:
-    """Print the table, or with `-` only the JSON; also write the JSON to `json_path` if given."""
-    from bench.harness.cli.console import PAGE, console
+    """Publish the result of a comparison."""
     from bench.harness.report.files import to_json
     from bench.harness.report.table import render
 
-    if json_path == "-":
-        click.echo(to_json(summary), nl=False)
-        return
-    console(PAGE).print(render(summary))
-    if json_path:
-        recorded = f" The comparison is recorded; see it with: bench show {summary['comparison']}."
-        write_text("--json", json_path, to_json(summary), recorded)
+    recorded = f" The comparison is recorded; see it with: bench show {summary['comparison']}."
+    publish(to_json(summary), json_path, render(summary), recorded)
+
+
+def finish(summary: Mapping[str, Any], store_url: str, json: str | None, html: str | None) -> None:
+    """Write the page and the JSON of a comparison that has ended, and print its result.
+
+    The last lines name the comparison, its page and its folder.
+    """
+    from bench.harness.store.results import Store
+
+    with Store.open(store_url, create=False) as store:
+        record = store.comparison(summary["comparison"])
+        try:
+            if html is not None:
+                from bench.harness.comparison.reports import write_report
+
+                write_report(store, record, Path(html), "--html")
+        finally:
+            show_result(summary, json)
+            if json != "-":
+                show_places(store, record)
+
+
+def show_places(store: Store, record: ComparisonRecord) -> None:
+    """Print where to find a comparison: its id, its page, its folder and its MLflow run."""
+    from bench.harness.cli.console import PAGE, console
+    from bench.harness.report.files import REPORT
+
+    folder = store.files_of_comparison(record.id)
+    lines = [f"{record.kind}: {record.id}"]
+    if (folder / REPORT).is_file():
+        lines.append(f"page: {folder / REPORT}")
+    if folder.is_dir():
+        lines.append(f"folder: {folder}")
+    if record.mlflow_run_id is not None:
+        lines.append(f"MLflow run: {record.mlflow_run_id}")
+    out = console(PAGE)
+    out.print()
+    for line in lines:
+        # On one line, so that it can be copied.
+        out.print(line, soft_wrap=True)
+
+
+def print_data(text: str) -> None:
+    """Print what a program reads, such as JSON: always as UTF-8."""
+    click.echo(text.encode(), nl=False)
 
 
 def check_folders(**named: str | None) -> None:
@@ -44,12 +107,3 @@ def write_text(flag: str, path: str, text: str, recorded: str = "") -> None:
         raise Infrastructure(
             f"{flag} {path} cannot be written: {error.strerror}.{recorded}"
         ) from error
-
-
-def write_html(store_url: str, comparison_id: str, html_path: str) -> None:
-    """Write the HTML report of a recorded comparison."""
-    from bench.harness.comparison.reports import write_report
-    from bench.harness.store.results import Store
-
-    with Store.open(store_url, create=False) as store:
-        write_report(store, store.comparison(comparison_id), Path(html_path), "--html")

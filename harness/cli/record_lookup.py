@@ -46,6 +46,16 @@ def find(store: Store, text: str) -> ComparisonRecord | TrialRecord:
             return _trial(store, text)
 
 
+def newest(store: Store) -> ComparisonRecord:
+    """Return the newest comparison; raise Usage if the store has none."""
+    found = store.comparisons(1)
+    if not found:
+        raise Usage(
+            f"There is no comparison in {store.redacted_url} yet; `bench compare` runs one."
+        )
+    return found[0]
+
+
 def _comparison(store: Store, text: str) -> ComparisonRecord | TrialRecord:
     return store.comparison(text)
 

@@ -11,7 +11,7 @@ from bench.harness.cli.run_options import html_option
 
 
 @click.command("report", epilog="Example: bench report 3f9a --html report.html")
-@click.argument("id")
+@click.argument("id", required=False)
 @html_option
 @click.option(
     "--pictures",
@@ -21,7 +21,7 @@ from bench.harness.cli.run_options import html_option
 @metric_option
 @store_option
 def command(
-    id: str,
+    id: str | None,
     html_path: str | None,
     pictures: str | None,
     metric: str | None,
@@ -29,9 +29,10 @@ def command(
 ) -> None:
     """Report on a recorded comparison: its verdicts and the evidence for them.
 
-    ID is the comparison's id or its first characters. Without --html and --pictures, the report
-    is printed as by `bench show`.
+    ID is the comparison's id or its first characters; by default the newest comparison. Without
+    --html and --pictures, the report is printed as by `bench show`.
     """
+    from bench.harness.cli.record_lookup import newest
     from bench.harness.cli.show import show_comparison
     from bench.harness.comparison.judgement import judged_by
     from bench.harness.comparison.reports import write_pictures, write_report
@@ -41,7 +42,7 @@ def command(
     with Store.open(store_url(store), create=False) as opened:
         # So that a comparison whose process was killed is not shown as running.
         opened.end_abandoned()
-        record = judged_by(opened, opened.comparison(id), metric)
+        record = judged_by(opened, opened.comparison(id) if id else newest(opened), metric)
         if html_path is not None:
             write_report(opened, record, Path(html_path), "--html")
         if pictures is not None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from bench.harness.cli.options import json_option
-from bench.harness.cli.output import check_folders
+from bench.harness.cli.output import check_folders, print_data
 from bench.harness.cli.reproduce_claims import command as claims_
 from bench.harness.cli.reproduce_tables import TITLES, table_command
 from bench.harness.core.errors import BenchError, Infrastructure, Usage
@@ -169,5 +169,8 @@ def _write_output(
             Path(place).write_text(text + "\n", "utf-8")
     except OSError as error:
         raise Infrastructure(f"{flag} {place} cannot be written: {error.strerror}.") from error
-    click.echo(text if json_path == "-" else "\n".join(lines))
+    if json_path == "-":
+        print_data(text + "\n")
+    else:
+        click.echo("\n".join(lines))
     click.echo(f"picture: {out}", err=True)

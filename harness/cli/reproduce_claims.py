@@ -17,7 +17,7 @@ from bench.harness.cli.options import (
     threads_option,
     tracking_option,
 )
-from bench.harness.cli.output import write_text
+from bench.harness.cli.output import publish
 from bench.harness.core.errors import BenchError, Infrastructure, Usage
 
 SCHEMA_VERSION = 1
@@ -71,7 +71,7 @@ def command(
     The exit code is 0 if every claim holds, and 1 if a claim does not hold or cannot be decided.
     Recorded trials are reused, so you can repeat an interrupted command to continue it.
     """
-    from bench.harness.cli.console import PAGE, UNFOLDED, console
+    from bench.harness.cli.console import UNFOLDED, console
     from bench.harness.paper.claims import PRESETS, rules
     from bench.harness.paper.claims_table import one_line, render_claims
     from bench.harness.report.files import to_json
@@ -113,13 +113,8 @@ def command(
     )
     results = [{"id": tested.id} | tested.as_dict() for tested in decide_claims(chosen, request)]
     text = to_json({"schema_version": SCHEMA_VERSION, "claims": results})
-    if json_path == "-":
-        click.echo(text, nl=False)
-    else:
-        console(PAGE).print(render_claims(results))
-        if json_path:
-            recorded = " The decisions are recorded; see them with: bench list claims."
-            write_text("--json", json_path, text, recorded)
+    recorded = " The decisions are recorded; see them with: bench list claims."
+    publish(text, json_path, render_claims(results), recorded)
     if open_ := [one_line(result) for result in results if result["decision"] != "holds"]:
         raise BenchError(f"Not every claim holds: {'; '.join(open_)}.")
 

@@ -18,7 +18,7 @@ from bench.harness.cli.options import (
     threads_option,
     tracking_option,
 )
-from bench.harness.cli.output import check_folders, write_text
+from bench.harness.cli.output import check_folders, publish
 from bench.harness.core.errors import Usage
 
 SCHEMA_VERSION = 1
@@ -106,7 +106,6 @@ def _reproduce(
     store: str | None,
     **settings: Any,
 ) -> None:
-    from bench.harness.cli.console import PAGE, console
     from bench.harness.paper.table_runs import check, effort, reproduce_table
     from bench.harness.paper.tables import TABLES
     from bench.harness.paper.tables_report import render_table
@@ -142,10 +141,5 @@ def _reproduce(
         return
     result = reproduce_table(table, chosen, request)
     text = to_json({"schema_version": SCHEMA_VERSION, **result})
-    if json_path == "-":
-        click.echo(text, nl=False)
-        return
-    console(PAGE).print(render_table(result))
-    if json_path:
-        recorded = " The trials are recorded; the same command shows them again."
-        write_text("--json", json_path, text, recorded)
+    recorded = " The trials are recorded; the same command shows them again."
+    publish(text, json_path, render_table(result), recorded)

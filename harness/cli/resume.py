@@ -44,11 +44,10 @@ def command(
     If you give a COMPARISON, bench loads every method and problem that it uses. If you give none,
     bench loads methods and problems that are not built in only if --plugin names them.
     """
-    from bench.harness.cli.output import show_result
+    from bench.harness.cli.output import finish
     from bench.harness.comparison.resume import resume
 
-    summary = resume(
-        store_url(store), comparison, nproc_per_node, data_dir, no_mlflow, plugins, tracking_uri
-    )
+    url = store_url(store)
+    summary = resume(url, comparison, nproc_per_node, data_dir, no_mlflow, plugins, tracking_uri)
     if summary is not None:
-        show_result(summary, json_path)
+        finish(summary, url, json_path, None)

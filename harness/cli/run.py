@@ -26,7 +26,7 @@ def command(
     **settings: object,
 ) -> None:
     """Run one optimizer on a problem and record it."""
-    from bench.harness.cli.output import check_folders, show_result, write_html
+    from bench.harness.cli.output import check_folders, finish
     from bench.harness.comparison.compare import run_one
     from bench.harness.planning.request import Request
 
@@ -40,6 +40,4 @@ def command(
     )
     summary = run_one(request, seed)
     if summary is not None:
-        show_result(summary, json_path)
-        if html_path is not None:
-            write_html(request.store, summary["comparison"], html_path)
+        finish(summary, request.store, json_path, html_path)

@@ -17,20 +17,21 @@ if TYPE_CHECKING:
 
 
 @click.command("show", epilog="Example: bench show 3f9a   or, two trials: bench show 12 17")
-@click.argument("id")
+@click.argument("id", required=False)
 @click.argument("id2", required=False)
 @allow_option
 @metric_option
 @store_option
 def command(
-    id: str, id2: str | None, allow: tuple[str, ...], metric: str | None, store: str | None
+    id: str | None, id2: str | None, allow: tuple[str, ...], metric: str | None, store: str | None
 ) -> None:
     """Show a recorded comparison, trial or decision on a claim.
 
     ID is the id of a comparison or its first characters, the number of a trial, or the id of a
-    decision from `bench list claims`. With ID2, two trials are shown side by side with their
+    decision from `bench list claims`; by default the newest comparison. With ID2, two trials are shown side by side with their
     differences, and two comparisons are judged as one comparison.
     """
+    from bench.harness.cli.record_lookup import newest
     from bench.harness.cli.show_trial import show_trial
     from bench.harness.comparison.judgement import judged_by
     from bench.harness.core.records import ClaimRecord, ComparisonRecord
@@ -39,7 +40,7 @@ def command(
     with Store.open(store_url(store), create=False) as opened:
         # So that a comparison whose process was killed is not shown as running.
         opened.end_abandoned()
-        found = _find(opened, id)
+        found = _find(opened, id) if id else newest(opened)
         if id2 is not None:
             _show_two(opened, found, _find(opened, id2), allow, metric)
         elif allow:
@@ -102,25 +103,11 @@ def _show_claim(record: ClaimRecord) -> None:
 
 def show_comparison(store: Store, record: ComparisonRecord) -> None:
     """Print the result or the progress of a comparison, and the places of its files."""
-    from bench.harness.cli.console import PAGE, console
-    from bench.harness.cli.output import show_result
+    from bench.harness.cli.output import show_places, show_result
     from bench.harness.cli.show_progress import show_progress
-    from bench.harness.report.files import REPORT
 
     if record.summary is None:
         show_progress(store, record)
     else:
         show_result(record.summary, None)
-    folder = store.files_of_comparison(record.id)
-    files = sorted(folder.glob("*.png")) if folder.is_dir() else []
-    lines = [f"picture: {file}" for file in files]
-    if (folder / REPORT).is_file():
-        lines.append(f"report: {folder / REPORT}")
-    if record.mlflow_run_id is not None:
-        lines.append(f"MLflow run: {record.mlflow_run_id}")
-    out = console(PAGE)
-    if lines:
-        out.print()
-    for line in lines:
-        # On one line, so that it can be copied.
-        out.print(line, soft_wrap=True)
+    show_places(store, record)

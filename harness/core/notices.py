@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
 import click
@@ -16,7 +16,9 @@ _quiet: ContextVar[bool] = ContextVar("no notices", default=False)
 def say(sentence: str) -> None:
     """Print a sentence on stderr, with escapes in place of control characters."""
     if not _quiet.get():
-        click.echo(visible(sentence, but="\n"), err=True)
+        # Nobody may read it; that stops no training.
+        with suppress(OSError, ValueError):
+            click.echo(visible(sentence, but="\n"), err=True)
 
 
 def is_quiet() -> bool:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
+from bench.harness.core.streams import secure_streams
 from bench.harness.execution.leased_fleet import LeasedFleet
 from bench.harness.execution.pool import PoolSetup, ProcessResult, StopOrder
 from bench.harness.execution.run import make_run
@@ -103,6 +104,7 @@ def _main(connection: Connection) -> None:
 
 
 if __name__ == "__main__":
+    secure_streams()
     try:
         _main(Connection(int(sys.argv[1])))
     except (KeyboardInterrupt, EOFError, ConnectionResetError):

@@ -32,7 +32,7 @@ class Bars:
     def __init__(self) -> None:
         self._shown: _Shown | None = None
         if not is_quiet():
-            if sys.stderr.isatty():
+            if sys.stderr is not None and sys.stderr.isatty():
                 self._shown = _Terminal()
             elif _in_notebook():
                 self._shown = _Notebook()

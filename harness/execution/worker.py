@@ -21,6 +21,7 @@ from typing import Any
 from bench.harness.core.errors import BenchError, Infrastructure, Usage
 from bench.harness.core.secrets import redacted, secrets_in
 from bench.harness.core.spec import key_of
+from bench.harness.core.streams import secure_streams
 from bench.harness.distributed.process_group import ProcessGroup
 from bench.harness.distributed.ranks import Ranks
 from bench.harness.execution.leased_fleet import LeasedFleet, train_without_recording
@@ -207,6 +208,7 @@ def _main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     code = 4
+    secure_streams()
     try:
         code = _main(sys.argv[1:])
     except KeyboardInterrupt:

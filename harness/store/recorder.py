@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -21,7 +22,8 @@ HEARTBEAT_SECONDS = 10.0
 
 
 def _print(sentence: str) -> None:
-    print(visible(sentence), file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):
+        print(visible(sentence), file=sys.stderr, flush=True)
 
 
 class Recorder:
