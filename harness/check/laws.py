@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.harness.core.notices import say
 from bench.models.errors import ProblemError
 from bench.models.problem import DataError
 from bench.optim.plugins import short
@@ -44,13 +45,29 @@ class NotApplicable(Exception):
     """The law does not apply to this subject; the message says why."""
 
 
+class CheckInterrupted(KeyboardInterrupt):
+    """Ctrl-C while laws are checked; `findings` are those so far, `total` counts all laws."""
+
+    def __init__(self, findings: list[Finding], total: int) -> None:
+        super().__init__()
+        self.findings, self.total = findings, total
+
+
 def check_laws(laws: Mapping[str, Law]) -> list[Finding]:
     """Check every law; a law that fails does not stop the others.
 
-    Output of the checked code goes to stderr. Raises DataError if data are missing.
+    Says which law it checks. Output of the checked code goes to stderr. Raises DataError if data
+    are missing, and CheckInterrupted after Ctrl-C.
     """
+    findings: list[Finding] = []
     with redirect_stdout(sys.stderr):
-        return [_finding(name, law) for name, law in laws.items()]
+        for number, (name, law) in enumerate(laws.items(), 1):
+            say(f"[{number}/{len(laws)}] {name}")
+            try:
+                findings.append(_finding(name, law))
+            except KeyboardInterrupt:
+                raise CheckInterrupted(findings, len(laws)) from None
+    return findings
 
 
 def _finding(name: str, law: Law) -> Finding:

@@ -11,7 +11,9 @@ import torch
 from bench.harness.check.laws import Finding, check_laws, one_thread
 from bench.harness.check.method_laws import MethodLaws
 from bench.harness.check.problem_laws import ProblemLaws
+from bench.harness.check.small_problems import CASES
 from bench.harness.core.errors import Infrastructure, Usage
+from bench.harness.core.notices import say
 from bench.harness.core.paths import data_source
 from bench.harness.planning import problems
 from bench.models.problem import DataError, Problem
@@ -47,7 +49,13 @@ def check(text: str, preset: str, data_dir: str | None) -> LawReport:
     """
     if kind_of(text) == "optimizer":
         registry.resolve(text)
-        laws = MethodLaws(partial(_make_method, parse(text))).laws()
+        written = parse(text)
+        batch = registry.resolve(text).hyperparameters.get("batch", 0)
+        if isinstance(batch, int) and batch > CASES:
+            # A larger batch costs more and shows nothing else: it repeats the same cases.
+            say(f"The laws are checked with batch={CASES}: the small problems have no more cases.")
+            written = _with(written, batch=CASES)
+        laws = MethodLaws(partial(_make_method, written)).laws()
         with one_thread():
             return LawReport(text, "optimizer", None, check_laws(laws))
     source = data_source(data_dir)
@@ -63,9 +71,13 @@ def check(text: str, preset: str, data_dir: str | None) -> LawReport:
 
 def _make_method(written: ParsedEntry, **given: object) -> Method:
     """Return the method of an entry, with some of its values replaced."""
-    values = {**written.values, **{name: (str(value),) for name, value in given.items()}}
-    (method,) = registry.make(replace(written, values=values))
+    (method,) = registry.make(_with(written, **given))
     return method
+
+
+def _with(written: ParsedEntry, **given: object) -> ParsedEntry:
+    values = {**written.values, **{name: (str(value),) for name, value in given.items()}}
+    return replace(written, values=values)
 
 
 def _makes_an_optimizer(loaded: object) -> bool:

@@ -10,6 +10,7 @@ import click
 from bench.harness.cli.options import data_dir_option, json_option
 from bench.harness.cli.output import print_data, write_text
 from bench.harness.core.errors import BenchError
+from bench.harness.core.notices import say
 
 if TYPE_CHECKING:
     from bench.harness.check.subject import LawReport
@@ -36,9 +37,19 @@ def command(name: str, preset: str, data_dir: str | None, json_path: str | None)
 
     The exit code is 1 if a law does not hold.
     """
-    from bench.harness.check.subject import check
+    from bench.harness.check.laws import CheckInterrupted
+    from bench.harness.check.subject import LawReport, check, kind_of
 
-    checked = check(name, preset, data_dir)
+    try:
+        checked = check(name, preset, data_dir)
+    except CheckInterrupted as stopped:
+        kind = kind_of(name)
+        if json_path != "-":
+            of = preset if kind == "problem" else None
+            _show(LawReport(name, kind, of, stopped.findings))
+        done = len(stopped.findings)
+        say(f"bench: {done} of {stopped.total} laws were checked before the interrupt.")
+        raise
     if json_path:
         _write(checked, json_path)
     if json_path != "-":

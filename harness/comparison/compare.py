@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.harness.analysis.summary import summarize
 from bench.harness.comparison.files import write_files
+from bench.harness.comparison.mlflow_runs import completed
 from bench.harness.comparison.session import Runs, recording
 from bench.harness.core.errors import Infrastructure, Usage
 from bench.harness.core.invocation import argv, is_program, recorded_as
@@ -60,8 +61,10 @@ def compare(request: Request) -> dict[str, Any] | None:
         return None
     with recording(request, prepared) as runs:
         if len(prepared.points[0]) > 1:
-            return _finish(*_tune(runs, *_begin_tuning(runs)))
-        return _compare(runs)
+            summary: dict[str, Any] | None = _finish(*_tune(runs, *_begin_tuning(runs)))
+        else:
+            summary = _compare(runs)
+    return completed(request, summary)
 
 
 def run_one(request: Request, seed: int) -> dict[str, Any] | None:
@@ -83,7 +86,8 @@ def run_one(request: Request, seed: int) -> dict[str, Any] | None:
     if request.dry_run:
         return None
     with recording(request, prepared) as runs:
-        return _compare(runs, seed)
+        summary = _compare(runs, seed)
+    return completed(request, summary)
 
 
 def resume(plan: Plan, comparison_id: str) -> dict[str, Any] | None:
@@ -98,8 +102,10 @@ def resume(plan: Plan, comparison_id: str) -> dict[str, Any] | None:
     with recorded_as(plan.argv), recording(request, prepared) as runs:
         run = runs.again(comparison_id)
         if plan.kind == "tuning":
-            return _finish(*_tune(runs, run, plan))
-        return _finish(runs, run, plan)
+            summary = _finish(*_tune(runs, run, plan))
+        else:
+            summary = _finish(runs, run, plan)
+    return completed(request, summary)
 
 
 MAX_SEEDS = 2**53

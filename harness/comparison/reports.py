@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.harness.analysis.summary import summarize
 from bench.harness.comparison.files import draw
+from bench.harness.comparison.mlflow_runs import with_runs
 from bench.harness.core.errors import Infrastructure
 from bench.harness.core.metrics import is_share
 from bench.harness.core.published import published_value
@@ -51,7 +52,7 @@ def read(store: Store, record: ComparisonRecord) -> ReportData:
     """Return the data of a comparison's report; without a result, the data recorded so far."""
     trials = store.trials(record.id)
     if record.summary is not None and record.summary.get("methods"):
-        summary, open_reason = record.summary, None
+        summary, open_reason = with_runs(record.summary, trials), None
         trials = labelled_trials(record, trials)
         measurements = store.measurements([t.id for t in trials])
     else:

@@ -55,9 +55,9 @@ def test_unknown_option(bench):
 
 
 def test_missing_argument(bench):
-    said = bench("show")
+    said = bench("run")
     assert said.code == 2
-    assert "'ID'" in said.err
+    assert "--optimizer" in said.err
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_show_names_the_report(bench, filled):
     report = filled.store.files_of_comparison(comparison) / "report.html"
     report.parent.mkdir(parents=True)
     report.touch()
-    assert f"report: {report}\n" in bench("show", comparison).out
+    assert f"page: {report}\n" in bench("show", comparison).out
 
 
 def test_what_is_not_there_is_named(bench, filled):

@@ -50,7 +50,9 @@ def test_comparison_that_is_done(bench, filled, done, capfd):
     said = bench("show", comparison[:6])
     assert said.code == 0, said.err
     assert said.out.startswith(printed)
-    assert said.out.endswith(f"picture: {picture}\nMLflow run: {'r' * 32}\n")
+    assert said.out.endswith(
+        f"comparison: {comparison}\nfolder: {picture.parent}\nMLflow run: {'r' * 32}\n"
+    )
 
 
 def test_comparison_that_runs(bench, filled):
