@@ -28,8 +28,8 @@ def command(
     """Show a recorded comparison, trial or decision on a claim.
 
     ID is the id of a comparison or its first characters, the number of a trial, or the id of a
-    decision from `bench list claims`; by default the newest comparison. With ID2, two trials are shown side by side with their
-    differences, and two comparisons are judged as one comparison.
+    decision from `bench list claims`; by default the newest comparison. With ID2, two trials are
+    shown side by side with their differences, and two comparisons are judged as one comparison.
     """
     from bench.harness.cli.record_lookup import newest
     from bench.harness.cli.show_trial import show_trial

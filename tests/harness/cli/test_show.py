@@ -435,3 +435,16 @@ def finished(filled, label, **fields):
     )  # fmt: skip
     filled.store.finish_comparison(comparison, "done", summary)
     return comparison
+
+
+def test_without_an_id_the_newest_comparison_is_shown(bench, filled, done):
+    newest = filled.comparison()
+    assert newest in bench("show").out
+    assert newest in bench("report").out
+
+
+def test_without_an_id_and_without_comparisons(bench, filled):
+    for command in ("show", "report"):
+        said = bench(command)
+        assert (said.code, said.out) == (2, "")
+        assert "There is no comparison in" in said.err
