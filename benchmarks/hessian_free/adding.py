@@ -117,6 +117,8 @@ def section(content: Mapping[str, Any]) -> str:
             f"* {given['batch']:,} new sequences for the gradient and "
             f"{-(-given['batch'] // given['chunks']):,} for the curvature in every iteration; "
             "Martens & Sutskever (2011) have 10,000 and 1,000.",
+            # What is known of runs that were not made again with today's code.
+            *(f"* {note}" for note in content.get("since", ())),
             "",
         ]
     )

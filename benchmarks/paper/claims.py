@@ -121,6 +121,8 @@ def _notes(claim: Mapping[str, Any]) -> list[str]:
         lines.append(f"Chosen at the edge of what was tried: {', '.join(claim['at_the_edge'])}.")
     if beside := other_column(claim["claim"]):
         lines.append(beside)
+    # What is known of a decision that was not made again with today's code.
+    lines += claim.get("since", [])
     for name, comparison in claim["comparisons"].items():
         for arm, row in comparison["arms"].items():
             values = ", ".join("diverged" if v is None else f"{v:.3g}" for v in row["train"])
