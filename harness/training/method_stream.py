@@ -102,11 +102,18 @@ class MethodWithStream:
         return report
 
     def iterate(self, theta: Float[Tensor, "K P"], state: Any) -> Float[Tensor, "K P"]:
-        """Return the parameters to evaluate."""
+        """Return the parameters to evaluate; the streams stand afterwards where they stood.
+
+        So a run is the same however often it is evaluated, also where that draws.
+        """
         if self._is_fixed:
             return self._method.iterate(theta, state)
-        with self._streams.in_place():
-            return self._method.iterate(theta, state)
+        before = self._streams.state_dict()
+        try:
+            with self._streams.in_place():
+                return self._method.iterate(theta, state)
+        finally:
+            self._streams.load_state_dict(before)
 
     def state_dict(self, state: Any) -> dict[str, Any]:
         """Return the method's state with its streams."""

@@ -88,6 +88,16 @@ def test_a_run_goes_on_from_its_saved_state_in_another_process() -> None:
         assert torch.equal(end(fleet(state=read(disk.files[0]))), end(begun))
 
 
+def test_an_evaluation_that_draws_moves_no_stream() -> None:
+    made = fleet()
+    made.advance()
+    before = made.method.state_dict(made.state)["random streams"]
+    made.method.iterate(made.theta, made.state)
+    after = made.method.state_dict(made.state)["random streams"]
+    assert torch.equal(before.pop("torch"), after.pop("torch"))
+    assert before == after
+
+
 @pytest.mark.parametrize("name", ["torch", "numpy", "python"])
 @pytest.mark.parametrize(
     "forged",
