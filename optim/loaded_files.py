@@ -57,7 +57,8 @@ def is_as_loaded(module: ModuleType) -> bool:
     When it is asked first, every function of the module must be in the file.
     """
     path = file_of(module)
-    if path is None or not is_own(path):
+    # The version of bench is part of a trial's context; its digests are taken once.
+    if path is None or not is_own(path) or module.__name__.partition(".")[0] == "bench":
         return True
     load, digest = load_of(module), digest_of_file(path)
     if id(load) not in _seen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ from bench.harness.core.contents import Lost, contents_digest
 from bench.harness.core.errors import Usage
 from bench.harness.core.module_digests import module_digests
 from bench.harness.core.spec import key_of
+from bench.optim.hyperparameters import UsageError
 from bench.optim.loaded_files import digest_of_file
 from bench.optim.plugins import current_objects, found_in
 from bench.optim.source_files import name_of, source_files
@@ -32,11 +34,16 @@ def source_digest(*objects: Any) -> str:
 
 
 def not_covered(*objects: Any) -> list[str]:
-    """Return what the digest does not cover and the objects may rest on, each in words."""
+    """Return what the digest does not cover and the objects may rest on, each in words.
+
+    A file that was changed by now is refused where digests are taken, and not here: this is asked
+    at the end of a comparison, too.
+    """
     found: dict[str, None] = {}
     for thing in objects:
         for module in _modules(thing):
-            found |= source_files(module).uncovered
+            with suppress(UsageError):
+                found |= source_files(module).uncovered
     return list(found)
 
 
