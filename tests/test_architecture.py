@@ -28,8 +28,14 @@ DOWN = {
     "report/page": {"report", "analysis", "core"},
 }
 DOWN["execution"] = {"planning", "training", "distributed", "store", "report", "core"}
-DOWN["comparison"] = DOWN["execution"] | {"execution", "store/mlflow", "report/page", "analysis"}
 DOWN["check"] = {"planning", "training", "distributed", "core"}
+DOWN["comparison"] = DOWN["execution"] | {
+    "check",
+    "execution",
+    "store/mlflow",
+    "report/page",
+    "analysis",
+}
 DOWN["nightly"] = DOWN["comparison"] | {"comparison"}
 DOWN["paper"] = DOWN["comparison"] | {"comparison"}
 DOWN["cli"] = DOWN["nightly"] | {"nightly", "paper", "check", "store/transfer"}

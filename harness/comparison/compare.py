@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.harness.analysis.summary import summarize
 from bench.harness.comparison.files import write_files
+from bench.harness.comparison.method_laws import law_notes
 from bench.harness.comparison.mlflow_runs import completed
 from bench.harness.comparison.session import Runs, recording
 from bench.harness.core.errors import Infrastructure, Usage
@@ -204,9 +205,9 @@ def _finish(runs: Runs, run: Run, plan: Plan) -> dict[str, Any]:
         )
         summary |= with_sentences(judged)
         summary["notes"] += notes(runs.request)
-        summary["notes"] += source_notes(
-            prepared.problem, [prepared.methods[number] for number in plan.chosen or []]
-        )
+        chosen = [prepared.methods[number] for number in plan.chosen or []]
+        summary["notes"] += law_notes(chosen)
+        summary["notes"] += source_notes(prepared.problem, chosen)
         if runs.request.claim is not None:
             summary["claim"] = dict(runs.request.claim)
         folder = run.store.files_of_comparison(run.comparison_id)

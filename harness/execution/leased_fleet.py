@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from bench.harness.core.context import info
-from bench.harness.core.errors import Infrastructure, LeaseLost
+from bench.harness.core.errors import BenchError, Infrastructure, LeaseLost
 from bench.harness.core.records import Certificate, FleetRecord, Measurement, Status, TrialRecord
 from bench.harness.core.schema import Mismatch
 from bench.harness.core.spec import Protocol, key_of
@@ -31,6 +31,7 @@ from bench.harness.training.interrupt import InterruptFlag
 from bench.harness.training.memory import is_out_of_memory
 from bench.harness.training.saved_state import check_saved
 from bench.models.problem import Problem
+from bench.optim.hyperparameters import UsageError
 
 
 class LeasedFleet:
@@ -179,7 +180,8 @@ class LeasedFleet:
         # What somebody or something else has ended can be resumed.
         resumable = isinstance(error, KeyboardInterrupt | Infrastructure)
         status: Status = "interrupted" if resumable else "failed"
-        reason = str(error) if resumable else repr(error)
+        told = isinstance(error, BenchError | UsageError)
+        reason = str(error) if told or resumable else repr(error)
         if is_out_of_memory(error):
             reason = str(self._out_of_memory)
         if isinstance(error, KeyboardInterrupt):

@@ -15,6 +15,7 @@ from bench.harness.core.spec import Budget, MethodSpec, Protocol, TrialSpec
 from bench.harness.training.fleet import budgeted_updates
 from bench.harness.training.memory import MemoryModel
 from bench.models.problem import Data, Problem
+from bench.optim.momentum.methods import Momentum
 from bench.optim.objective import Method
 from bench.optim.registry import find, make
 from bench.optim.text import ParsedEntry
@@ -81,7 +82,8 @@ def make_methods(
 
     Values that the entry does not give come from the tuned defaults, then from the method's
     declaration. Below the preset `paper`, the schedule's period and final phase are scaled with the
-    budget in updates.
+    budget in updates. Where the number of updates is not known there is no final phase: final=0,
+    and Usage if the entry asks for one.
     """
     space = {h.name for h in find(written.name).space}
     defaults = {
@@ -92,12 +94,27 @@ def make_methods(
     made = []
     for method in make(written, defaults, device):
         open_ = space - set(written.values) - set(defaults)
-        scaled = scaled_schedule(problem.preset, space, budgeted_updates(method, budget))
+        updates = budgeted_updates(method, budget)
+        scaled = scaled_schedule(problem.preset, space, updates)
         scaled = {name: value for name, value in scaled.items() if name in open_}
+        if updates is None and has_final_phase(type(method)):
+            if "final" in written.values and method.hyperparameters["final"]:
+                raise Usage(
+                    f"{written.name}: final={method.hyperparameters['final']} asks for low "
+                    f"momentum in the last updates, but with --budget {budget.text} nobody knows "
+                    "which updates are the last. Write final=0, or give a budget in gradients, "
+                    "updates or examples."
+                )
+            scaled["final"] = 0
         if scaled:
             method = type(method)(method.backend, **{**method.hyperparameters, **scaled})
         made.append(method)
     return made
+
+
+def has_final_phase(kind: type) -> bool:
+    """Return whether a method is one of momentum whose last updates have another one."""
+    return issubclass(kind, Momentum) and any(h.name == "final" for h in kind.space)
 
 
 def label_methods(chosen: Sequence[Method]) -> list[Candidate]:

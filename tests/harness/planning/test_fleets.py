@@ -79,6 +79,20 @@ def test_schedule_without_an_end_is_not_scaled():
     assert nag.hyperparameters["period"] == 250
 
 
+def test_no_final_phase_is_promised_where_nobody_knows_the_end():
+    """With a budget in seconds it was printed and recorded, and never made."""
+    seconds = Budget("seconds", 5.0)
+    for text in ("nag", "cm", "nag[final=0]"):
+        (method,) = make_methods(parse(text), SMALL, seconds, "cpu")
+        assert method.hyperparameters["final"] == 0
+    for text in ("nag[final=100]", "cm[final=1]"):
+        with pytest.raises(Usage, match=r"final=\d+ asks for low momentum .*Write final=0"):
+            make_methods(parse(text), SMALL, seconds, "cpu")
+    for text in ("sgd", "hf", "torch.optim.AdamW"):
+        (method,) = make_methods(parse(text), SMALL, seconds, "cpu")
+        assert "final" not in method.hyperparameters
+
+
 def test_written_over_tuned_over_declared(monkeypatch):
     values = {"lr": 0.3, "mu_max": 0.95, "period": 9, "not_its_own": 1}
     monkeypatch.setattr(module, "tuned_values", lambda *asked: values)

@@ -29,7 +29,7 @@ from tests.harness.tape import TapedGraph
 from tests.harness.training.test_fleet import BATCH, CPU, Observer, Scripted, nag
 from tests.harness.training.test_graph_replay import method as four
 from tests.laws.runs import method as one
-from tests.models.tiny import Tiny
+from tests.models.tiny import ARCHITECTURE, Tiny
 
 Make = Callable[[], Fleet]
 ROWS: tuple[Callable[[], Method], ...] = (
@@ -222,7 +222,7 @@ class Talking(Scripted):
 @pytest.mark.parametrize("question", [0, 1, 2])
 def test_a_budget_that_cuts_an_update_is_gone_on_with(left: float, question: int) -> None:
     """The third is not begun, or is cut after its gradient: then that is measured as spent."""
-    budget = Budget("gradients", 2 * BATCH * 4 / 3 + left)
+    budget = Budget("gradients", 2 * BATCH * (1 + ARCHITECTURE.prices().loss) + left)
 
     def make() -> Fleet:
         return of(Talking(), budget=budget, evaluations=24)  # type: ignore[arg-type]
