@@ -127,11 +127,11 @@ def section(content: Mapping[str, Any]) -> str:
 def _line(run: Mapping[str, Any], where: Mapping[str, Any]) -> str:
     """Return a run as a row; runs of an earlier commit may stand beside others."""
     last, strength = run["curve"][-1], run["hyperparameters"]["structural"]
-    ledger = last["ledger"]
+    ledger, commit = last["ledger"], run.get("commit", where["commit"])
     return (
         f"| {strength:.3g} | {run['seed']} | {'yes' if run['solved'] else 'no'} | "
         f"{last['test_metric']:.2%} | {ledger['updates']:,} | {ledger['cg_steps']:,} | "
-        f"{ledger['gradients']:,.0f} | {ledger['seconds']:.0f} | {run.get('commit', where['commit'])} |"
+        f"{ledger['gradients']:,.0f} | {ledger['seconds']:.0f} | {commit} |"
     )
 
 
