@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,7 +13,6 @@ from bench.harness.core.records import Measurement, TrialRecord
 from bench.harness.core.spec import Protocol
 from bench.optim.hyperparameters import nearest
 
-_SHARE = re.compile(r"accuracy|error_rate|zero_one|misclassif|success|share|hit_rate|top_?\d")
 Split = Literal["train", "test"]
 LOSS = "loss"
 SPLIT_WORDS: Mapping[str, str] = {"train": "training", "test": "test"}
@@ -94,12 +92,3 @@ def judged_metric(protocol: Protocol, name: str | None) -> JudgedMetric:
             f"Allowed: {', '.join(allowed)}."
         )
     return every[name]
-
-
-def named_as_share(quantity: str) -> bool:
-    """Return whether the name of a metric says that it is a share of cases, from 0 to 1.
-
-    >>> [named_as_share(name) for name in ("accuracy", "zero_one_loss", "squared_error")]
-    [True, True, False]
-    """
-    return _SHARE.search(quantity.lower()) is not None

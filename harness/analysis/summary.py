@@ -11,13 +11,14 @@ from typing import Any
 from bench.harness.analysis import statistics
 from bench.harness.analysis.cautions import cautions
 from bench.harness.analysis.differences import differences
-from bench.harness.analysis.judged import JudgedMetric, judged_metric, named_as_share
+from bench.harness.analysis.judged import JudgedMetric, judged_metric
 from bench.harness.analysis.other_data import exp_or_none as _exp
 from bench.harness.analysis.other_data import other_data, ratio
 from bench.harness.analysis.profiles import profile, refined
 from bench.harness.analysis.sample import Sample
 from bench.harness.analysis.targets import Course, TimeToTarget, horizons, time_to_target
 from bench.harness.analysis.verdict import Direction, Pair, verdicts
+from bench.harness.core.metrics import is_share as named_as_share
 from bench.harness.core.published import NOTE
 from bench.harness.core.records import Measurement, TrialRecord
 from bench.harness.core.spec import CURRENCIES, Protocol
