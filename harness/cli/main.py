@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from bench.harness.cli import settings
+from bench.harness.cli.completion import VARIABLE
 from bench.harness.core.errors import BenchError, Infrastructure, Usage
 from bench.harness.core.notices import say
 from bench.harness.core.streams import lasting_streams
@@ -38,6 +39,7 @@ COMMANDS = {
     "db": "Query, move and clean the store, and copy it to MLflow.",
     "data": "List, fetch and verify data sets.",
     "doctor": "Report what this machine has, and what is missing.",
+    "completion": "Print the script with which a shell completes commands and options.",
 }
 INTERRUPTS = (KeyboardInterrupt, EOFError, click.Abort)
 
@@ -103,6 +105,10 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     settings.forget()
+    if asked := os.environ.get(VARIABLE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, "bench", VARIABLE, asked)
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         # Not cli.main, which exits by itself.

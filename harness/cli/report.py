@@ -42,7 +42,7 @@ def command(
     with Store.open(store_url(store), create=False) as opened:
         # So that a comparison whose process was killed is not shown as running.
         opened.end_abandoned()
-        record = judged_by(opened, opened.comparison(id) if id else newest(opened), metric)
+        record = judged_by(opened, newest(opened) if id is None else opened.comparison(id), metric)
         if html_path is not None:
             write_report(opened, record, Path(html_path), "--html")
         if pictures is not None:

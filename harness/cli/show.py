@@ -40,7 +40,7 @@ def command(
     with Store.open(store_url(store), create=False) as opened:
         # So that a comparison whose process was killed is not shown as running.
         opened.end_abandoned()
-        found = _find(opened, id) if id else newest(opened)
+        found = _find(opened, id) if id is not None else newest(opened)
         if id2 is not None:
             _show_two(opened, found, _find(opened, id2), allow, metric)
         elif allow:

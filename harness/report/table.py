@@ -98,14 +98,51 @@ def judged(summary: Plain) -> Plain:
 
 
 class _Results:
-    """The table, with wider gaps if the console is wide enough."""
+    """The table as the console's width allows: with gaps, without, or a block for each method."""
 
     def __init__(self, summary: Plain) -> None:
-        self.tight, self.airy = _table(summary, gap=0), _table(summary, gap=1)
+        self._tables = [_table(summary, gap=gap) for gap in (1, 0)]
+        names = [row["method"] for row in summary["methods"]]
+        # A name may be folded, but not into pieces that nobody can read.
+        self._least = min(_NAME, max(map(len, names), default=0))
+        self._blocks = _blocks(self._tables[0])
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        needed = Measurement.get(console, options.update(width=10_000), self.airy).maximum
-        yield self.airy if needed <= options.max_width else self.tight
+        unlimited = options.update(width=10_000)
+        for table in self._tables:
+            whole = Measurement.get(console, unlimited, table).maximum
+            name = Measurement.get(console, unlimited, _only_names(table)).maximum
+            if whole - name + min(name, self._least) <= options.max_width:
+                yield table
+                return
+        yield self._blocks
+
+
+_NAME = 16
+"""Columns that the name of a method has at least in a table, if it is as long."""
+
+
+def _only_names(table: Table) -> Table:
+    names = Table(box=table.box, padding=(0, 0, 0, 0), pad_edge=False, show_edge=False)
+    names.add_column("")
+    for cell in table.columns[0].cells:
+        names.add_row(cell)
+    return names
+
+
+def _blocks(table: Table) -> Group:
+    """Return the rows of a table below each other: the whole name, then a line for each figure."""
+    heads = [" ".join(str(column.header).split()).replace("- ", "") for column in table.columns]
+    parts: list[RenderableType] = []
+    for name, *figures in zip(*(list(column.cells) for column in table.columns), strict=True):
+        grid = Table.grid(padding=(0, 1, 0, 0))
+        for head, figure in zip(heads[1:], figures, strict=True):
+            value, *below = str(figure).split("\n")
+            grid.add_row(
+                Text(f"  {head}", style="dim"), f"{value} ({', '.join(below)})" if below else value
+            )
+        parts += [name, grid]
+    return Group(*parts)
 
 
 def _table(summary: Plain, gap: int) -> Table:
