@@ -17,6 +17,9 @@ from bench.harness.report.table import number
 
 UNFOLDED = 1000
 """Width in columns at which every row of a list stays on one line, for grep and awk."""
+_NAMES = ("method", "methods", "optimizer", "problem", "suite")
+_NAME_WIDTH = 10
+"""Columns that a name has at least."""
 PAGE = 100
 """Width in columns of a report that is read from a file or through a pager."""
 
@@ -52,6 +55,8 @@ def table(*heads: str, whole: tuple[str, ...] = (), right: tuple[str, ...] = ())
             justify="right" if head in right else "left",
             no_wrap=head in whole,
             overflow="fold",
+            # In a narrow terminal the last columns go first, not the names.
+            min_width=_NAME_WIDTH if head in _NAMES else None,
         )
     return empty
 
