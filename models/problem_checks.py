@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -39,19 +40,31 @@ def check_problem(
     """Raise ProblemError for what cannot be compared; `dtype` is the precision of the training."""
     check_declared(problem)
     check_cases(data, problem.loss, dtype)
-    trial = TrialRun(problem, data)
-    trial.check_parameters(dtype)
-    trial.check_outputs()
-    trial.check_values()
-    trial.check_diagnostics()
-    trial.check_writes()
-    trial.check_gradient()
-    if needs_curvature:
-        trial.check_curvature()
+    try:
+        trial = TrialRun(problem, data)
+        trial.check_parameters(dtype)
+        trial.check_outputs()
+        trial.check_values()
+        trial.check_diagnostics()
+        trial.check_writes()
+        trial.check_gradient()
+        if needs_curvature:
+            trial.check_curvature()
+    except ProblemError:
+        raise
+    except Exception as error:  # The user's code may raise anything.
+        raise ProblemError(
+            f"trying it on {TRIED} cases raised {type(error).__name__}: {str(error).rstrip('.')}"
+        ) from error
 
 
 def check_declared(problem: Problem) -> None:
     """Raise ProblemError for attributes that are not of the type that they must have."""
+    missing = [each.name for each in fields(Problem) if not hasattr(problem, each.name)]
+    if missing:
+        raise ProblemError(
+            f"{type(problem).__name__} has no {', '.join(missing)}; call super().__init__ with them"
+        )
     loss, metric = problem.loss, problem.metric
     if not isinstance(loss, MatchingLoss):
         raise ProblemError(
@@ -74,6 +87,8 @@ def check_declared(problem: Problem) -> None:
         value = getattr(problem, name)
         if not _is_number(value) or value < least:
             raise ProblemError(f"{name} is {value!r}; it must be a number, at least {least}")
+    if not isinstance(problem.targets, tuple | list):
+        raise ProblemError(f"targets is {problem.targets!r}; it must be a tuple of numbers")
     wrong = [target for target in problem.targets if not _is_number(target)]
     if wrong:
         raise ProblemError(f"targets contains {wrong[0]!r}; it must contain finite numbers")

@@ -12,7 +12,7 @@ from bench.harness.check.laws import Finding, check_laws, one_thread
 from bench.harness.check.method_laws import MethodLaws
 from bench.harness.check.problem_laws import ProblemLaws
 from bench.harness.check.small_problems import CASES
-from bench.harness.core.errors import Infrastructure, Usage
+from bench.harness.core.errors import BenchError, Infrastructure, Usage
 from bench.harness.core.notices import say
 from bench.harness.core.paths import data_source
 from bench.harness.planning import problems
@@ -20,6 +20,7 @@ from bench.models.problem import DataError, Problem
 from bench.optim import plugins, registry
 from bench.optim.hyperparameters import nearest
 from bench.optim.objective import Method
+from bench.optim.plugins import short
 from bench.optim.random_streams import RandomStreams
 from bench.optim.text import ParsedEntry, parse
 from bench.optim.torch.adapter import TORCH_PREFIX, is_factory
@@ -67,6 +68,10 @@ def check(text: str, preset: str, data_dir: str | None) -> LawReport:
         raise Infrastructure(str(error)) from error
     except ValueError as error:  # The data do not fit the network.
         raise Usage(f"{text}: {str(error).rstrip('.')}.") from error
+    except BenchError:
+        raise
+    except Exception as error:  # Somebody's own code may raise anything.
+        raise Usage(f"{text}: its data() raised {short(error).rstrip('.')}.") from error
 
 
 def _make_method(written: ParsedEntry, **given: object) -> Method:

@@ -30,6 +30,7 @@ from bench.harness.planning.validation import (
 from bench.harness.training.machine import Machine
 from bench.models.problem import Data, DataError, Problem
 from bench.optim.hyperparameters import nearest
+from bench.optim.plugins import short
 from bench.optim.text import ParsedEntry, parse, split
 
 CHANCE = 0.05
@@ -95,8 +96,12 @@ def prepare(request: Request) -> PreparedRequest:
         raise Infrastructure(str(error)) from error
     except ValueError as error:  # The data do not fit the network.
         raise Usage(f"--problem {request.problem}: {str(error).rstrip('.')}.") from error
-    check_compatibility(every, problem, data)
+    except Exception as error:  # Somebody's own code may raise anything.
+        raise Usage(
+            f"--problem {request.problem}: its data() raised {short(error).rstrip('.')}."
+        ) from error
     check_network(request.problem, every, problem, data, machine.dtype)
+    check_compatibility(every, problem, data)
     protocol = make_protocol(problem, data, budget, request.precision)
     if judged_metric(protocol, request.metric).split == "test" and not len(data.test_inputs):
         raise Usage(f"--metric {request.metric}: {problem.name} has no test cases.")

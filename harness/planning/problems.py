@@ -65,6 +65,10 @@ def resolve(text: str, preset: str) -> Problem:
         raise Usage(f"--problem {text}, preset {preset}: {kind}{reason}.") from error
     if not isinstance(problem, Problem):
         raise Usage(f"--problem {text} gave a {type(problem).__name__}, not a Problem.")
+    try:
+        check_declared(problem)
+    except ProblemError as error:
+        raise Usage(f"--problem {text}: {error}.") from error
     if problem.name in PROBLEMS and not is_built_in(written.name):
         raise Usage(
             f"--problem {text}: it calls itself {problem.name}, as a built-in problem does, so its "
@@ -76,10 +80,6 @@ def resolve(text: str, preset: str) -> Problem:
             f"{problem.preset}, so results at several presets would be one. Pass the preset on to "
             "the problem, or refuse the presets that it does not have."
         )
-    try:
-        check_declared(problem)
-    except ProblemError as error:
-        raise Usage(f"--problem {text}: {error}.") from error
     if problem.made_by is None:
         problem.made_by = make
     problem.entry = make

@@ -120,6 +120,7 @@ def cross_entropy(z: Tensor, t: Tensor) -> Tensor:
         ({"budget": "100"}, "budget is '100'"),
         ({"targets": ("0.3",)}, "targets contains '0.3'"),
         ({"margin": -1.0}, "margin is -1.0"),
+        ({"targets": 0.3}, "targets is 0.3; it must be a tuple"),
     ],
 )
 def test_what_a_problem_declares(given: dict[str, Any], told: str) -> None:

@@ -51,6 +51,17 @@ def empty(preset): return problem(preset, test=0)
 def criterion(preset): return problem(preset, loss=nn.CrossEntropyLoss())
 def labels(preset): return problem(preset, y=k)
 def imaginary(preset): return problem(preset, x=X + 1j)
+def tensors(preset): return problem(preset, x=torch.from_numpy(X))
+def nodata(preset):
+    made = problem(preset)
+    made._data = lambda source: None
+    return made
+def nothing(preset):
+    from bench.models.problem import Problem
+    class Bare(Problem):
+        logits = initialize = data = None
+        def __init__(self): self.preset = preset
+    return Bare()
 def direction(preset): return problem(preset, metric=Metric("m", "up", HalfSquaredError().per_case))
 """
 TOLD = {
@@ -64,6 +75,9 @@ TOLD = {
     "criterion": "loss is a CrossEntropyLoss, but Gauss–Newton products need a matching loss",
     "labels": "For class numbers give one-hot targets",
     "imaginary": "train_inputs are complex numbers, of which the imaginary part would be lost",
+    "tensors": "its data() raised AttributeError",
+    "nodata": "data() returned a NoneType; return a bench.models.problem.Data",
+    "nothing": "Bare has no name, layout, loss, metric",
     "direction": "the direction of the metric m is 'up'; allowed are 'lower' and 'higher'",
 }
 
