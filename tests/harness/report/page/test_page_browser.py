@@ -230,7 +230,7 @@ def test_by_a_screen_reader(browse: Browse) -> None:
         named = [line for line in lines if re.match("- '?(table|figure|img)", line)]
         assert len(named) > 8 and [line for line in named if '"' not in line] == []
         for words in (
-            'table "Squared error: geometric mean',
+            'table "Training and test squared error: geometric mean',
             'columnheader "Seeds n"',
             'rowheader "nag"',
             'img "Squared error: for each method the median',
