@@ -37,7 +37,10 @@ VECTORS, LINEARIZED = 16, 1.0
 
 
 class Batch(Protocol):
-    """Training cases drawn from a named stream; opaque to methods but for their number."""
+    """Training cases drawn from a named stream; a method sees their number, and no tensors.
+
+    Only the objective that gave it takes it. It cannot be copied.
+    """
 
     @property
     def cases(self) -> int:
@@ -70,9 +73,12 @@ class Objective(Protocol):
     """A training objective f(θ), mean over cases, without regulariser.
 
     Every call is entered in a ledger at its price, in gradient-equivalents: one
-    gradient on one case costs 1, one loss 1/3, one Gauss–Newton product what its
-    passes cost by count. Evaluating again really runs the forward pass again. A
-    call that the budget cannot pay raises `BudgetSpent` and does nothing.
+    gradient on one case costs 1, everything else what its passes cost by count.
+    Evaluating again really runs the forward pass again. A call that the budget
+    cannot pay raises `BudgetSpent` and does nothing, and so does every later call.
+
+    It may be asked in `Method.step` alone, once for each point: with plain tensors of
+    θ's shape, outside of `torch.func` transforms. Results cannot be differentiated.
     """
 
     def next_batch(self, size: int | Full, stream: Stream = "gradient") -> Batch:
@@ -115,7 +121,10 @@ class Objective(Protocol):
 
 
 class BudgetSpent(Exception):
-    """The budget cannot pay for a call; the step that asked for it is undone by the loop."""
+    """The budget cannot pay for a call; the loop undoes the step that asked for it, and ends.
+
+    Only an objective raises it. A step of a declared cost never meets it.
+    """
 
 
 class Method(Protocol):
@@ -150,7 +159,10 @@ class Method(Protocol):
 
     @property
     def cost_of_a_step(self) -> float | None:
-        """Gradient-equivalents of one step where that is fixed, else None."""
+        """Gradient-equivalents of one step where that is fixed, else None.
+
+        A step that costs more fails the trial.
+        """
 
     @property
     def fleet_key(self) -> tuple[Any, ...] | None:
@@ -182,7 +194,10 @@ class Method(Protocol):
         """
 
     def init(self, theta: Float[Tensor, "K P"], seed: int, budget: int | None) -> Any:
-        """Return the state before the first step; `budget` is in updates, if known."""
+        """Return the state before the first step, without moving θ.
+
+        `budget` is in updates, if that is known.
+        """
 
     def step(
         self, theta: Float[Tensor, "K P"], objective: Objective, state: Any
@@ -203,7 +218,10 @@ class Method(Protocol):
         """
 
     def iterate(self, theta: Float[Tensor, "K P"], state: Any) -> Float[Tensor, "K P"]:
-        """Return the parameters to evaluate, for methods whose θ is something else."""
+        """Return the parameters to evaluate, for methods whose θ is something else.
+
+        It changes neither θ nor the state, and may not ask the objective.
+        """
 
     def state_dict(self, state: Any) -> dict[str, Any]:
         """Return tensors and plain numbers from which `load_state_dict` goes on exactly."""

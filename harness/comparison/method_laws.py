@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.harness.check.method_laws import QUICK, quick_laws
+from bench.harness.core.notices import quiet, say
 from bench.harness.core.paths import cache_folder
 from bench.harness.core.sources import source_digest
 from bench.harness.core.spec import key_of
@@ -54,7 +55,9 @@ def _broken(method: Method) -> list[str]:
     file = cache_folder() / "laws" / f"{key}.json"
     if (known := _read(file)) is not None:
         return known
-    findings = quick_laws(partial(_made, method))
+    say(f"Trying {len(QUICK)} laws of `bench check` on {method.name}, once for this source.")
+    with quiet():
+        findings = quick_laws(partial(_made, method))
     broken = [finding.law for finding in findings if finding.state == "fails"]
     # A cache that cannot be written costs another trial of the laws, no more.
     with suppress(OSError):
