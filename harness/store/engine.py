@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -69,10 +70,13 @@ def _sqlite_engine(url: URL) -> Engine:
 
 def check_file(path: Path, create: bool) -> None:
     """Raise Infrastructure where there is no file of a store, or it cannot be made or written."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise Infrastructure(f"The store {path} is a folder, not a file; {STORE_HINT}.")
+    if os.path.exists(path) and not os.path.isfile(path):
+        # Reading a pipe would wait for somebody to write to it.
+        raise Infrastructure(f"The store {path} is not a file; {STORE_HINT}.")
     if not create:
-        if not path.exists():
+        if not os.path.exists(path):
             raise _no_store(str(path))
         return
     try:

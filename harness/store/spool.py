@@ -63,6 +63,8 @@ def replay(store: Store, folder: Path, say: Callable[[str], None]) -> int:
     """
     count = 0
     for path in sorted(folder.glob(f"{store.id}-*.jsonl")):
+        if not path.is_file():
+            continue
         try:
             file = path.open("rb+", buffering=0)
         except FileNotFoundError:  # Another process has just done it.

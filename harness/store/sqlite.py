@@ -23,7 +23,7 @@ _Identity = tuple[int, int] | None
 
 def read_only_place(path: Path) -> Path | None:
     """Return which of the folder and the file of a store cannot be written to; None if both can."""
-    places = (each for each in (path.parent, path) if each.exists())
+    places = (each for each in (path.parent, path) if os.path.exists(each))
     return next((each for each in places if not os.access(each, os.W_OK)), None)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
@@ -200,8 +201,11 @@ def _is_inside(name: str) -> bool:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise Usage(f"{folder} is no folder; name one that `bench db export` has written.")
+    if os.path.exists(folder / MANIFEST) and not os.path.isfile(folder / MANIFEST):
+        # Reading a pipe would wait for somebody to write to it.
+        raise damage_error(folder, f"its {MANIFEST} is no file")
     try:
         plain = json.loads((folder / MANIFEST).read_bytes())
     except FileNotFoundError:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +31,7 @@ from bench.harness.store.transfer.bundle import (
 from bench.harness.store.transfer.columns import TRANSFER_TABLES, Row, TransferTable, time_text
 from bench.harness.store.transfer.tables import CHUNK_ROWS, Format, table_file
 
+_HIDDEN = ".bench-export"
 INTERRUPTED = "it was running when it was exported"
 
 
@@ -53,7 +56,7 @@ def export(
     it cannot be written; then nothing is left of it.
     """
     ids = [store.comparison(id).id for id in comparisons]
-    if folder.exists() or folder.is_symlink():
+    if os.path.lexists(folder):
         raise Usage(f"{folder} exists already: name a folder that does not, and it is made.")
     try:
         with _complete_folder(folder.absolute()) as hidden:
@@ -67,16 +70,37 @@ def export(
 
 @contextmanager
 def _complete_folder(folder: Path) -> Iterator[Path]:
-    """Give a hidden folder beside, which takes its name once it is complete."""
+    """Give a hidden folder beside, which takes its name once it is complete.
+
+    What exports that were killed have left there is removed.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    hidden = folder.parent / f".{folder.name}.{secrets.token_hex(4)}"
+    # A name that is too long is noticed before the work.
+    folder.mkdir()
+    folder.rmdir()
+    for left in folder.parent.glob(f".*{_HIDDEN}"):
+        with suppress(OSError), _locked(left):
+            shutil.rmtree(left)
+    hidden = folder.parent / f".{secrets.token_hex(8)}{_HIDDEN}"
     hidden.mkdir()
     try:
-        yield hidden
-        hidden.rename(folder)
+        with _locked(hidden):
+            yield hidden
+            hidden.rename(folder)
     except BaseException:
         shutil.rmtree(hidden, ignore_errors=True)
         raise
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, which goes with this process; OSError where another has it."""
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(number)
 
 
 class _Export:
