@@ -97,11 +97,13 @@ class Runs:
             # finds that this process has ended.
             with suppress(Infrastructure):
                 status: Literal["failed", "interrupted"] = "interrupted" if signal else "failed"
-                self.store.finish_comparison(run.comparison_id, status, summary or None)
+                self.store.finish_comparison(
+                    run.comparison_id, status, summary or None, this_process()
+                )
             raise
         if summary:
             self.store.save_verdicts(run.comparison_id, summary["pairs"])
-        self.store.finish_comparison(run.comparison_id, "done", summary or None)
+        self.store.finish_comparison(run.comparison_id, "done", summary or None, this_process())
 
 
 class Interruption(click.exceptions.Exit):

@@ -8,13 +8,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Table, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 
-from bench.harness.core.errors import Usage
+from bench.harness.core.errors import LeaseLost, Usage
 from bench.harness.core.records import Certificate, Ledger, Measurement, Status
 from bench.harness.core.secrets import redacted_urls
 from bench.harness.core.spec import Protocol, TrialSpec, canonical_json, key_of
 from bench.harness.store import tables as t
+from bench.harness.store.links import chunks
 from bench.harness.store.measurements import add_measurements, measurement_query
 from bench.harness.store.queries import StoreReader
 from bench.harness.store.rows import (
@@ -112,12 +124,18 @@ class StoreWriter(StoreReader):
         id: str,
         status: Literal["done", "failed", "interrupted"],
         summary: Mapping[str, Any] | None,
+        owner: str | None = None,
     ) -> None:
-        """End a comparison, and record its summary."""
+        """End a comparison, and record its summary.
+
+        Raises LeaseLost, and changes nothing, where `owner` does not run it any more.
+        """
+        table = t.comparison.c
+        mine = [] if owner is None else [table.lease_owner.is_not_distinct_from(owner)]
         with self._write() as connection:
-            connection.execute(
+            changed = connection.execute(
                 update(t.comparison)
-                .where(t.comparison.c.id == id)
+                .where(table.id == id, *mine)
                 .values(
                     status=status,
                     ended=now(connection),
@@ -126,6 +144,11 @@ class StoreWriter(StoreReader):
                     mlflow_ended=False,
                 )
             )
+            if not changed.rowcount:
+                raise LeaseLost(
+                    f"Comparison {id} was taken over by another process, so this one records no "
+                    f"end of it; bench show {id} shows where it stands."
+                )
 
     def save_verdicts(self, id: str, pairs: Sequence[Mapping[str, Any]]) -> None:
         """Record the verdict of each pair of methods: "a", "b" and the rest of its JSON."""
@@ -220,7 +243,7 @@ class StoreWriter(StoreReader):
                     attempt=(last or 0) + 1,
                     protocol_key=spec.protocol.key,
                     method_key=method.key,
-                    label=label,
+                    label=redacted_urls(label),
                     seed=spec.seed,
                     purpose=purpose,
                     status="running",
@@ -274,14 +297,19 @@ class StoreWriter(StoreReader):
         reason: str | None,
         ledger: Ledger,
         last: Measurement | None,
+        owner: str | None = None,
     ) -> None:
-        """End a trial. A second end changes nothing, unless the first one presumed a death."""
+        """End a trial. A second end changes nothing, unless the first one presumed a death.
+
+        Neither does an end by an `owner` from whom another process has taken the trial over.
+        """
         with self._write() as connection:
             connection.execute(
                 update(t.trial)
                 .where(
                     t.trial.c.id == trial_id,
                     t.trial.c.status.in_(("planned", "running", "interrupted")),
+                    *_unless_taken_over(owner),
                 )
                 .values(
                     status=status,
@@ -311,6 +339,13 @@ class StoreWriter(StoreReader):
             )
 
 
+def _unless_taken_over(owner: str | None) -> list[ColumnElement[bool]]:
+    """Return the condition that no other process than `owner` runs a trial."""
+    if owner is None:
+        return []
+    return [or_(t.trial.c.status != "running", t.trial.c.lease_owner.is_not_distinct_from(owner))]
+
+
 def _link(connection: Connection, comparison_id: str, trial_id: int, reused: bool) -> None:
     ensure(
         connection,
@@ -334,14 +369,15 @@ def _put_in_fleet(connection: Connection, fleet_id: int, position: int, trial_id
 def _newest(connection: Connection, trials: Iterable[int]) -> dict[int, Measurement]:
     """Return the last measurement of each trial, by index, as it stands in the store."""
     table, found = t.measurement.c, {id: list[Measurement]() for id in sorted(trials)}
-    last = (
-        select(table.trial_id, func.max(table.idx).label("idx"))
-        .where(table.trial_id.in_(found))
-        .group_by(table.trial_id)
-        .subquery()
-    )
-    query = measurement_query().join(
-        last, and_(table.trial_id == last.c.trial_id, table.idx == last.c.idx)
-    )
-    add_measurements(connection.execute(query), found)
+    for some in chunks(found):
+        last = (
+            select(table.trial_id, func.max(table.idx).label("idx"))
+            .where(table.trial_id.in_(some))
+            .group_by(table.trial_id)
+            .subquery()
+        )
+        query = measurement_query().join(
+            last, and_(table.trial_id == last.c.trial_id, table.idx == last.c.idx)
+        )
+        add_measurements(connection.execute(query), found)
     return {id: measurements[-1] for id, measurements in found.items()}

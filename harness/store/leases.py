@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Select, delete, select, update
+from sqlalchemy import Select, Table, delete, select, update
 
 from bench.harness.core.errors import Infrastructure, Usage
 from bench.harness.core.records import ComparisonRecord, FleetRecord, TrialRecord
 from bench.harness.core.spec import canonical_json
 from bench.harness.store import tables as t
 from bench.harness.store.changes import StoreWriter
+from bench.harness.store.links import chunks
 from bench.harness.store.liveness import (
     DEAD_SECONDS,
     dead_comparisons,
@@ -23,7 +24,7 @@ from bench.harness.store.liveness import (
     update_unless_alive,
 )
 from bench.harness.store.queries import fleets_where
-from bench.harness.store.rows import to_json
+from bench.harness.store.rows import check_finite, to_json
 from bench.harness.store.statements import insert_new, now
 
 
@@ -47,7 +48,7 @@ class StoreLeases(StoreWriter):
             {
                 "comparison_id": comparison_id,
                 "number": number,
-                "cost": cost,
+                "cost": check_finite("the cost of a fleet", cost),
                 "task": canonical_json(task),
                 "status": "planned",
             }
@@ -222,21 +223,23 @@ class StoreLeases(StoreWriter):
         with self._write() as connection:
             alive = {"heartbeat": now(connection)}
             kept: set[int] = set()
-            for table, ids in (
-                (t.trial, trial_ids),
-                (t.comparison, [comparison_id] if comparison_id else ()),
-                (t.fleet, fleet_ids),
-            ):
-                if not ids:
-                    continue
-                mine = (table.c.id.in_(ids), table.c.lease_owner == owner)
-                changed = connection.execute(
-                    update(table)
-                    .where(*mine, table.c.status == "running")
-                    .values(alive)
-                    .returning(table.c.id)
-                )
-                kept = set(changed.scalars())
+            mine: tuple[tuple[Table, Iterable[list[int] | list[str]]], ...] = (
+                (t.trial, chunks(trial_ids)),
+                (t.comparison, [[comparison_id]] if comparison_id else ()),
+                (t.fleet, chunks(fleet_ids)),
+            )
+            for table, parts in mine:
+                for some in parts:
+                    changed = connection.execute(
+                        update(table)
+                        .where(table.c.id.in_(some), table.c.lease_owner == owner)
+                        .where(table.c.status == "running")
+                        .values(alive)
+                        .returning(table.c.id)
+                    )
+                    # All is read in any case: SQLite cannot commit before.
+                    alive_ids = changed.scalars().all()
+                    kept.update(alive_ids if table is t.fleet else ())
         return set(fleet_ids) - kept if fleet_ids else set()
 
     def end_dead(self, older_than_s: float = DEAD_SECONDS) -> list[TrialRecord]:

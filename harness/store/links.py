@@ -16,8 +16,11 @@ _T = TypeVar("_T", int, str)
 
 
 def chunks(ids: Collection[_T]) -> Iterator[list[_T]]:
-    """Yield the ids in order, as many at once as a statement may contain."""
-    ordered = sorted(ids)
+    """Yield the ids in order, as many at once as a statement may contain.
+
+    A number that no column can hold is no id, and is left out.
+    """
+    ordered = sorted(id for id in ids if isinstance(id, str) or 0 <= id < 2**31)
     for start in range(0, len(ordered), CHUNK):
         yield ordered[start : start + CHUNK]
 

@@ -18,7 +18,7 @@ from bench.harness.store import tables as t
 from bench.harness.store.leases import StoreLeases
 from bench.harness.store.links import chunks
 from bench.harness.store.rows import to_json
-from bench.harness.store.statements import next_time, now
+from bench.harness.store.statements import at_most, next_time, now
 
 _METRIC = tuple(field.name for field in fields(NightMetric))
 
@@ -32,7 +32,10 @@ class StoreNights(StoreLeases):
             time = next_time(connection)
             connection.execute(
                 t.baseline.insert().values(
-                    name=name, accepted=time, comparison_id=comparison_id, note=note
+                    name=name,
+                    accepted=time,
+                    comparison_id=comparison_id,
+                    note=note and redacted_urls(note),
                 )
             )
         return time
@@ -103,7 +106,8 @@ class StoreNights(StoreLeases):
         limit: int | None = None,
     ) -> list[NightRecord]:
         """Return nights with their metrics, the newest first."""
-        query = select(t.night).order_by(t.night.c.created.desc(), t.night.c.uuid).limit(limit)
+        query = select(t.night).order_by(t.night.c.created.desc(), t.night.c.uuid)
+        query = query.limit(at_most(limit))
         if suite is not None:
             query = query.where(t.night.c.suite == suite)
         if baseline is not None:

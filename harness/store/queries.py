@@ -42,7 +42,7 @@ from bench.harness.store.failures import database_errors
 from bench.harness.store.liveness import DEAD_SECONDS, dead_comparisons
 from bench.harness.store.measurements import add_measurements, measurement_query
 from bench.harness.store.rows import comparison_of, fleet_of, trial_of
-from bench.harness.store.statements import now
+from bench.harness.store.statements import at_most, now
 
 
 @dataclass(frozen=True)
@@ -105,13 +105,20 @@ class StoreReader:
         if purpose is not None:
             query = query.where(t.trial.c.purpose == purpose)
         with self._read() as connection:
-            rows = connection.execute(query.order_by(t.trial.c.id.desc()).limit(limit)).all()
+            rows = connection.execute(
+                query.order_by(t.trial.c.id.desc()).limit(at_most(limit))
+            ).all()
         return [trial_of(row) for row in reversed(rows)]
 
     def known_trials(self, ids: Collection[int]) -> set[int]:
         """Return those of the ids that are trials of this store."""
+        id = t.trial.c.id
         with self._read() as connection:
-            return set(connection.scalars(select(t.trial.c.id).where(t.trial.c.id.in_(ids))))
+            return {
+                known
+                for some in links.chunks(ids)
+                for known in connection.scalars(select(id).where(id.in_(some)))
+            }
 
     def find_reusable(
         self, key: str, source_digest: str, context_digest: str
@@ -149,10 +156,18 @@ class StoreReader:
     ) -> list[ComparisonRecord]:
         """Return comparisons, of all or of those with `ids`, the newest first."""
         query = _comparisons().order_by(t.comparison.c.created.desc(), t.comparison.c.id)
-        if ids is not None:
-            query = query.where(t.comparison.c.id.in_(ids))
+        parts = (
+            [query]
+            if ids is None
+            else [query.where(t.comparison.c.id.in_(some)) for some in links.chunks(ids)]
+        )
         with self._read() as connection:
-            return _complete(connection, query.limit(limit))
+            found = [
+                each for part in parts for each in _complete(connection, part.limit(at_most(limit)))
+            ]
+        found.sort(key=lambda record: record.id)
+        found.sort(key=lambda record: record.created, reverse=True)
+        return found[:limit]
 
     def comparisons_of(self, trial_ids: Collection[int]) -> dict[int, list[str]]:
         """Return by trial the ids of its comparisons, the one that ran it first, then by age."""
@@ -220,7 +235,8 @@ class StoreReader:
 
     def claims(self, limit: int | None = None) -> list[ClaimRecord]:
         """Return what was decided of claims, the newest first."""
-        query = select(t.claim).order_by(t.claim.c.created.desc(), t.claim.c.id).limit(limit)
+        newest = select(t.claim).order_by(t.claim.c.created.desc(), t.claim.c.id)
+        query = newest.limit(at_most(limit))
         with self._read() as connection:
             rows = connection.execute(query).all()
         return [ClaimRecord(**{**row._asdict(), "body": json.loads(row.body)}) for row in rows]
@@ -249,7 +265,8 @@ class StoreReader:
     def info_of(self, trial_id: int) -> dict[str, Any]:
         """Return who ran a trial, where and by which command line."""
         with self._read() as connection:
-            body = connection.scalar(select(t.trial.c.info).where(t.trial.c.id == trial_id))
+            sought = min(max(trial_id, 0), 2**31 - 1)
+            body = connection.scalar(select(t.trial.c.info).where(t.trial.c.id == sought))
         return json.loads(body or "{}")
 
     def unsynced(self) -> list[UnsyncedTrial]:

@@ -31,7 +31,8 @@ class Recorder:
 
     While the store is away, rows go to a file in `spool`, and `warn` gets one sentence. The rows
     are written to the store when it is back, or by the next recorder of the same store. Open
-    trials, held fleets and the comparison get heartbeats, if `owner` runs them.
+    trials, held fleets and the comparison get heartbeats, if `owner` runs them. A trial that
+    another process has taken over from a given `owner` is not ended.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Recorder:
         self._spool = Spool(store, spool, warn)
         self._warn = warn
         self._comparison_id = comparison_id
+        self._claimed = owner
         self._owner = owner or this_process()
         self._held: set[int] = set()
         self._lost: set[int] = set()
@@ -160,7 +162,7 @@ class Recorder:
             if count:
                 self._warn(f"{count} rows from {self._folder} have been written to the store.")
         self._spool.deliver()
-        deliver(self._store, self._unsent)
+        deliver(self._store, self._unsent, self._claimed)
         self._unsent = []
         # The first successful heartbeat shows that the store is back.
         if self._away or time.monotonic() >= self._next_heartbeat:

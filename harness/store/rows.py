@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from bench.harness.core.errors import Infrastructure
 from bench.harness.core.records import (
     Certificate,
     ComparisonRecord,
@@ -18,6 +19,7 @@ from bench.harness.core.records import (
     Measurement,
     TrialRecord,
 )
+from bench.harness.core.secrets import redacted_urls
 from bench.harness.core.spec import Protocol
 from bench.harness.core.text import storable
 
@@ -39,9 +41,23 @@ def to_json(value: Any) -> str:
     return _encode(_finite(value))
 
 
+class NotFinite(Infrastructure, ValueError):
+    """A number that must be finite is not, so it cannot be recorded."""
+
+
+def check_finite(name: str, value: float) -> float:
+    """Return a number; raise NotFinite where it is NaN or infinite."""
+    if not math.isfinite(value):
+        raise NotFinite(f"{name} is {value}, so it cannot be recorded: it must be finite.")
+    return value
+
+
 def ledger_columns(ledger: Ledger) -> dict[str, int | float]:
-    """Return a ledger as columns."""
-    return {name: number(getattr(ledger, name)) for name, number in _LEDGER}
+    """Return a ledger as columns; NotFinite for what databases keep in different ways."""
+    columns = {name: number(getattr(ledger, name)) for name, number in _LEDGER}
+    for name in ("gradients", "seconds"):
+        check_finite(name, columns[name])
+    return columns
 
 
 def value_columns(measurement: Measurement | None) -> dict[str, Any]:
@@ -108,7 +124,8 @@ def certificate_columns(certificate: Certificate | None) -> dict[str, str | None
     if certificate is None:
         return dict.fromkeys(CERTIFICATE)
     of = certificate
-    values = (of.theta, of.method_source, of.problem_source, to_json(of.seeds), of.command)
+    command = redacted_urls(of.command)
+    values = (of.theta, of.method_source, of.problem_source, to_json(of.seeds), command)
     return dict(zip(CERTIFICATE, values, strict=True))
 
 

@@ -46,14 +46,18 @@ _KINDS: dict[type, str] = {SpooledMeasurement: "Measured", SpooledEnd: "Ended"}
 """The names of the entries in a spool file."""
 
 
-def deliver(store: Store, entries: Sequence[Entry]) -> None:
-    """Write all entries to the store, measurements first; entries that it has do no harm."""
+def deliver(store: Store, entries: Sequence[Entry], owner: str | None = None) -> None:
+    """Write all entries to the store, measurements first; entries that it has do no harm.
+
+    The end of a trial that another process than `owner` has taken over is left out.
+    """
     measured = [(e.trial_id, e.measurement) for e in entries if isinstance(e, SpooledMeasurement)]
     for start in range(0, len(measured), _CHUNK):
         store.record(measured[start : start + _CHUNK])
     for entry in entries:
         if isinstance(entry, SpooledEnd):
-            store.end(entry.trial_id, entry.status, entry.reason, entry.ledger, entry.last)
+            ended = (entry.trial_id, entry.status, entry.reason, entry.ledger, entry.last)
+            store.end(*ended, owner)
 
 
 def replay(store: Store, folder: Path, say: Callable[[str], None]) -> int:

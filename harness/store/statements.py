@@ -8,7 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from bench.harness.core.errors import Usage
 from bench.harness.core.notices import say
+from bench.harness.core.text import shortened, visible
 from bench.harness.store import tables as t
 
 _TIMES = (
@@ -52,6 +54,13 @@ def next_time(connection: Connection) -> datetime:
     return newest + timedelta(microseconds=1)
 
 
+def at_most(limit: int | None) -> int | None:
+    """Return a limit of rows as every database takes it; Usage where it is below 0."""
+    if limit is not None and limit < 0:
+        raise Usage(f"limit={limit}: allowed are whole numbers from 0 on, or none.")
+    return None if limit is None else min(limit, 2**31 - 1)
+
+
 def insert_new(connection: Connection, table: Table) -> Any:
     """Return an insertion that leaves rows which are there as they are."""
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
@@ -59,5 +68,15 @@ def insert_new(connection: Connection, table: Table) -> Any:
 
 
 def ensure(connection: Connection, table: Table, **row: Any) -> bool:
-    """Insert a row unless it is there; say whether it was not."""
+    """Insert a row unless it is there; say whether it was not.
+
+    Raises Usage for a text that is longer than its column, which only some databases notice.
+    """
+    for name, value in row.items():
+        length = getattr(table.c[name].type, "length", None)
+        if isinstance(value, str) and length is not None and len(value) > length:
+            raise Usage(
+                f"The {name} {visible(shortened(value, 40))} has {len(value)} characters, and a "
+                f"store keeps at most {length}: choose a shorter one."
+            )
     return bool(connection.execute(insert_new(connection, table).values(**row)).rowcount)
