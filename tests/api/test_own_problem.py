@@ -119,3 +119,9 @@ def test_it_is_compared_and_reused_while_module_and_data_are_the_same(compare) -
 def test_its_laws_hold() -> None:
     found = bench.check(made(targets=(0.3,)))
     assert found.kind == "problem" and found.ok, str(found)
+
+
+def test_values_beyond_float32_are_a_fault_of_the_data(compare) -> None:
+    far = X * 1e300, LABELS
+    with pytest.raises(bench.Usage, match="train_inputs has values up to .* more than float32 can"):
+        compare("nag", bench.problem(net, train=far, test=far), budget=None)
