@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import secrets
 import sys
 from collections.abc import Callable
@@ -497,3 +498,23 @@ def test_a_text_that_not_every_database_keeps(
         connection.execute(update(t.trial).values(reason="a\0b" + STRANGE))
     moved(source, target)
     assert {trial.reason for trial in target.trials()} == {"a\ufffdb" + STRANGE}
+
+
+def test_what_a_killed_export_left_is_removed(store: Store, tmp_path: Path) -> None:
+    left = tmp_path / ".0123456789abcdef.bench-export"
+    left.mkdir()
+    (left / "trial.jsonl").touch()
+    (others := tmp_path / ".hidden").mkdir()
+    export(store, tmp_path / "made", (), "jsonl")
+    assert not left.exists() and others.exists() and (tmp_path / "made").is_dir()
+
+
+def test_a_pipe_as_a_manifest_and_a_name_that_is_too_long(store: Store, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(Infrastructure, match="its manifest.json is no file"):
+        import_folder(tmp_path, lambda: store)
+    with pytest.raises(Infrastructure, match="cannot be written: File name too long"):
+        export(store, tmp_path / ("x" * 300), (), "jsonl")
+    os.mkfifo(tmp_path / "pipe.db")
+    with pytest.raises(Infrastructure, match="pipe.db is not a file"):
+        Store.open(f"sqlite:///{tmp_path}/pipe.db")
