@@ -110,7 +110,7 @@ def run(made: Fleet, patience: float = math.inf) -> tuple[list[Outcome], Observe
 
 def plain(of: Outcome | Measurement) -> Ledger:
     """The ledger without what a machine may change."""
-    return replace(of.ledger, seconds=0.0, peak_memory=0)
+    return replace(of.ledger, seconds=0.0, fleet_seconds=0.0, peak_memory=0)
 
 
 # Measurements

@@ -100,7 +100,7 @@ def wild(dtype: torch.dtype = torch.float32, lr: float = 10.0) -> Fleet:
 
 
 def plain(ledger: Ledger) -> dict[str, Any]:
-    return asdict(replace(ledger, seconds=0.0, peak_memory=0))
+    return asdict(replace(ledger, seconds=0.0, fleet_seconds=0.0, peak_memory=0))
 
 
 def noted(measurement: Measurement) -> dict[str, Any]:
