@@ -25,7 +25,15 @@ from tests.harness.small import BUDGET, PROBLEM
 
 ROOT = Path(__file__).parents[2]
 OTHER = (
-    *("comparison", "seconds", "peak_memory", "mlflow_run_id", "restricted_mean", "horizon"),
+    *(
+        "comparison",
+        "seconds",
+        "fleet_seconds",
+        "peak_memory",
+        "mlflow_run_id",
+        "restricted_mean",
+        "horizon",
+    ),
     *("attempt", "profiles"),
 )
 """What is another in every run: ids, and what clocks and memory say."""

@@ -68,7 +68,8 @@ HF = Case("hf[lam=1,chunks=2,cg_max=20]", gradients=20_000, naps="16:3600", kept
 
 OF_THE_RUN = {
     "id", "uuid", "command", "info", "created", "started", "ended", "lease_owner", "heartbeat",
-    "seconds", "peak_memory", "mlflow_run_id", "mlflow_synced", "mlflow_ended", "trial_id",
+    "seconds", "fleet_seconds", "peak_memory", "mlflow_run_id", "mlflow_synced", "mlflow_ended",
+    "trial_id",
 }  # fmt: skip
 """Columns that may differ between two runs of one trial."""
 OF_THE_PLACE = {"resumed", "path", "argv", "commit"}

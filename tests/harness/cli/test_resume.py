@@ -47,7 +47,7 @@ def result(said):
 
     def timeless(value):
         if isinstance(value, dict):
-            left_out = ("comparison", "seconds", "peak_memory")
+            left_out = ("comparison", "seconds", "fleet_seconds", "peak_memory")
             return {k: timeless(v) for k, v in value.items() if k not in left_out}
         return [timeless(each) for each in value] if isinstance(value, list) else value
 

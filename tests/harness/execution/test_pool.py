@@ -58,7 +58,7 @@ def recorded(store):
         (trial.method, trial.seed): (
             (trial.key, trial.source_digest, trial.status, trial.fleet_rows, trial.purpose),
             [
-                replace(m, ledger=replace(m.ledger, seconds=0.0, peak_memory=0))
+                replace(m, ledger=replace(m.ledger, seconds=0.0, fleet_seconds=0.0, peak_memory=0))
                 for m in store.measurements([trial.id])[trial.id]
             ],
             sorted(path.name for path in store.files_of_trial(trial.id).iterdir()),

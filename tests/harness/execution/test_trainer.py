@@ -183,7 +183,7 @@ def test_after_a_signal_it_goes_on_with_the_same_trials(runs: Runs, store: Store
 
 
 def noted(measurement: Any) -> Any:
-    ledger = replace(measurement.ledger, seconds=0.0, peak_memory=0)
+    ledger = replace(measurement.ledger, seconds=0.0, fleet_seconds=0.0, peak_memory=0)
     return replace(measurement, ledger=ledger)
 
 

@@ -63,7 +63,7 @@ def fleet(
 
 
 def plain(outcome: Outcome) -> Ledger:
-    return replace(outcome.ledger, seconds=0.0, peak_memory=0)
+    return replace(outcome.ledger, seconds=0.0, fleet_seconds=0.0, peak_memory=0)
 
 
 @pytest.mark.parametrize("name", ["tiny", "curves", "add", "mem5"])
