@@ -28,6 +28,8 @@ from bench.objects import text_of_optimizers, text_of_problem
 from bench.optim.hyperparameters import nearest
 from bench.result import Result
 
+STORE = "sqlite:///mlruns/bench.db"
+
 
 def compare(
     optimizers: Any,
@@ -108,7 +110,7 @@ def compare(
             preset=_preset(preset, problem),
             seeds=_whole("seeds", seeds),
             tune="none" if tune is None else str(tune),
-            budget=budget,
+            budget=_text("budget", budget, "gradients=600000"),
             precision=_one_of("precision", precision, ("fp32", "tf32", "fp64")),
             timed=timed,
             fresh=fresh,
@@ -116,7 +118,7 @@ def compare(
             device=_one_of("device", device, ("auto", "cpu", "cuda")),
             threads=_whole("threads", threads),
             data_dir=settings["data_dir"] if data_dir is None else os.fspath(data_dir),
-            store=store_url(store or settings["store"]),
+            store=store_url(_text("store", store, STORE) or settings["store"]),
             no_mlflow=settings["no_mlflow"] if mlflow is None else not mlflow,
             nproc_per_node=_whole("nproc_per_node", nproc_per_node),
             mode=_one_of("mode", mode, ("trials", "data")),  # type: ignore[arg-type]
@@ -149,6 +151,11 @@ def load(id: str, store: str | None = None, *, metric: str | None = None) -> Res
         bench.load("3f2a").table
     """
     with call(store, progress=False):
+        if not isinstance(id, str):
+            raise Usage(
+                f"id={id!r} is of type {type(id).__name__}; give the id of a comparison as a text, "
+                "as in bench.load('3f2a'). bench.comparisons() lists them."
+            )
         url = _store(store)
         with Store.open(url, create=False) as opened:
             opened.end_abandoned()
@@ -249,7 +256,7 @@ def noise(
 
 
 def _store(given: str | None) -> str:
-    return store_url(given or settings_for("show", "id")["store"])
+    return store_url(_text("store", given, STORE) or settings_for("show", "id")["store"])
 
 
 def _preset(given: str | None, of: Any) -> str:
@@ -272,6 +279,15 @@ def _one_of(name: str, given: str, allowed: tuple[str, ...]) -> str:
     if given not in allowed:
         raise Usage(
             f"{name}={given!r}{nearest(str(given), allowed)} Allowed: {', '.join(allowed)}."
+        )
+    return given
+
+
+def _text(name: str, given: str | None, example: str) -> str | None:
+    if given is not None and not isinstance(given, str):
+        raise Usage(
+            f"{name}={given!r} is of type {type(given).__name__}; give a text, as in "
+            f"{name}={example!r}."
         )
     return given
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import traceback
 from collections.abc import Iterator, Sequence
@@ -33,7 +34,7 @@ def call(*given: str | None, progress: bool = True) -> Iterator[Objects]:
     `given` are texts that may hold a password, such as the URL of a store.
     """
     with (
-        _in_sentences([text for text in given if text]),
+        _in_sentences([text for text in given if isinstance(text, str)]),
         _as_before(),
         by_program(),
         quiet(not progress),
@@ -97,9 +98,30 @@ def _in_sentences(given: Sequence[str]) -> Iterator[None]:
         raise
 
 
+def in_arguments(message: str) -> str:
+    """Return a message that names arguments of a function in place of options of a command.
+
+    >>> in_arguments("--tune-seeds 0: allowed are 1 to 9. See `bench run --seed 3`.")
+    'tune_seeds=0: allowed are 1 to 9. See `bench run --seed 3`.'
+    """
+    # What stands in backticks is a command to type.
+    parts = message.split("`")
+    for i in range(0, len(parts), 2):
+        parts[i] = _OPTION.sub(_as_argument, parts[i])
+    return "`".join(parts)
+
+
+_OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?: ([^\s:,]+)(?=:))?")
+
+
+def _as_argument(found: re.Match[str]) -> str:
+    name, value = found[1].replace("-", "_"), found[2]
+    return name if value is None else f"{name}={value}"
+
+
 def _raise(error: Exception, told: BenchError, given: Sequence[str]) -> Any:
     """Raise an error's sentence; what it comes from is left out where that tells a password."""
-    told.args = (redacted_message(str(told), given),)
+    told.args = (in_arguments(redacted_message(str(told), given)),)
     if _tells_a_password(error, given):
         raise type(told)(*told.args) from None
     if told is error:

@@ -87,8 +87,8 @@ def text_of_problem(given: Any, objects: Objects) -> str:
         )
     if not callable(given):
         raise Usage(
-            f"problem: {_shown(given)} is a {type(given).__name__}. Give a text such as 'curves', "
-            "a problem, or a class or function that makes one from a preset."
+            f"problem: {_shown(given)} is of type {type(given).__name__}. Give a text such as "
+            "'curves', a problem, or a class or function that makes one from a preset."
         )
     return _name_of(given, objects, {each: name for name, each in PROBLEMS.items()})
 
@@ -122,8 +122,8 @@ def _text_of_optimizer(given: Any, objects: Objects) -> str:
         return given
     if not callable(given) or isinstance(given, torch.optim.Optimizer) or _is_method(given):
         raise Usage(
-            f"optimizers: {_shown(given)} is a {type(given).__name__}. Give {HOW}; values go with "
-            "bench.optimizer(…, lr=0.1)."
+            f"optimizers: {_shown(given)} is of type {type(given).__name__}. Give {HOW}; values go "
+            "with bench.optimizer(…, lr=0.1)."
         )
     torchs_own = getattr(torch.optim, getattr(given, "__name__", ""), None) is given
     if torchs_own:

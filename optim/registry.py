@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
+import torch
+
 from bench.optim import plugins
 from bench.optim.hessian_free import HessianFree, MomentumHessianFree
 from bench.optim.hyperparameters import UsageError, nearest
@@ -72,10 +74,22 @@ def find(name: str) -> Any:
         return of_torch(name)
     for point in entry_points(group=GROUP, name=name):
         return _entered(plugins.load_point(point), name)
+    if name.endswith(".py"):
+        raise UsageError(f"{name}: name the class in this file too, as in {name}:MyOptimizer.")
+    hint = nearest(name, names())
+    if f"{TORCH_PREFIX}{name}" in _torchs_own():
+        hint = f"; did you mean '{TORCH_PREFIX}{name}'?"
     raise UsageError(
-        f"There is no optimizer {name!r}{nearest(name, names())} There are: {', '.join(names())}; "
+        f"There is no optimizer {name!r}{hint} There are: {', '.join(names())}; "
         "torch.optim.NAME; and package.module:Class or ./file.py:Class for your own."
     )
+
+
+def _torchs_own() -> set[str]:
+    """Return the names that torch's optimizers have here."""
+    return {
+        f"{TORCH_PREFIX}{name}" for name, each in vars(torch.optim).items() if is_optimizer(each)
+    }
 
 
 def make(
@@ -124,8 +138,8 @@ def _entered(cls: Any, name: str) -> Any:
         return adapt(cls, name)
     if not isinstance(cls, type):
         raise UsageError(
-            f"{name!r} is a {type(cls).__name__}, not a class with the contract of Method "
-            "in optim/objective.py, nor a function that makes a torch optimizer from parameters."
+            f"{name!r} is of type {type(cls).__name__}. Give a class of torch optimizers, a class "
+            "of methods, or a function that makes a torch optimizer from parameters."
         )
     _require(cls, OF_THE_CLASS, name)
     return cls
@@ -178,8 +192,9 @@ def _require(having: Any, members: tuple[str, ...], name: str) -> None:
         or (member in FILLED_IN and getattr(having, member) is getattr(Method, member))
     ]:
         raise UsageError(
-            f"{name!r} lacks {', '.join(missing)}; "
-            "the contract of a method is Method in optim/objective.py."
+            f"{name!r} is not a torch optimizer: it does not derive from torch.optim.Optimizer. As "
+            f"a method of bench it lacks {', '.join(missing)}; the file optim/objective.py says "
+            "what a Method needs."
         )
 
 

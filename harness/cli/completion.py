@@ -11,7 +11,8 @@ VARIABLE = "_BENCH_COMPLETE"
 
 @click.command("completion", epilog="Example: bench completion bash >> ~/.bashrc")
 @click.argument("shell", type=click.Choice(SHELLS))
-def command(shell: str) -> None:
+@click.pass_context
+def command(ctx: click.Context, shell: str) -> None:
     """Print the script with which SHELL completes the commands and options of bench.
 
     For bash and zsh, add it to ~/.bashrc or ~/.zshrc. For fish, write it to
@@ -19,10 +20,8 @@ def command(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from bench.harness.cli.main import cli
-
     found = get_completion_class(shell)
     assert found is not None
     # Without the check of the shell's version that BashComplete.source() would make.
-    script = found(cli, {}, "bench", VARIABLE)
+    script = found(ctx.find_root().command, {}, "bench", VARIABLE)
     click.echo(script.source_template % script.source_vars())

@@ -29,8 +29,8 @@ plugin_option = click.option(
     multiple=True,
     envvar="BENCH_PLUGIN",
     metavar="NAME",
-    help="Allow a method or problem of your own to be loaded. Write it as in --optimizers or "
-    "--problem, without brackets. Repeat the option for more.",
+    help="Load this method or problem of your own, if a plan needs it. Write its name as in "
+    "--optimizers or --problem, without brackets. Repeat the option for each name.",
 )
 
 allow_option = click.option(

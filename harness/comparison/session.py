@@ -158,7 +158,7 @@ def _explained(runs: Runs, request: Request) -> str:
     sentence = (
         f"interrupted by {runs.interrupted.name}. What was measured is recorded as "
         f"{', '.join(runs.begun)} in {runs.store.redacted_url} (bench show {last}). "
-        f"{resumes}{same} runs only the trials that have not ended, and those anew."
+        f"{resumes}{same} trains again, from the start, only the trials that have not ended."
     )
     if not is_program():
         say(f"bench: {sentence}")

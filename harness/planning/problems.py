@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.metadata import entry_points
 
+import torch
+
 from bench.harness.core.errors import Usage
 from bench.harness.planning.arguments import arguments_of
 from bench.models.built_in import PROBLEMS
@@ -64,7 +66,13 @@ def resolve(text: str, preset: str) -> Problem:
         kind = "" if is_sentence else f"{type(error).__name__}: "
         raise Usage(f"--problem {text}, preset {preset}: {kind}{reason}.") from error
     if not isinstance(problem, Problem):
-        raise Usage(f"--problem {text} gave a {type(problem).__name__}, not a Problem.")
+        hint = ""
+        if isinstance(problem, torch.nn.Module):
+            hint = (
+                " A module alone has no data and no loss: make a problem of it with bench.problem "
+                "in Python, or with ModuleProblem of bench.models.from_module in a file."
+            )
+        raise Usage(f"--problem {text} gave a {type(problem).__name__}, not a Problem.{hint}")
     try:
         check_declared(problem)
     except ProblemError as error:
@@ -100,6 +108,8 @@ def _find(name: str) -> Callable[..., Problem]:
     for point in entry_points(group=GROUP, name=name):
         found: Callable[..., Problem] = plugins.load_point(point)
         return found
+    if name.endswith(".py"):
+        raise Usage(f"--problem {name}: name the problem in this file too: {name}:MyProblem.")
     raise Usage(
         f"--problem {name}: there is no such problem{nearest(name, names())} There are: "
         f"{', '.join(names())}; and package.module:Problem or ./file.py:Problem for your own."

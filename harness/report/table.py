@@ -75,7 +75,7 @@ def facts(summary: Plain) -> list[str]:
     return [
         f"{judged(summary)['words']}, {judged(summary)['direction']} is better",
         f"{number(budget['amount'])} {_CURRENCY[budget['currency']]} per trial",
-        f"seeds {_ranges(seeds)}",
+        f"{'seed' if len(seeds) == 1 else 'seeds'} {_ranges(seeds)}",
         protocol["precision"],
     ]
 

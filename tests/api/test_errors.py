@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import bench
+from bench.calls import in_arguments
 from bench.harness.cli.main import main
 from bench.harness.comparison import compare as comparing
 from bench.harness.comparison import session
@@ -53,7 +54,8 @@ def told_by_command(capfd: pytest.CaptureFixture[str], *words: str) -> str:
 def test_the_sentence_of_the_command(given: dict[str, Any], words: list[str], capfd) -> None:
     with pytest.raises(bench.Usage) as error:
         bench.compare(**given, progress=False)
-    assert str(error.value) == told_by_command(capfd, "compare", *words)
+    assert str(error.value) == in_arguments(told_by_command(capfd, "compare", *words))
+    assert "--" not in str(error.value)
     assert isinstance(error.value, bench.BenchError) and error.value.exit_code == 2
 
 
@@ -64,9 +66,11 @@ def test_the_sentence_of_the_command(given: dict[str, Any], words: list[str], ca
         ({"device": "gpu"}, "device='gpu'; did you mean 'cpu'? Allowed: auto, cpu, cuda."),
         ({"mode": "both"}, "mode='both'"),
         ({"seeds": 2.5}, "seeds=2.5 is not a whole number."),
-        ({"tune": "all"}, "--tune all: allowed are"),
+        ({"tune": "all"}, "tune=all: allowed are"),
+        ({"budget": 300}, "budget=300 is of type int; give a text, as in budget='gradients="),
+        ({"store": 3}, "store=3 is of type int; give a text"),
         ({"tracking_uri": "folder"}, "tracking_uri='folder'"),
-        ({"store": "nothing"}, "--store nothing: this is not the URL of a store."),
+        ({"store": "nothing"}, "store=nothing: this is not the URL of a store."),
     ],
 )
 def test_settings_that_are_not_allowed(compare, given: dict[str, Any], said: str) -> None:
@@ -96,6 +100,16 @@ def test_a_program_s_own_error_stays_what_it_is(compare) -> None:
     with pytest.raises(Odd, match="own"):
         compare(bench.optimizer(failing, batch=20))
     assert bench.comparisons().status.tolist() == ["failed"]
+
+
+@pytest.mark.parametrize("id", [None, 3, 0.5, ["3f2a"]])
+def test_an_id_that_is_no_text(id: Any) -> None:
+    with pytest.raises(bench.Usage, match="give the id of a comparison as a text"):
+        bench.load(id)
+
+
+def test_dir_shows_what_there_is_to_use() -> None:
+    assert dir(bench) == sorted(bench.__all__)
 
 
 def test_no_store_where_one_is_looked_for() -> None:
@@ -134,7 +148,7 @@ def test_a_password_in_somebody_else_s_error_is_hidden(compare, monkeypatch) -> 
 def test_ranks_cannot_reach_an_object_of_a_program(compare) -> None:
     with pytest.raises(bench.Usage) as error:
         compare(lambda p: torch.optim.SGD(p, lr=0.1), nproc_per_node=2)
-    assert "--nproc-per-node: python:lambda is an object of a Python program" in str(error.value)
+    assert "nproc_per_node: python:lambda is an object of a Python program" in str(error.value)
 
 
 def test_the_pool_is_left_out_for_an_object_of_a_program(compare, monkeypatch) -> None:

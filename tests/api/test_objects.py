@@ -97,10 +97,10 @@ def test_a_class_that_is_called_like_another(compare) -> None:
     ("given", "said"),
     [
         ([], "the list is empty"),
-        (3, "optimizers: 3 is a int. Give a text"),
-        ([("nag", {"lr": 0.1})], "is a tuple. Give a text such as"),
-        ({"nag": {"lr": 0.1}}, "is a dict. Give a text such as"),
-        (NAG(batch=20), "is a NAG. Give a text such as 'nag[lr=0.1]', a class"),
+        (3, "optimizers: 3 is of type int. Give a text"),
+        ([("nag", {"lr": 0.1})], "is of type tuple. Give a text such as"),
+        ({"nag": {"lr": 0.1}}, "is of type dict. Give a text such as"),
+        (NAG(batch=20), "is of type NAG. Give a text such as 'nag[lr=0.1]', a class"),
         (bench.optimizer("nag", lr=[]), "give at least one value"),
         (bench.optimizer("nag", lr=None), "lr=None): a value is a number"),
         (bench.optimizer("nag[lr=1]", lr=2), "'lr' is given twice"),
@@ -243,7 +243,7 @@ def test_a_problem_keeps_its_preset(compare) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (3, "problem: 3 is a int. Give a text"),
+        (3, "problem: 3 is of type int. Give a text"),
         (torch.nn.Linear(2, 2), "problem: this is a module. bench.problem("),
         (torch.nn.Linear, "problem: this is a module. bench.problem("),
         (lambda preset: 3, "gave a int, not a Problem"),

@@ -114,7 +114,7 @@ def test_an_interval_that_an_earlier_version_recorded_keeps_its_name(compared):
 
 def test_one_method_and_one_seed(compared):
     summary, _, _ = compared("nag", seeds=1)
-    assert "seeds 0 ·" in printed(summary, 100)
+    assert "seed 0 ·" in printed(summary, 100)
 
 
 def test_plain_differences_and_equivalence(compared):
