@@ -143,6 +143,17 @@ def read_plan(text: str) -> tuple[int, str]:
     return 0, ""
 
 
+def read_spool(text: str) -> tuple[int, str]:
+    """Read a line of a spool file; what bench did not write is left out."""
+    from bench.harness.store.spool import _entry
+
+    try:
+        _entry(text.encode())
+    except Exception as error:
+        return 4, f"unexpected error {error!r}"
+    return 0, ""
+
+
 def file(dice: random.Random, kind: str) -> tuple[str, int, str]:
     """Write a changed file of a kind and read it; return its content, exit code and answer."""
     if kind == "bench.toml":
@@ -165,6 +176,12 @@ def file(dice: random.Random, kind: str) -> tuple[str, int, str]:
         Path("bundle").mkdir(exist_ok=True)
         Path("bundle/manifest.json").write_text(text)
         return text, *run(["db", "import", "bundle", "--store", "sqlite:///y.db"])
+    if kind == "spool":
+        ledger = {"updates": 1, "examples": 2, "gradients": 2.0, "seconds": 0.5}
+        values = dict.fromkeys(("train_metric", "test_metric", "train_loss", "test_loss"), 0.5)
+        measured = {"trial_id": 1, "measurement": {"index": 0, "ledger": ledger, **values}}
+        text = json.dumps(changed(dice, {"Measured": measured}))
+        return text, *read_spool(text)
     text = json.dumps(changed(dice, plan()))
     return text, *read_plan(text)
 
@@ -184,7 +201,7 @@ def fuzz() -> int:
             if is_wrong(code, said):
                 wrong += 1
                 print(f"line {i}: {words!r}: {code}: {said[-300:]!r}", flush=True)
-        for kind in ("bench.toml", "suite", "manifest", "plan"):
+        for kind in ("bench.toml", "suite", "manifest", "plan", "spool"):
             for i in range(given["files"]):
                 text, code, said = file(random.Random(f"{kind} {given['seed']} {i}"), kind)
                 if is_wrong(code, said):
