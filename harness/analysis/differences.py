@@ -89,8 +89,11 @@ def _contexts(by_method: ByMethod, contexts: Contexts) -> list[str]:
     names = dict.fromkeys(name for context in known for name in context)
     # A field that an earlier version of bench did not record is no difference.
     apart = [n for n in names if len({canonical_json(of[n]) for of in known if n in of}) > 1]
-    which = f" ({', '.join(name.replace('_', ' ') for name in apart)})" if apart else ""
-    return [f"The trials ran in different contexts{which}: seconds are not ranked."]
+    shown = ", ".join(
+        "trials per fleet" if n == "fleet_rows" else n.replace("_", " ") for n in apart
+    )
+    which = f" ({shown})" if apart else ""
+    return [f"The trials ran under different conditions{which}, so their seconds are not ranked."]
 
 
 def _of_certificate(what: Callable[[Certificate], str]) -> Callable[[TrialRecord], str | None]:

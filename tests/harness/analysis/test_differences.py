@@ -89,23 +89,23 @@ def test_versions_by_name_and_method() -> None:
     other = {"versions": {"torch": "2.14.0", "bench": "0.1.0", "numba": "1.0"}}
     assert differences(elsewhere(trials()), contexts(**other)) == [
         "The version of torch differs: 2.13.0 (nag), 2.14.0 (hf).",
-        "The trials ran in different contexts (versions): seconds are not ranked.",
+        "The trials ran under different conditions (versions), so their seconds are not ranked.",
     ]
 
 
 def test_contexts_name_their_fields() -> None:
     both = contexts(threads=2, fleet_rows=3)
     assert differences(elsewhere(trials()), both) == [
-        "The trials ran in different contexts (threads): seconds are not ranked."
+        "The trials ran under different conditions (threads), so their seconds are not ranked."
     ]
     # What is not known of a context is not made up.
     for known in ({}, {"context": HERE}):
         assert differences(elsewhere(trials()), known) == [
-            "The trials ran in different contexts: seconds are not ranked."
+            "The trials ran under different conditions, so their seconds are not ranked."
         ]
     # Nor of what an earlier version of bench left out.
     assert differences(elsewhere(trials()), {"context": {}, "other": HERE})[-1:] == [
-        "The trials ran in different contexts: seconds are not ranked."
+        "The trials ran under different conditions, so their seconds are not ranked."
     ]
 
 
@@ -135,5 +135,5 @@ def test_they_stand_beside_the_verdict() -> None:
     plain = summary([t for mine in by_method.values() for t in mine], contexts=contexts(threads=2))
     assert [note.partition(",")[0] for note in plain["notes"]] == [
         "The methods have different initial parameters",
-        "The trials ran in different contexts (threads): seconds are not ranked.",
+        "The trials ran under different conditions (threads)",
     ]

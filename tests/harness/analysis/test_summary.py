@@ -200,7 +200,7 @@ def test_seconds_are_ranked_only_in_one_context():
     assert {row["ledger"]["seconds_are"] for row in together["methods"]} == {"shared"}
     mixed = summary([*trials[:-1], replace(trials[-1], context_digest="other")])
     assert {row["ledger"]["seconds_are"] for row in mixed["methods"]} == {"shared"}
-    assert any("different contexts" in note for note in mixed["notes"])
+    assert any("different conditions" in note for note in mixed["notes"])
 
 
 def test_published_and_tuning_are_passed_on():
