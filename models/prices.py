@@ -45,7 +45,7 @@ class OperationCounter(TorchDispatchMode):
         return False
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations = 0
 
     def __torch_dispatch__(
@@ -62,7 +62,8 @@ def count(compute: Callable[[], object]) -> int:
     """Return the floating-point operations of a computation."""
     with OperationCounter() as counter:
         compute()
-    return counter.operations
+    operations: int = counter.operations
+    return operations
 
 
 class CountedPrices:
