@@ -66,7 +66,7 @@ def test_silence_behind_a_night_from_the_future(store: Store) -> None:
     assert is_overdue(store.nights(), now + timedelta(days=3, hours=1), within=26)
 
 
-@pytest.mark.parametrize("owner", ["elsewhere:1", this_process()])
+@pytest.mark.parametrize("owner", ["elsewhere:1", this_process()], ids=["elsewhere", "here"])
 def test_a_heartbeat_from_the_future_keeps_nobody_alive_elsewhere(
     store: Store, protocol: Protocol, begin: Callable[..., int], owner: str
 ) -> None:
