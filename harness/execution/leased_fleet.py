@@ -135,6 +135,7 @@ class LeasedFleet:
     def _train(self, fleet: Fleet) -> list[Outcome]:
         """Train to the end of the budget, or record why that was not possible."""
         recorder, lease, state = self._recorder, self._lease, self._state
+        begun = fleet.account.updates
         try:
             recorder.hold(lease.id)
             measured = int(state["fleet"]["measured"]) if state else 0
@@ -147,6 +148,12 @@ class LeasedFleet:
             if recorder.lost(lease.id):
                 recorder.release(lease.id)
                 raise self._lease_lost() from error
+            if state and fleet.account.updates == begun and _is_fault(error):
+                # What a method keeps from its first step on, only its next step can judge.
+                told = self._state_unusable(error)
+                self._record_failure(fleet, told)
+                self._checkpoints.clear()
+                raise told from error
             self._record_failure(fleet, error)
             if is_out_of_memory(error):
                 raise self._out_of_memory from error
@@ -276,6 +283,13 @@ class LeasedFleet:
             if mine and status != "planned":
                 self._checkpoints.clear()
 
+    def _state_unusable(self, error: BaseException) -> Infrastructure:
+        return Infrastructure(
+            f"Fleet {self._name} cannot continue from its checkpoint: its first update ended in "
+            f"{type(error).__name__}: {error}. The checkpoint is removed. Resume it, or run its "
+            "command again, and it is trained from the start."
+        )
+
     def _lease_lost(self) -> LeaseLost:
         return LeaseLost(
             f"Nothing was heard of this process for a minute, so its lease of fleet "
@@ -290,6 +304,12 @@ class LeasedFleet:
             label = f"{visible(trial.candidate.label)} s{seed}\n{both_errors(last)}"
             folder = run.store.files_of_trial(trial_id)
             reconstruct(run.problem, run.tensors, originals, seed, outcome.theta, label, folder)
+
+
+def _is_fault(error: BaseException) -> bool:
+    """Say whether an error is none that bench explains, nor one of memory or an interrupt."""
+    told = isinstance(error, BenchError | UsageError) or is_out_of_memory(error)
+    return isinstance(error, Exception) and not told
 
 
 def train_without_recording(

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from bench.harness.core.errors import Usage
 from bench.harness.core.schema import Mismatch, validated
 from bench.harness.core.spec import canonical_json
 
@@ -239,9 +240,10 @@ class Checkpoints:
             raise _UnusableState("is damaged: its SHA-256 is wrong")
         try:
             there = validated(dict[str, Any], json.loads(identity))
-        except (ValueError, RecursionError):
+            different = _differences(there, json.loads(self._identity))
+        except (Usage, ValueError, RecursionError):
             raise _UnusableState("does not say to which trials it belongs") from None
-        if different := _differences(there, json.loads(self._identity)):
+        if different:
             raise _UnusableState(f"belongs to other trials: {different}")
         return _parsed(state)
 

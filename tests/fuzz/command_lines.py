@@ -1,27 +1,30 @@
 """Random command lines and changed files: every answer is a sentence with an allowed exit code.
 
-    python tests/fuzz/command_lines.py --lines 1000 --files 200 --seed 0
+    python -m tests.fuzz.command_lines --lines 1000 --files 200 --seed 0
 
-It runs in one process, in a folder of its own, and trains nothing. Number i depends on the seed and
+It runs in one process, in a folder of its own. It trains only what it needs for real exports and
+checkpoints: a few updates. Number i depends on the seed and
 on i alone, so `--from 400` goes on after an interrupt.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import os
 import random
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bench.harness.cli.main import COMMANDS, main
+from bench.harness.cli.main import COMMANDS
+from tests.fuzz.answers import is_wrong, run
+from tests.fuzz.bundles import changed_manifest, changed_row
+from tests.fuzz.changes import changed
+from tests.fuzz.checkpoints import changed_checkpoint
 
-ALLOWED = {0, 1, 2, 3, 4, 130}
 WORDS = (
     *("", "0", "-1", "3.7", "nan", "1e309", "²", "true", "[", "]", "a|b", "nag", "hf[lam=]", "-h"),
     *(
@@ -53,19 +56,9 @@ OPTIONS = (
 # What would wait, listen, or take long.
 LEFT_OUT = ("ui", "worker", "doctor", "check", "data", "reproduce", "noise")
 INNER = ("list", "show", "accept", "sql", "export", "import", "gc", "run", "history", "status")
+KINDS = ("bench.toml", "suite", "manifest", "row", "checkpoint", "plan", "spool")
 SUITE = 'name = "n"\nseeds = 3\n[digest]\nupdates = 2\n[[compare]]\nproblem = "curves"\n'
 VALUES = ("3", "3.7", "true", '"x"', "[]", "{}", "-1", "1979-05-27", "nan", '""', "9" * 30)
-
-
-def run(words: list[str]) -> tuple[int, str]:
-    """Run a command line in this process; return its exit code and all that it printed."""
-    out = io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        try:
-            main(words)
-        except SystemExit as ended:
-            return int(ended.code or 0), out.getvalue()
-    return 0, out.getvalue()
 
 
 def line(dice: random.Random) -> list[str]:
@@ -91,24 +84,6 @@ def toml(dice: random.Random, whole: str) -> str:
             dice.choice((f"{name} = {dice.choice(VALUES)}", f"[{name}]", f"[[{name}]]", "[", name))
         ]
     return "\n".join(lines)
-
-
-def changed(dice: random.Random, plain: Any) -> Any:
-    """Return JSON with one value replaced or left out, somewhere in it."""
-    if isinstance(plain, dict) and plain and dice.random() < 0.8:
-        key = dice.choice(list(plain))
-        if dice.random() < 0.2:
-            return {k: v for k, v in plain.items() if k != key}
-        return {**plain, key: changed(dice, plain[key])}
-    if isinstance(plain, list) and plain and dice.random() < 0.7:
-        i = dice.randrange(len(plain))
-        return [*plain[:i], changed(dice, plain[i]), *plain[i + 1 :]]
-    return dice.choice((None, 3.7, -1, "x", [], {}, True, 10**30, float("nan"), "\ud800"))
-
-
-def is_wrong(code: int, said: str) -> bool:
-    """Return whether an answer is none that a person should get."""
-    return code not in ALLOWED or "Traceback" in said or "unexpected error" in said
 
 
 def plan() -> dict[str, Any]:
@@ -169,13 +144,10 @@ def file(dice: random.Random, kind: str) -> tuple[str, int, str]:
         text = toml(dice, SUITE + 'optimizers = "nag"\n')
         Path("suite.toml").write_text(text)
         return text, *run(["nightly", "run", "suite.toml", "--data-dir", "nowhere"])
-    if kind == "manifest":
-        tables = {"trial": {"file": "trial.jsonl", "rows": 1, "sha256": "0" * 64}}
-        whole = {"bench_export": 1, "format": "jsonl", "revision": "0005", "tables": tables}
-        text = json.dumps(changed(dice, {**whole, "files": {"files/a/b": "0" * 64}}))
-        Path("bundle").mkdir(exist_ok=True)
-        Path("bundle/manifest.json").write_text(text)
-        return text, *run(["db", "import", "bundle", "--store", "sqlite:///y.db"])
+    made = {"manifest": changed_manifest, "row": changed_row, "checkpoint": changed_checkpoint}
+    if kind in made:
+        text, answer = made[kind](dice)
+        return text, *answer
     if kind == "spool":
         ledger = {"updates": 1, "examples": 2, "gradients": 2.0, "seconds": 0.5}
         values = dict.fromkeys(("train_metric", "test_metric", "train_loss", "test_loss"), 0.5)
@@ -191,6 +163,7 @@ def fuzz() -> int:
     asked = argparse.ArgumentParser(description=__doc__)
     for name, default in (("lines", 1000), ("files", 200), ("seed", 0), ("from", 0)):
         asked.add_argument(f"--{name}", type=int, default=default)
+    asked.add_argument("--kinds", default=",".join(KINDS))
     given = vars(asked.parse_args())
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -201,12 +174,15 @@ def fuzz() -> int:
             if is_wrong(code, said):
                 wrong += 1
                 print(f"line {i}: {words!r}: {code}: {said[-300:]!r}", flush=True)
-        for kind in ("bench.toml", "suite", "manifest", "plan", "spool"):
+        for kind in given["kinds"].split(","):
+            codes: Counter[int] = Counter()
             for i in range(given["files"]):
                 text, code, said = file(random.Random(f"{kind} {given['seed']} {i}"), kind)
+                codes[code] += 1
                 if is_wrong(code, said):
                     wrong += 1
                     print(f"{kind} {i}: {text!r}: {code}: {said[-300:]!r}", flush=True)
+            print(f"{kind}: exit codes {dict(sorted(codes.items()))}", flush=True)
     print(f"{given['lines']} lines and {given['files']} files of each kind: {wrong} wrong answers.")
     return wrong
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench.harness.core.errors import Infrastructure
 from bench.harness.store.results import Store
 from bench.harness.training.checkpoint import Checkpoints
 from tests.harness.execution.test_resumed_fleet import Runs, stopped
@@ -63,4 +64,23 @@ def test_a_changed_state_is_named_and_not_used(runs: Runs, change: Change, told:
     (said,) = [each for each in runs.said if "is not as bench writes it" in each]
     assert told in said
     assert said.endswith("; the earlier " + f"{run.comparison_id}-0000.000001.ckpt is used.")
+    assert (ended.status, ended.attempt) == ("budget", 1)
+
+
+def test_what_only_the_next_update_finds_is_told_and_the_fleet_begins_anew(runs: Runs) -> None:
+    run, planned = prepared(runs, "torch.optim.Adam[lr=0.01,batch=20]", seeds=1)
+    stopped(run, planned)
+    (lease,) = run.store.fleets(run.comparison_id)
+    identity = {"trials": run.task(lease).digest}
+    files = Checkpoints(run.checkpoints, f"{run.comparison_id}-0000", identity, print)
+    state = files.read()
+    assert state is not None
+    (kept,) = state["fleet"]["method"]["optimizer"]["state"].values()
+    del kept["exp_avg_sq"]
+    files.clear()
+    files.write(state)
+    with pytest.raises(Infrastructure, match=r"its first update ended in KeyError: 'exp_avg_sq'"):
+        go(run, planned)
+    assert not run.checkpoints.exists()
+    (ended,) = go(run, planned)
     assert (ended.status, ended.attempt) == ("budget", 1)

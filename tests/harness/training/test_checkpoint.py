@@ -67,7 +67,13 @@ def signed(identity, state):
     return fields + digest + identity + state
 
 
-@pytest.mark.parametrize("identity", [b"", b"[]", b"3", b"null", b"\xff", b"{", b"[" * 5000])
+@pytest.mark.parametrize(
+    "identity",
+    [
+        *(b"", b"[]", b"3", b"null", b"\xff", b"{", b"[" * 5000),
+        *(b'{"trials": NaN}', b'{"trials": "\\u0000"}', b'{"\\ud800": 1}', b'{"trials": 1e999}'),
+    ],
+)
 def test_an_identity_that_is_none(fleet, folder, said, identity):
     fleet.write({"updates": 1})
     whole = (folder / names(folder)[0]).read_bytes()
