@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +12,17 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.models.module_checks import constants_of
+
+
+@contextmanager
+def _no_fused_layers() -> Iterator[None]:
+    """Within it, transformer layers in eval mode compute with and without gradients alike."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 class ModuleFunction:
@@ -34,8 +46,8 @@ class ModuleFunction:
             if place not in self._placed:
                 self._placed[place] = self.constants(like)
             constants = self._placed[place]
-        # The fused kernels of attention cannot be differentiated twice.
-        with sdpa_kernel(SDPBackend.MATH):
+        # The fused kernels of attention cannot be differentiated twice, nor in forward mode.
+        with sdpa_kernel(SDPBackend.MATH), _no_fused_layers():
             return functional_call(self.module, (dict(params), dict(constants)), (inputs,))
 
     def constants(self, like: Tensor | None = None) -> dict[str, Tensor]:

@@ -28,6 +28,10 @@ ALIKE = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Relative difference of outputs of equal operations in other memory; wider for other types."""
 ROUNDED = 1e-2
 """Relative difference of outputs in float32 and float64."""
+AGAIN = (
+    "What runs forward again in backward(), as torch.utils.checkpoint does, would see other "
+    "parameters than θ there; call the layers without it"
+)
 STRESS = (1.0, 100.0, 1e-3)
 """Factors of parameters and inputs at which clipping and rescaling would show."""
 
@@ -168,12 +172,16 @@ class ModuleProbe:
 
     def _check_repetition(self, z: Tensor) -> None:
         """Raise ProblemError for outputs that change from call to call, or without gradients."""
+        slack = EQUAL * float(z.detach().abs().max())
         for call in range(CALLS):
             again = self._unchanged(self._leaves(self.theta), self.inputs)
             with torch.no_grad():
                 plain = self._unchanged(self._leaves(self.theta), self.inputs)
             for found, how in ((again, ""), (plain, " without gradients (torch.no_grad)")):
-                if isinstance(found, Tensor) and torch.equal(found, z):
+                if isinstance(found, Tensor) and (
+                    # Other kernels may be faster where nothing is kept for gradients.
+                    torch.allclose(found, z, EQUAL, slack) if how else torch.equal(found, z)
+                ):
                     continue
                 if how and not call:
                     raise ProblemError(
@@ -232,11 +240,23 @@ class ModuleProbe:
                 "but is not among its parameters, so it would not be trained. Assign it to an "
                 "attribute of the module as nn.Parameter, or write requires_grad=False"
             )
-        reached = torch.autograd.grad(z.sum(), list(params.values()), allow_unused=True)
+        if not z.requires_grad:
+            raise ProblemError(
+                f"{self.kind} returns outputs without a graph, so nothing can be trained; leave "
+                "no_grad, detach() and NumPy out of forward"
+            )
+        try:
+            reached = torch.autograd.grad(z.sum(), list(params.values()), allow_unused=True)
+        except Exception as error:  # Operations of the user's own may raise anything.
+            raise ProblemError(
+                f"{self.kind} has outputs that cannot be differentiated: {type(error).__name__}: "
+                f"{error}. {AGAIN}"
+            ) from error
         idle = [name for name, g in zip(params, reached, strict=True) if g is None]
         if idle:
             raise ProblemError(
-                f"{self.kind} does not use its parameters {', '.join(idle)}; remove them, or set "
+                f"{self.kind} does not use its parameters {', '.join(idle)}, or keeps gradients "
+                "from them by detach(), no_grad or torch.utils.checkpoint; remove them, or set "
                 "requires_grad=False on them"
             )
         sparse = [n for n, g in zip(params, reached, strict=True) if g.layout != torch.strided]
@@ -267,6 +287,7 @@ class ModuleProbe:
             )
             self._raise_past(past)
         ours, dtype = found[0], found[3]
+        self._check_backward(params, dtype)
         # Inputs that float32 cannot hold are no fault of the module; the check of cases finds them.
         rounded = self.inputs.to(dtype).double()
         if dtype != torch.float32 or not rounded.isfinite().all():
@@ -290,31 +311,64 @@ class ModuleProbe:
         None for a module that cannot be called as it is made.
         """
         for dtype in (None, torch.float64):
-            fresh = seeded(self.make, 2)
-            used = dtype or next(p.dtype for p in fresh.parameters() if p.requires_grad)
-            if dtype:
-                fresh = fresh.to(dtype)
-            cast = {
-                name: params[name].to(each.dtype)
-                for name, each in fresh.named_parameters()
-                if each.requires_grad
-            }
-            x = self.inputs.to(used)
             try:
+                fresh, cast, x = self._given(params, dtype)
                 with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-                    for name, each in fresh.named_parameters():
-                        if each.requires_grad:
-                            each.copy_(cast[name])
                     direct = fresh(x.clone())
                     like = x if dtype else None
                     ours = self.function(cast, x.clone(), self.function.constants(like))
             except Exception:  # Such as a buffer in another precision.
                 continue
             scale = float(direct.abs().nan_to_num().max())
-            slack = ALIKE.get(used, ROUNDED)
+            slack = ALIKE.get(x.dtype, ROUNDED)
             same = torch.allclose(ours, direct, slack, slack * scale, equal_nan=True)
-            return ours, direct, not same, used
+            return ours, direct, not same, x.dtype
         return None
+
+    def _given(self, params: Params, dtype: torch.dtype | None) -> tuple[nn.Module, Params, Tensor]:
+        """Return a new module with these parameters, the parameters, and inputs, all of one type.
+
+        The type is `dtype`, or that in which the module is made.
+        """
+        fresh = seeded(self.make, 2)
+        used = dtype or next(p.dtype for p in fresh.parameters() if p.requires_grad)
+        if dtype:
+            fresh = fresh.to(dtype)
+        trained = {name: each for name, each in fresh.named_parameters() if each.requires_grad}
+        cast = {name: params[name].detach().to(each.dtype) for name, each in trained.items()}
+        with torch.no_grad():
+            for name, each in trained.items():
+                each.copy_(cast[name])
+        return fresh, cast, self.inputs.to(used)
+
+    def _check_backward(self, params: Params, dtype: torch.dtype) -> None:
+        """Raise ProblemError unless gradients are those of a new module that is given θ.
+
+        What runs forward again in backward() sees the module's own parameters, not those of θ.
+        """
+        fresh, cast, x = self._given(params, dtype)
+        leaves = {name: each.clone().requires_grad_() for name, each in cast.items()}
+        own = {name: each for name, each in fresh.named_parameters() if name in leaves}
+        # Outputs that sum to a constant would have no gradient.
+        weights = torch.linspace(0.5, 1.5, self.targets.numel()).view(self.targets.shape).to(x)
+        try:
+            with sdpa_kernel(SDPBackend.MATH):
+                direct = torch.autograd.grad((fresh(x) * weights).sum(), list(own.values()))
+        except Exception:  # What it cannot do itself is no fault of what is done with it.
+            return
+        z = self.function(leaves, x, self.function.constants(x))
+        found = torch.autograd.grad((z * weights).sum(), [leaves[name] for name in own])
+        scale = ROUNDED * max(float(each.abs().max()) for each in direct if each.numel())
+        off = [
+            name
+            for name, a, b in zip(own, found, direct, strict=True)
+            if not torch.allclose(a, b, ROUNDED, scale, equal_nan=True)
+        ]
+        if off:
+            raise ProblemError(
+                f"{self.kind} has other gradients of {', '.join(off)} than in a training loop of "
+                f"its own. {AGAIN}"
+            )
 
     def _raise_past(self, names: list[str]) -> None:
         if not names:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+from torch.utils.checkpoint import checkpoint
 
 from bench.models.errors import ProblemError
 from bench.models.from_module import ModuleProblem
@@ -390,6 +391,27 @@ def test_sparse_gradients() -> None:
         problem(lambda: Words(sparse=True)).data(SOURCE)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "told"),
+    [
+        # In float64 the layers run, with the parameters of another seed.
+        (torch.float64, "has other gradients of a.weight, a.bias than in a training loop"),
+        (torch.float32, "has outputs that cannot be differentiated: .*torch.utils.checkpoint"),
+    ],
+)
+def test_layers_that_run_again_in_backward(dtype: torch.dtype, told: str) -> None:
+    def forward(net: Net, x: Tensor) -> Tensor:
+        return net.b(checkpoint(lambda y: torch.tanh(net.a(y)), x, use_reentrant=False))
+
+    with pytest.raises(ProblemError, match=told):
+        problem(lambda: Net(forward).to(dtype)).data(SOURCE)
+
+
+def test_outputs_without_a_graph() -> None:
+    with pytest.raises(ProblemError, match="returns outputs without a graph"):
+        problem(lambda: Net(lambda net, x: plain(net, x).detach())).data(SOURCE)
+
+
 def test_tokens() -> None:
     tokens = RNG.integers(0, 7, (200, 5))
     make = lambda: nn.Sequential(nn.Embedding(7, 2), nn.Flatten(), nn.Linear(10, 3))  # noqa: E731
@@ -414,6 +436,69 @@ def test_what_is_sound_stays_possible(make: Callable[[], nn.Module]) -> None:
     x, t = (torch.from_numpy(a)[None] for a in (data.train_inputs, data.train_targets))
     product = passes.curvature(theta, x, t)(torch.ones_like(theta))
     assert product.isfinite().all() and product.any()
+
+
+class Attention(nn.Module):
+    """An encoder's layer over sequences of 5 numbers, one number a step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.out = nn.Linear(1, 4), nn.Linear(4, 3)
+        self.layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.layer(self.up(x[..., None])).mean(1))
+
+
+def recurrent(kind: type[nn.RNNBase]) -> Callable[[], nn.Module]:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        return net.b(net.layer(x[..., None])[0][:, -1])
+
+    return lambda: Net(forward, layer=kind(1, 4, batch_first=True), a=nn.Identity())
+
+
+def masked() -> nn.Module:
+    return nn.Sequential(nn.Linear(5, 8), nn.Dropout(), nn.BatchNorm1d(8), nn.Linear(8, 3)).eval()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        # Without gradients, torch has faster kernels for it, which round in another way.
+        lambda: Attention().eval(),
+        recurrent(nn.GRU),
+        recurrent(nn.LSTM),
+        lambda: nn.Sequential(
+            nn.Unflatten(1, (1, 5)),
+            nn.Conv1d(1, 2, 3),
+            nn.GroupNorm(2, 2),
+            nn.Flatten(),
+            nn.Linear(6, 3),
+        ),
+        lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(5, 8)), nn.Linear(8, 3)),
+        masked,
+    ],
+)
+def test_training_is_that_of_a_loop_of_ones_own(make: Callable[[], nn.Module]) -> None:
+    own = problem(make)
+    data, passes = own.data(SOURCE), own.passes()
+    theta = own.initialize(np.random.default_rng(0))[None]
+    x, t = (torch.from_numpy(a)[None] for a in (data.train_inputs, data.train_targets))
+    net, gradient = make().double(), torch.zeros_like(theta)
+    with torch.no_grad():
+        for name, view in own.layout.views(theta[0]).items():
+            net.get_parameter(name).copy_(view)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    for _ in range(3):
+        optimizer.zero_grad()
+        LOSS.per_case(net(x[0]), t[0]).mean().backward()
+        optimizer.step()
+        passes.gradient(theta, x, t, gradient)
+        theta.sub_(gradient, alpha=0.05)
+    for name, view in own.layout.views(theta[0]).items():
+        torch.testing.assert_close(view, net.get_parameter(name).detach(), rtol=1e-10, atol=1e-13)
+    with torch.no_grad():
+        assert passes.curvature(theta, x, t)(torch.ones_like(theta)).isfinite().all()
 
 
 @pytest.mark.parametrize(
