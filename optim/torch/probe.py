@@ -65,6 +65,9 @@ def manner_of(make: Make, name: str, known: bool = False, may_rest: bool = False
     try:
         flat = _Run(make, FLAT)
     except Exception as error:
+        # After a first step that changes the type or the shape, the second may fail by anything.
+        if (of_a_step := _fault_of_a_step(make)) is not None:
+            raise UsageError(f"{name} {of_a_step}") from error
         raise UsageError(
             f"{name} cannot make a step on a flat θ: {_reason(make, error)}."
         ) from error
@@ -122,7 +125,9 @@ class _Run:
                 self._train()
         self.streams = streams.state_dict()
         self.draws = any(not _equal(self.streams[name], before[name]) for name in before)
-        self.moved = self._flat().detach() - start
+        end = self._flat().detach()
+        # Another shape is a fault, which is told.
+        self.moved = end - start if end.shape == start.shape else torch.zeros_like(start)
 
     @property
     def manner(self) -> Manner:
@@ -324,6 +329,13 @@ def _near(a: Tensor, b: Tensor, run: _Run) -> bool:
 
 def _equal(a: Any, b: Any) -> bool:
     return torch.equal(a, b) if isinstance(a, Tensor) else bool(a == b)
+
+
+def _fault_of_a_step(make: Make) -> str | None:
+    try:
+        return _Run(make, FLAT, 1).fault
+    except Exception:  # Its reason is said.
+        return None
 
 
 def _reason(make: Make, error: Exception) -> str:

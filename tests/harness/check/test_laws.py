@@ -191,6 +191,10 @@ def test_a_wrong_optimizer_is_caught(name, laws, told):
     assert any(told in said for said in found.values()), found
 
 
+def test_noise_of_a_torch_optimizer_in_the_padding_breaks_no_law():
+    assert broken(f"{MODULE}:Langevin") == {}
+
+
 def test_draws_from_a_global_stream_are_held_by_the_seed():
     with torch.random.fork_rng(devices=[]):
         assert broken(f"{MODULE}:Noisy") == {}

@@ -323,6 +323,21 @@ class Padded(Sound):
         return report
 
 
+class Langevin(torch.optim.SGD):
+    """Noise on every number, so on the padding too, which no parameter sees."""
+
+    def __init__(self, params, lr: float = 1e-2):
+        super().__init__(params, lr=lr)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = super().step(closure)
+        for group in self.param_groups:
+            for each in group["params"]:
+                each.add_(torch.randn_like(each), alpha=1e-4)
+        return loss
+
+
 class CombinedComparison(Sound):
     fleet_key = ("joined",)
 

@@ -342,9 +342,29 @@ class Backward(Own):
         super().step()
 
 
+class Halving(Own):
+    """It leaves half the precision, so that its second step fails."""
+
+    def step(self) -> None:  # type: ignore[override]
+        super().step()
+        for group in self.param_groups:
+            for each in group["params"]:
+                each.data = each.data.half()
+
+
+class Shrinking(Own):
+    def step(self) -> None:  # type: ignore[override]
+        super().step()
+        for group in self.param_groups:
+            for each in group["params"]:
+                each.data = each.data[..., :-1]
+
+
 @pytest.mark.parametrize(
     ("optimizer", "reason"),
     [
+        (Halving, "turns parameters of type torch.float32 .* into torch.float16"),
+        (Shrinking, "turns parameters of type torch.float32 and shape .* into torch.float32"),
         (Copying, "has moved no parameter in 100 steps. It may keep parameters of its own"),
         (Swapping, "puts other tensors into its param_groups than it was given"),
         (SwappingOne, "puts other tensors into its param_groups than it was given"),
