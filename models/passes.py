@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,9 +15,23 @@ class PassCount(threading.local):
     """How often networks have run in this thread, forwards or for a product, by whomever asked."""
 
     run: int = 0
+    strangers: ClassVar[int] = 0
+    """Threads in which a network has run and nobody has said that it may."""
+    _is_known: bool = False
+
+    def __init__(self) -> None:
+        """Begin to count in one more thread."""
+        PassCount.strangers += 1
+
+    def know_thread(self) -> None:
+        """Say that networks may run in this thread."""
+        if not self._is_known:
+            self._is_known = True
+            PassCount.strangers -= 1
 
 
 PASSES = PassCount()
+PASSES.know_thread()
 
 
 class Prices(Protocol):

@@ -52,6 +52,7 @@ class BoundObjective:
         self._problem, self._data, self._account = problem, data, account
         self._prices = prices_of(problem, self._passes, data.train.inputs, data.train.targets)
         self._shape = torch.Size((len(seeds), problem.layout.size))
+        self._dtype = data.train.inputs.dtype
         self.batches = Batches(data, seeds)
         self.watch = MethodWatch(method)
         self.whole: TrainingBatch | None = None
@@ -80,12 +81,13 @@ class BoundObjective:
         More rows, or rows under `torch.func.vmap`, would be several calls for the price of one, and
         a loss that autograd can differentiate would be a gradient for the price of a loss.
         """
-        if type(given) not in PLAIN or given.shape != self._shape:
-            kind = type(given).__name__
-            found = f"{kind} of shape {tuple(given.shape)}" if isinstance(given, Tensor) else kind
+        if type(given) not in PLAIN or given.shape != self._shape or given.dtype != self._dtype:
+            found = type(given).__name__
+            if isinstance(given, Tensor):
+                found += f" of shape {tuple(given.shape)} and {given.dtype}"
             raise BrokenContract(
                 f"{self.watch.method} gave the objective a {found}, but θ and vectors are plain "
-                f"tensors of shape {tuple(self._shape)}. Ask once for each point."
+                f"tensors of shape {tuple(self._shape)} and {self._dtype}. Ask once for each point."
             )
         try:
             given.data_ptr()

@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bench.harness.core.errors import BrokenContract
 from bench.harness.core.records import Ledger, Measurement, Status
 from bench.harness.core.spec import Budget
 from bench.harness.distributed.consensus import Consensus, checksums
@@ -27,7 +28,7 @@ from bench.harness.training.cases import DeviceData
 from bench.harness.training.cuda_graph import DelayedScalar
 from bench.harness.training.graph_replay import CapturedUpdates
 from bench.harness.training.ledger import Account, Clock
-from bench.harness.training.method_contract import MethodContract
+from bench.harness.training.method_contract import MethodContract, check_report
 from bench.harness.training.method_stream import with_random_stream
 from bench.harness.training.saved_state import check_fits
 from bench.models.problem import Problem
@@ -97,9 +98,14 @@ def evaluation_grid(budget: Budget, evaluations: int) -> list[float]:
 
 def budgeted_updates(method: Method, budget: Budget) -> int | None:
     """Return how many updates the budget pays for; None if the cost of a step may vary."""
+    cost = method.cost_of_a_step
+    if cost is not None and not (isinstance(cost, int | float) and 0 < cost < math.inf):
+        raise BrokenContract(
+            f"`cost_of_a_step` of {method.name} is {cost!r}. It must be a number of gradient-"
+            "equivalents above 0, or None if it varies."
+        )
     if budget.currency == "updates":
         return int(budget.amount)
-    cost = method.cost_of_a_step
     if cost is None or budget.currency == "seconds":
         return None
     return int(budget.amount * (1 + 1e-9) // cost)
@@ -255,7 +261,11 @@ class Fleet:
     def _update(self) -> None:
         """Make an update, and note on the device the rows whose loss is not finite any more."""
         with self.objective.watch.step():
-            self._report = self.method.step(self.theta, self.objective.for_method, self.state)
+            report = self.method.step(self.theta, self.objective.for_method, self.state)
+        # What has other entries than the last one, which was checked.
+        if not (self._report and isinstance(report, dict) and report.keys() == self._report.keys()):
+            check_report(self.method, report, len(self.theta))
+        self._report = report
         self._update_count.add_(1)
         loss = self._report["loss"]
         # x − x is 0 only if x is finite.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, SupportsFloat
 
 from jaxtyping import Float
 from torch import Tensor
@@ -99,6 +99,12 @@ class MethodContract:
                 f"`iterate` of {method.name} returned {found}; it must return a tensor of θ's "
                 f"shape {tuple(theta.shape)}."
             )
+        if (point.dtype, point.device, point.layout) != (theta.dtype, theta.device, theta.layout):
+            raise BrokenContract(
+                f"`iterate` of {method.name} returned a tensor of {point.dtype}, {point.layout}, "
+                f"on {point.device}; it must be like θ, {theta.dtype}, {theta.layout}, on "
+                f"{theta.device}."
+            )
         return point
 
     def _point(self, method: Method, theta: Tensor, state: Any) -> Tensor:
@@ -135,6 +141,35 @@ class MethodContract:
             "equivalents that its `cost_of_a_step` declares. Declare the true cost, or None if it "
             "varies."
         )
+
+
+def check_report(method: Method, report: object, rows: int) -> None:
+    """Raise BrokenContract for a report of `step` that is none; else do nothing."""
+    found: str | None = None
+    if not isinstance(report, Mapping):
+        found = f"a {type(report).__name__}"
+    elif not isinstance(report.get("loss"), Tensor):
+        found = f"the loss {report['loss']!r}" if "loss" in report else "no loss"
+    elif report["loss"].shape != (rows,) or not report["loss"].is_floating_point():
+        found = f"a loss of shape {tuple(report['loss'].shape)} and {report['loss'].dtype}"
+    elif not isinstance(report.get("stop", ""), str):
+        found = f"stop = {report['stop']!r}"
+    else:
+        names = [name for name, value in report.items() if not _is_plain(value)]
+        if names:
+            found = f"{names[0]} = {report[names[0]]!r}"
+        elif not float(report.get("cg_steps", 0)) >= 0:
+            found = f"cg_steps = {report['cg_steps']!r}"
+    if found is not None:
+        raise BrokenContract(
+            f"`step` of {method.name} returned {found}. It must return a mapping with the loss "
+            f"before the update, a tensor of floating-point numbers of shape ({rows},), and beside "
+            "it numbers, tensors, and `stop`, a text that says why the trial ends."
+        )
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, Tensor | str | SupportsFloat)
 
 
 def fingerprint(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import get_ident
 from types import TracebackType
 
 from bench.harness.core.errors import BrokenContract
@@ -24,6 +25,9 @@ class MethodWatch:
         """Passes that ran after they were charged."""
         self._in_step = False
         self._before = 0
+        PASSES.know_thread()
+        self._thread = get_ident()
+        self._strangers = PASSES.strangers
 
     def __enter__(self) -> None:
         """Begin to compute what was charged."""
@@ -44,6 +48,7 @@ class MethodWatch:
     def set_step(self, value: bool) -> None:
         """Say whether a step runs."""
         self._in_step = value
+        self._thread = get_ident()
 
     def require_step(self) -> None:
         """Raise BrokenContract unless a step of the method runs."""
@@ -51,6 +56,20 @@ class MethodWatch:
             raise BrokenContract(
                 f"{self.method} asked the objective outside of its `step`. `init`, `iterate`, "
                 "`state_dict` and everything else in a method must do without; move it into `step`."
+            )
+        if get_ident() != self._thread:
+            raise BrokenContract(
+                f"{self.method} asked the objective from a thread of its own. Ask in the thread "
+                "that runs `step`."
+            )
+
+    def require_no_other_thread(self) -> None:
+        """Raise BrokenContract if the network has run in a thread that the method has begun."""
+        if PASSES.strangers > self._strangers:
+            raise BrokenContract(
+                f"The network ran in another thread while {self.method} trained, and nobody paid "
+                "for it. A method may compute on the network through `objective` only, in the "
+                "thread that runs `step`."
             )
 
 
@@ -64,6 +83,7 @@ class MethodCode:
 
     def __enter__(self) -> None:
         """Let the method ask, if it may, and begin to count passes."""
+        PASSES.know_thread()
         self._watch.set_step(self._asks)
         self._run, self._paid = PASSES.run, self._watch.paid
 
@@ -73,6 +93,8 @@ class MethodCode:
         """End it; raise BrokenContract for passes that nobody paid."""
         self._watch.set_step(False)
         free = (PASSES.run - self._run) - (self._watch.paid - self._paid)
+        if kind is None:
+            self._watch.require_no_other_thread()
         if kind is None and free:
             raise BrokenContract(
                 f"{self._watch.method} ran the network {free} times in `{self._part}` without "

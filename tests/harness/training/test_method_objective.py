@@ -6,7 +6,9 @@ import copy
 import dataclasses
 import gc
 import pickle
+import re
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -338,6 +340,54 @@ def test_iterate_returns_parameters(wrong: Any) -> None:
         train(fleet(Plugin(iterate=wrong)))
 
 
+@pytest.mark.parametrize(
+    "wrong", [lambda t, s: t.float(), lambda t, s: t.long(), lambda t, s: t.to_sparse()]
+)
+def test_iterate_returns_what_is_like_theta(wrong: Any) -> None:
+    with pytest.raises(BrokenContract, match="it must be like θ, torch.float64"):
+        train(fleet(Plugin(iterate=wrong)))
+
+
+def test_theta_keeps_its_type() -> None:
+    def narrow(theta: Tensor, objective: Any, state: Any) -> None:
+        theta.data = theta.data.float()
+
+    with pytest.raises(BrokenContract, match=r"of shape \(1, 448\) and torch.float32, but θ"):
+        train(fleet(Plugin(narrow)))
+
+
+REPORTS: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a NoneType": lambda report: None,
+    "a list": lambda report: [1],
+    "no loss": lambda report: {},
+    "the loss 0.5": lambda report: {"loss": 0.5},
+    "a loss of shape": lambda report: {"loss": torch.zeros(3)},
+    "a loss of shape ()": lambda report: {"loss": report["loss"][0]},
+    "a loss of shape (1,) and torch.int64": lambda report: {"loss": report["loss"].long()},
+    "stop = True": lambda report: {**report, "stop": True},
+    "cg_steps = -5": lambda report: {**report, "cg_steps": -5},
+    "cg_steps = nan": lambda report: {**report, "cg_steps": float("nan")},
+    "more = <object": lambda report: {**report, "more": object()},
+}
+
+
+@pytest.mark.parametrize("found", REPORTS)
+def test_what_is_no_report_is_told(found: str) -> None:
+    class Reports(Plugin):
+        def step(self, *given: Any) -> Any:
+            return REPORTS[found](dict(super().step(*given)))
+
+    with pytest.raises(BrokenContract, match=re.escape(f"`step` of plugin returned {found}")):
+        train(fleet(Reports()))
+
+
+@pytest.mark.parametrize("currency", ["updates", "gradients"])
+@pytest.mark.parametrize("cost", [0.0, -1.0, float("nan"), float("inf"), "8"])
+def test_a_cost_is_a_positive_number(cost: Any, currency: Any) -> None:
+    with pytest.raises(BrokenContract, match="`cost_of_a_step` of plugin is"):
+        fleet(Plugin(cost=cost), Budget(currency, 40.0))
+
+
 # What a Python process cannot prevent is found out
 
 
@@ -387,6 +437,61 @@ def test_passes_that_nobody_paid_are_counted(part: str, work: Any, by_hand: bool
     gc.collect()
     with pytest.raises(BrokenContract, match=rf"plugin ran the network \d+ times in `{part}`"):
         train(fleet(Plugin(**cast(Any, {part: steal})), problem=Tiny(by_hand=by_hand)))
+
+
+@pytest.mark.parametrize("work", FREE_WORK)
+@pytest.mark.parametrize("joined", [True, False])
+def test_a_thread_of_its_own_gets_nothing_for_free(work: Any, joined: bool) -> None:
+    def steal(theta: Tensor, *given: Any) -> None:
+        found, begun = by_frame(), threading.Event()
+
+        def run() -> None:
+            work(found, theta.clone())
+            begun.set()
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        if joined:
+            thread.join()
+        assert begun.wait(60)
+
+    with pytest.raises(BrokenContract, match="ran in another thread while plugin trained"):
+        train(fleet(Plugin(steal)))
+
+
+def test_the_objective_is_asked_in_the_thread_of_the_step() -> None:
+    said: list[str] = []
+
+    def ask_beside(theta: Tensor, objective: Any, state: Any) -> None:
+        def run() -> None:
+            try:
+                objective.gradient(theta, objective.next_batch(BATCH))
+            except BrokenContract as error:
+                said.append(str(error))
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+
+    made = fleet(Plugin(ask_beside), Budget("updates", 2))
+    train(made)
+    assert len(said) == 2
+    assert "asked the objective from a thread of its own" in said[0]
+    assert made.account.gradients == 2 * BATCH
+
+
+def test_fleets_in_threads_of_their_own_are_no_strangers() -> None:
+    ends: list[Any] = []
+    made = fleet(Plugin(), Budget("updates", 3))
+    threads = [
+        threading.Thread(target=lambda: ends.append(train(made))),
+        threading.Thread(target=lambda: ends.append(train(fleet(Plugin(), Budget("updates", 3))))),
+    ]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    assert [end.status for end in ends] == ["budget"] * 2
+    assert train(fleet(Plugin())).status == "budget"
 
 
 def test_paid_passes_are_counted_as_paid() -> None:
