@@ -15,8 +15,12 @@ COMPUTES = ("exec", "eval", "run_path", "run_module", "spec_from_file_location")
 READS = (
     *("open", "read_text", "read_bytes", "load", "loadtxt", "genfromtxt", "fromfile", "memmap"),
     *("read_csv", "read_parquet", "read_json", "load_file", "safe_open", "imread", "loadmat"),
-    *("urlopen", "urlretrieve"),
+    *("read_excel", "read_pickle", "read_table", "get_data", "urlopen", "urlretrieve"),
+    *("glob", "rglob", "iglob", "iterdir", "listdir", "scandir", "expandvars"),
 )
+ENVIRONMENT = ("environ", "environb", "getenv")
+_WATCHED = frozenset((*IMPORTS, *COMPUTES, *READS, *ENVIRONMENT))
+"""Names that are followed through other names for the same thing."""
 LONGEST_NAME = 200
 
 
@@ -90,13 +94,36 @@ class _Reader:
             if isinstance(target, ast.Name)
         }
         """What is assigned to each name, the last time that it is."""
+        self._follow_other_names()
+
+    def _follow_other_names(self) -> None:
+        """Let names for what is watched, `from os import environ as e`, be read as its own."""
+        others = {
+            alias.asname: alias.name
+            for node in self._nodes
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+            if alias.asname and alias.name in _WATCHED
+        }
+        others |= {
+            name: _called(value)
+            for name, value in self._values.items()
+            if _called(value) in _WATCHED
+        }
+        for node in self._nodes:
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                node.id = others.get(node.id, node.id)
 
     def facts(self, digest: str) -> Facts:
         imports: list[Import] = []
         environment: set[str] = set()
         computed: list[str] = []
         reads = []
+        known = {id(part) for node in self._nodes for part in _known(node)}
         for node in self._nodes:
+            is_all = _called(node) in ("environ", "environb") and id(node) not in known
+            if is_all and isinstance(node, ast.expr):
+                computed.append(f"all environment variables, which line {node.lineno} takes")
             match node:
                 case ast.Import():
                     imports += [Import(alias.name) for alias in node.names]
@@ -110,7 +137,7 @@ class _Reader:
                         computed.append(f"what line {node.lineno} imports by a computed name")
                 case ast.Call() if _computes(node.func):
                     computed.append(f"the code that line {node.lineno} runs with a computed text")
-                case ast.Call() if _called(node.func) in READS and not _writes(node):
+                case ast.Call() if _reads(node) and not _writes(node):
                     called = _called(node.func)
                     what = f"what line {node.lineno} reads with {called}"
                     reads.append((what, frozenset(self._texts(node))))
@@ -180,11 +207,20 @@ class _Reader:
                 yield from self._texts(self._values[each.id], depth - 1)
 
 
-def _called(function: ast.expr) -> str:
+def _called(function: ast.AST) -> str:
     """Return the last name of what is called or read: `load` of `np.load`."""
     if isinstance(function, ast.Attribute):
         return function.attr
     return function.id if isinstance(function, ast.Name) else ""
+
+
+def _reads(call: ast.Call) -> bool:
+    """Say whether a call reads files: by its name, or as `parser.read(files)` does."""
+    if _called(call.func) in READS:
+        return True
+    # `file.read(8)` reads a file that was opened elsewhere.
+    of_file = not call.args or isinstance(getattr(call.args[0], "value", None), int)
+    return isinstance(call.func, ast.Attribute) and call.func.attr == "read" and not of_file
 
 
 def _computes(function: ast.expr) -> bool:
@@ -200,11 +236,32 @@ def _variable(node: ast.AST) -> ast.expr | None:
             return node.slice
         case ast.Compare(left=name, comparators=[of]) if _called(of) == "environ":
             return name
-        case ast.Call(func=ast.Attribute(value=of, attr="get"), args=[name, *_]):
-            return name if _called(of) == "environ" else None
+        case ast.Call(func=ast.Attribute(value=of, attr=method), args=[name, *_]) if _called(
+            of
+        ) == "environ" and method in ("get", "pop", "setdefault"):
+            return name
         case ast.Call(args=[name, *_]) if _called(node.func) == "getenv":
             return name
     return None
+
+
+def _known(node: ast.AST) -> list[ast.AST]:
+    """Return what in an expression is the environment, if it reads or writes names of it.
+
+    Another name for all of it reads nothing yet.
+    """
+    match node:
+        case ast.Subscript(value=of):
+            return [of]
+        case ast.Compare(comparators=[of]):
+            return [of]
+        case ast.Call(func=ast.Attribute(value=of, attr=method)) if method in (
+            *("get", "pop", "setdefault", "update"),
+        ):
+            return [of]
+        case ast.Assign(targets=[ast.Name()], value=of):
+            return [of]
+    return []
 
 
 def _text(node: ast.AST) -> str | None:
@@ -219,4 +276,6 @@ def _may_be_file(text: str) -> bool:
 def _writes(call: ast.Call) -> bool:
     """Say whether a call of `open` writes, whose mode is its second argument or has its name."""
     modes = [*call.args[1:2], *(word.value for word in call.keywords if word.arg == "mode")]
-    return any(set(_text(mode) or "") & set("wax") for mode in modes)
+    texts = [_text(mode) or "" for mode in modes]
+    # The second argument of another function may be a name, such as "x.txt".
+    return any(set(text) & set("wax") and set(text) <= set("rwxabt+") for text in texts)

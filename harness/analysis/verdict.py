@@ -115,7 +115,7 @@ def _pair(
     if left_out := set(results[a]) ^ set(results[b]):
         remarks.append(
             f"Only one of the two methods has {_seeds(left_out)}, so {len(left_out)} of "
-            f"{len(left_out) + len(seeds)} seeds are left out."
+            f"{len(left_out) + len(seeds)} seeds {'is' if len(left_out) == 1 else 'are'} left out."
         )
     positive = bool(np.all(x[np.isfinite(x)] > 0) and np.all(y[np.isfinite(y)] > 0))
     logarithmic = log_scale and positive
@@ -183,7 +183,7 @@ def _judge(
     else:
         remarks += [
             f"{gone} of {n} trials of {label} diverged, so the test uses ranks, in which a "
-            "diverged trial is worse than every finite one, and there is no difference."
+            "diverged trial is worse than every finite one, and no mean difference is given."
             for label, gone in zip((pair.a, pair.b), pair.diverged, strict=True)
             if gone
         ]

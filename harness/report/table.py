@@ -386,7 +386,11 @@ def _figure(pair: Plain, found: Plain, words: str, first: str | None) -> str:
     if turned:
         low, high = high, low
     of = f"{kind} over {found['n']} seed{'s' if found['n'] > 1 else ''}"
-    what = f"{words} of {one} {sign} that of {other} = {number(value)} ({of}"
+    amount = number(value)
+    if value is None:  # A ratio that no float holds.
+        powers = found["difference"] / math.log(10) * (-1 if turned else 1)
+        amount = f"10^{powers:.0f}"
+    what = f"{words} of {one} {sign} that of {other} = {amount} ({of}"
     if low is None or high is None:
         return f"{what})"
     return f"{what}; 95 % {found['interval_kind']} interval {number(low)} to {number(high)})"

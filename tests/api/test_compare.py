@@ -198,7 +198,8 @@ def test_ctrl_c_is_a_keyboard_interrupt_after_what_was_measured_is_recorded(
         compare(stopping)
     (row,) = bench.comparisons().to_dict("records")
     assert row["status"] == "interrupted"
-    assert f"`bench resume {row['id']}` goes on from there. The same call runs only" in str(e.value)
+    resume = f"`bench resume {row['id']}` goes on from there."
+    assert f"{resume} The same call trains again" in str(e.value)
     begun = bench.load(row["id"])
     assert begun.status == "interrupted" and len(begun.measurements) and begun.verdicts.empty
     assert compare(stopping).status == "done"

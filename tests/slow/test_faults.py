@@ -134,8 +134,8 @@ def test_a_signal_ends_it_in_order(bench: Bench, number: signal.Signals) -> None
     said = err.splitlines()[-1]
     assert said.startswith(f"bench: interrupted by {number.name}. What was measured is recorded as")
     assert said.endswith(
-        " goes on from there. The same command runs only the trials that have not ended, and those "
-        "anew."
+        " goes on from there. The same command trains again, from the start, only the trials that "
+        "have not ended."
     )
 
     nag, sleepy = bench.trials()

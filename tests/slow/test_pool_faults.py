@@ -121,7 +121,10 @@ def test_a_signal_to_the_whole_group_ends_all_in_order(bench: Bench, number: int
     said = [line for line in err.splitlines() if "interrupted" in line]
     assert len(said) == 1
     assert said[0].startswith(f"bench: interrupted by {name}. What was measured is recorded as")
-    assert "goes on from there. The same command runs only the trials" in said[0]
+    assert (
+        "goes on from there. The same command trains again, from the start, only the trials"
+        in said[0]
+    )
     assert statuses(bench) == after("interrupted")
     for trial in bench.trials():
         if trial.method == "nag":

@@ -9,6 +9,7 @@ from scipy import stats
 from bench.harness.analysis.summary import summarize
 from bench.harness.core.records import Ledger, Measurement, TrialRecord
 from bench.harness.core.spec import Budget, Protocol
+from bench.harness.report.table import evidence
 
 PROTOCOL = Protocol(
     "curves", {}, "quick", "curves (generated)", "d" * 64, "sparse", "cross-entropy",
@@ -241,3 +242,16 @@ def test_huge_intervals_are_still_numbers():
         for i, (m, v) in enumerate([("a", 1e-200), ("a", 1e200), ("b", 1.0), ("b", 1.0)])
     ]
     json.dumps(summary(trials), allow_nan=False)
+
+
+def test_a_ratio_that_no_float_holds_is_written_as_a_power_of_ten():
+    apart = [replace(t, train_metric=t.train_metric * (1e250 if t.method == "hf" else 1e-250))
+             for t in two_methods()]  # fmt: skip
+    plain = summary(apart)
+    assert "of nag / that of hf = 10^-50" in evidence(plain["pairs"][0], plain)
+
+
+def test_a_diverged_trial_leaves_no_mean_difference_and_the_sentence_says_it_so():
+    plain = summary([replace(t, train_metric=None, status="diverged") if t.method == "hf" else t
+                     for t in two_methods()])  # fmt: skip
+    assert "no mean difference is given" in evidence(plain["pairs"][0], plain)

@@ -293,8 +293,18 @@ def test_two_objects_in_one_file_are_two_sources(digest) -> None:
     assert small == same != large
 
 
-def test_a_variable_of_the_environment_that_is_read_by_name(digest, monkeypatch) -> None:
-    tree = {"mine.py": "import os\nclass Mine:\n    rate = os.environ.get('MY_RATE', '1')\n"}
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os\nrate = os.environ.get('MY_RATE', '1')\n",
+        "import os\nrate = os.environ.setdefault('MY_RATE', '1')\n",
+        "from os import environ as e\nrate = e.get('MY_RATE')\n",
+        "from os import getenv as get\nrate = get('MY_RATE')\n",
+        "import os\ne = os.environ\nrate = e['MY_RATE'] if 'MY_RATE' in e else 1\n",
+    ],
+)
+def test_a_variable_of_the_environment_that_is_read_by_name(digest, monkeypatch, text) -> None:
+    tree = {"mine.py": f"{text}class Mine: pass\n"}
     monkeypatch.delenv("MY_RATE", raising=False)
     first = digest(tree)
     monkeypatch.setenv("MY_RATE", "2")
@@ -330,6 +340,12 @@ def test_an_installed_package_counts_by_its_version(digest, tmp_path, monkeypatc
         ("import numpy as np\nx = lambda n: np.load(n)\n", "line 2 reads with load"),
         ("import os\nx = [os.environ.get(n) for n in 'ab']\n", "environment variable that line 2"),
         ("x = eval('1')\n", "the code that line 1 runs"),
+        ("import os\nx = dict(os.environ)\n", "all environment variables, which line 2 takes"),
+        ("import os.path\nx = os.path.expandvars('$X')\n", "line 2 reads with expandvars"),
+        ("from pathlib import Path\nx = list(Path('.').glob('*.x'))\n", "line 2 reads with glob"),
+        ("x = lambda parser, n: parser.read(n)\n", "line 1 reads with read"),
+        ("x = lambda z: z.get_data('pack', 'x.txt')\n", "line 1 reads with get_data"),
+        ("from numpy import load as take\nx = lambda n: take(n)\n", "line 2 reads with load"),
     ],
 )
 def test_what_is_not_covered_is_named(tmp_path: Path, text: str, said: str) -> None:
@@ -340,7 +356,11 @@ def test_what_is_not_covered_is_named(tmp_path: Path, text: str, said: str) -> N
 
 
 def test_a_model_that_is_evaluated_or_a_file_that_is_written_is_no_matter(tmp_path: Path) -> None:
-    text = "x = lambda m: m.eval()\ny = lambda n: open(n, 'w')\nclass Mine: pass\n"
+    text = (
+        "import os\nos.environ['MY_RATE'] = '1'\nos.environ.update(MY_RATE='2')\n"
+        "x = lambda m: m.eval()\ny = lambda n: open(n, 'w')\nz = lambda f: f.read(8) + f.read()\n"
+        "class Mine: pass\n"
+    )
     (tmp_path / "mine.py").write_text(text)
     assert not_covered(load(f"{tmp_path}/mine.py:Mine")) == []
 
