@@ -14,6 +14,9 @@ from bench.models.errors import ProblemError
 DENSE = 64
 """After so many passes, every one of this many is checked; before, passes 1, 2, 4, 8, …."""
 
+PART = 2**13
+"""Words that are summed at once where torch needs a copy for it."""
+
 ADVICE = {
     "θ": "Only the optimizer changes parameters. Compute the changed values as new tensors, for "
     "example with torch.nn.utils.parametrize, and leave out max_norm and weight clipping",
@@ -67,6 +70,11 @@ class _Unchanged:
 
 
 def _checksum(tensor: Tensor) -> int:
-    """Return the sum of the values' bits, which needs no memory."""
-    kind = torch.int64 if tensor.element_size() == torch.int64.itemsize else torch.int32
-    return int(tensor.detach().view(kind).sum())
+    """Return the sum of the values' bits, modulo 2⁶⁴ where they are summed as 64-bit words."""
+    flat = tensor.detach().reshape(-1)
+    width = flat.element_size()
+    if (flat.numel() * width) % 8 == 0 and (flat.storage_offset() * width) % 8 == 0:
+        return int(flat.view(torch.int64).sum())
+    # torch sums narrower words in a copy of 64 bits each: one part at a time, to bound it.
+    words = flat.view({4: torch.int32, 2: torch.int16, 1: torch.uint8}.get(width, torch.int64))
+    return sum(int(part.sum()) for part in words.split(PART))
