@@ -53,7 +53,7 @@ def test_the_result_is_shown_as_a_page_of_its_own(cells: list[Any]) -> None:
     page = shown(cell, "text/html")
     assert "<img alt='learning curves'" in page and "python:heavy_ball" in page
     # Nothing else is shown, but notices and the bar.
-    assert "train cross entropy, lower is better" in shown(cell, "text/plain")
+    assert "training cross entropy, lower is better" in shown(cell, "text/plain")
     others = [out for out in cell.outputs if out.output_type == "display_data"]
     assert [list(out.data) for out in others] == [["text/plain"]]
     assert others[0].data["text/plain"].endswith("fleets trained.")

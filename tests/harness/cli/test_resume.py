@@ -163,11 +163,11 @@ def test_a_tuning_that_ends_leaves_the_comparison_that_it_was_for(bench, monkeyp
     """Whatever happens between the two, `bench resume` has something to go on with."""
     finish, there = Store.finish_comparison, []
 
-    def killed(opened, id, status, summary):
+    def killed(opened, id, status, *more):
         if opened.comparison(id).kind == "tuning" and status == "done":
             there.extend(c.id for c in opened.comparisons() if c.kind == "comparison")
             raise KeyboardInterrupt
-        finish(opened, id, status, summary)
+        finish(opened, id, status, *more)
 
     tuned = (*COMPARE, "--optimizers", NAG, "--tune", "2")
     with monkeypatch.context() as patch:

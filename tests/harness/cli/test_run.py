@@ -50,7 +50,7 @@ def test_a_table(bench):
     said = bench(*RUN, "--optimizer", "sgd[batch=20]")
     assert said.code == 0, said.err
     assert said.out.startswith("small / quick  data: planes (generated)\n")
-    assert "seeds 0 · fp32" in said.out
+    assert "seed 0 · fp32" in said.out
     assert "seed 0, cpu, 1 thread." in said.err
 
 

@@ -328,7 +328,7 @@ def test_the_command_of_a_trial_makes_it_again(bench, workdir, no_pictures):
     trial, again, words = made_again(bench, tried)
     assert trial.seed >= 1_000_000
     assert words[words.index("--seed") + 1] == str(trial.seed)
-    assert f"seeds {trial.seed}" in again.out.replace(",", "")
+    assert f"seed {trial.seed}" in again.out.replace(",", "")
     reported = [t for t in trials if t.purpose == "reported"][-1]
     trial, _, words = made_again(bench, reported.id)
     assert trial.fleet_rows > 1

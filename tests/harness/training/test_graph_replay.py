@@ -113,7 +113,7 @@ def test_it_is_measured_where_it_would_have_been(
 def test_a_budget_in_seconds_is_kept() -> None:
     captured = fleet(budget=Budget("seconds", 0.3))
     outcomes = captured.run(Observer())
-    assert outcomes[0].ledger.seconds >= 0.3
+    assert outcomes[0].ledger.fleet_seconds >= 0.3
     assert captured.account.updates == captured.state.t > FORESEEN
 
 
