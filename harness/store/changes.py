@@ -269,11 +269,18 @@ class StoreWriter(StoreReader):
         with self._write() as connection:
             _link(connection, comparison_id, trial_id, reused=True)
 
-    def record(self, rows: Sequence[tuple[int, Measurement]]) -> None:
-        """Record measurements of trials; measurements that exist already stay unchanged."""
-        if not rows:
-            return
+    def record(self, rows: Sequence[tuple[int, Measurement]], owner: str | None = None) -> None:
+        """Record measurements of trials; measurements that exist already stay unchanged.
+
+        Those of trials that another process has taken over from `owner` are left out: it measures
+        again what its checkpoint does not have.
+        """
         with self._write() as connection:
+            if owner is not None:
+                lost = _taken_over(connection, {id for id, _ in rows}, owner)
+                rows = [(id, measurement) for id, measurement in rows if id not in lost]
+            if not rows:
+                return
             connection.execute(
                 insert_new(connection, t.measurement),
                 [measurement_row(i, m) for i, m in rows],
@@ -344,6 +351,17 @@ def _unless_taken_over(owner: str | None) -> list[ColumnElement[bool]]:
     if owner is None:
         return []
     return [or_(t.trial.c.status != "running", t.trial.c.lease_owner.is_not_distinct_from(owner))]
+
+
+def _taken_over(connection: Connection, trials: Iterable[int], owner: str) -> set[int]:
+    """Return those of the trials that another process than `owner` runs, or ran last."""
+    table, lost = t.trial.c, set[int]()
+    for some in chunks(sorted(trials)):
+        # Locked, so that nobody takes a trial over before the rows are written.
+        query = select(table.id, table.lease_owner).where(table.id.in_(some)).order_by(table.id)
+        found = connection.execute(query.with_for_update())
+        lost.update(row.id for row in found if row.lease_owner not in (None, owner))
+    return lost
 
 
 def _link(connection: Connection, comparison_id: str, trial_id: int, reused: bool) -> None:

@@ -31,8 +31,8 @@ class Recorder:
 
     While the store is away, rows go to a file in `spool`, and `warn` gets one sentence. The rows
     are written to the store when it is back, or by the next recorder of the same store. Open
-    trials, held fleets and the comparison get heartbeats, if `owner` runs them. A trial that
-    another process has taken over from a given `owner` is not ended.
+    trials, held fleets and the comparison get heartbeats, if `owner` runs them. Nothing is written
+    to a trial that another process has taken over from a given `owner`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Recorder:
     ) -> None:
         self._store = store
         self._folder = spool
-        self._spool = Spool(store, spool, warn)
+        self._spool = Spool(store, spool, warn, owner)
         self._warn = warn
         self._comparison_id = comparison_id
         self._claimed = owner

@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from io import FileIO
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated
 
@@ -49,11 +50,11 @@ _KINDS: dict[type, str] = {SpooledMeasurement: "Measured", SpooledEnd: "Ended"}
 def deliver(store: Store, entries: Sequence[Entry], owner: str | None = None) -> None:
     """Write all entries to the store, measurements first; entries that it has do no harm.
 
-    The end of a trial that another process than `owner` has taken over is left out.
+    Those of trials that another process has taken over from `owner` are left out.
     """
     measured = [(e.trial_id, e.measurement) for e in entries if isinstance(e, SpooledMeasurement)]
     for start in range(0, len(measured), _CHUNK):
-        store.record(measured[start : start + _CHUNK])
+        store.record(measured[start : start + _CHUNK], owner)
     for entry in entries:
         if isinstance(entry, SpooledEnd):
             ended = (entry.trial_id, entry.status, entry.reason, entry.ledger, entry.last)
@@ -85,9 +86,11 @@ def replay(store: Store, folder: Path, say: Callable[[str], None]) -> int:
 class Spool:
     """The spool file of one process; its name contains the id of the store."""
 
-    def __init__(self, store: Store, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, store: Store, folder: Path, say: Callable[[str], None], owner: str | None = None
+    ) -> None:
         self.path = folder / f"{store.id}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
-        self._store, self._say = store, say
+        self._store, self._say, self._owner = store, say, owner
         self._file: FileIO | None = None
 
     def __bool__(self) -> bool:
@@ -100,7 +103,7 @@ class Spool:
         if self._file is None:
             self._file = self._make()
         size = self._file.seek(0, os.SEEK_END)
-        rest = b"".join(json.dumps({_KINDS[type(e)]: asdict(e)}).encode() + b"\n" for e in entries)
+        rest = b"".join(self._line(e) for e in entries)
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]
@@ -108,6 +111,11 @@ class Spool:
         except OSError:
             self._file.truncate(size)
             raise
+
+    def _line(self, entry: Entry) -> bytes:
+        """Return the line of an entry, with the process that its trial belonged to."""
+        plain = {"owner": self._owner, _KINDS[type(entry)]: asdict(entry)}
+        return json.dumps(plain).encode() + b"\n"
 
     def deliver(self) -> None:
         """Write the rows to the store and remove the file; the file stays if the store fails."""
@@ -136,24 +144,26 @@ def _empty(store: Store, path: Path, file: FileIO, say: Callable[[str], None]) -
     file.seek(0)
     # The last line may be incomplete, because its process died.
     lines = [line for line in file if line.endswith(b"\n")]
-    read = [_entry(line) for line in lines]
-    entries = [entry for entry in read if entry is not None]
+    read = [_read(line) for line in lines]
+    lines_read = [line for line in read if line is not None]
     # Rows of trials that were removed from the store are dropped.
-    known = store.known_trials({e.trial_id for e in entries})
-    entries = [e for e in entries if e.trial_id in known]
-    deliver(store, entries)
+    known = store.known_trials({line.entry.trial_id for line in lines_read})
+    kept = [line for line in lines_read if line.entry.trial_id in known]
+    for owner, some in groupby(kept, key=lambda line: line.owner):
+        deliver(store, [line.entry for line in some], owner)
     if strange := read.count(None):
-        kept = path.with_suffix(".unread")
-        path.rename(kept)
-        say(f"{strange} of {len(lines)} lines in {kept} are not as bench writes them: left out.")
+        unread = path.with_suffix(".unread")
+        path.rename(unread)
+        say(f"{strange} of {len(lines)} lines in {unread} are not as bench writes them: left out.")
     path.unlink(missing_ok=True)
-    return len(entries)
+    return len(kept)
 
 
-def _entry(line: bytes) -> Entry | None:
+def _read(line: bytes) -> _SpoolLine | None:
     """Read one line back; None for a line that bench did not write."""
     try:
-        return validated(_SpoolLine, json.loads(line)).entry
+        read = validated(_SpoolLine, json.loads(line))
+        return read if read.entry else None
     except (ValueError, RecursionError):
         return None
 
@@ -164,6 +174,7 @@ class _SpoolLine:
 
     Measured: SpooledMeasurement | None = None
     Ended: SpooledEnd | None = None
+    owner: str | None = None
 
     @property
     def entry(self) -> Entry:

@@ -270,3 +270,36 @@ def test_rows_that_can_go_nowhere_are_said_to_be_lost(
     recorder.measure(id, measured(0))
     assert not recorder.close()
     assert told[-1].startswith("1 rows are lost")
+
+
+def test_nothing_enters_a_trial_that_was_taken_over(
+    store: Store,
+    comparison: str,
+    begin: Callable[..., int],
+    measured: Callable[..., Measurement],
+    break_store: Callable[[bool], None],
+    tmp_path: Path,
+) -> None:
+    lost, kept = begin(comparison, owner="here:1"), begin(comparison, owner="here:1")
+    break_store(True)
+    recorder = Recorder(store, tmp_path, [].append, owner="here:1")
+    for id in (lost, kept):
+        recorder.measure(id, measured(0, 7.0))
+        recorder.end(id, "failed", "an error", Ledger(), None)
+    recorder.close()
+    (spooled,) = tmp_path.glob("*.jsonl")
+    break_store(False)
+    # Another process takes the first trial over, before the rows on disk arrive and after.
+    store.end_dead(older_than_s=-1000)
+    assert store.reopen(lost, "elsewhere:1", {})
+    with Recorder(store, tmp_path, [].append, owner="here:1") as late:
+        late.measure(lost, measured(1, 7.0))
+        late.flush()
+        assert not spooled.exists() and store.measurements([lost])[lost] == []
+        mine = [measured(index, 0.5) for index in (0, 1)]
+        store.record([(lost, each) for each in mine], "elsewhere:1")
+        store.end(lost, "budget", None, mine[1].ledger, mine[1], "elsewhere:1")
+        late.measure(lost, measured(2, 7.0))
+    assert store.measurements([lost, kept]) == {lost: mine, kept: [measured(0, 7.0)]}
+    assert [store.trial(id).status for id in (lost, kept)] == ["budget", "failed"]
+    assert store.trial(lost).train_metric == 0.5
