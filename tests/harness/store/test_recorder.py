@@ -281,8 +281,9 @@ def test_nothing_enters_a_trial_that_was_taken_over(
     tmp_path: Path,
 ) -> None:
     lost, kept = begin(comparison, owner="here:1"), begin(comparison, owner="here:1")
+    told: list[str] = []
     break_store(True)
-    recorder = Recorder(store, tmp_path, [].append, owner="here:1")
+    recorder = Recorder(store, tmp_path, told.append, owner="here:1")
     for id in (lost, kept):
         recorder.measure(id, measured(0, 7.0))
         recorder.end(id, "failed", "an error", Ledger(), None)
@@ -292,7 +293,7 @@ def test_nothing_enters_a_trial_that_was_taken_over(
     # Another process takes the first trial over, before the rows on disk arrive and after.
     store.end_dead(older_than_s=-1000)
     assert store.reopen(lost, "elsewhere:1", {})
-    with Recorder(store, tmp_path, [].append, owner="here:1") as late:
+    with Recorder(store, tmp_path, told.append, owner="here:1") as late:
         late.measure(lost, measured(1, 7.0))
         late.flush()
         assert not spooled.exists() and store.measurements([lost])[lost] == []
