@@ -118,7 +118,9 @@ def test_from_one_place_to_another(
             relocate(store)
     (old / "artifacts").rename(new)
     (move,) = relocate(store, f"{old}/artifacts/", str(new))
-    assert move.counts == {"experiments": 1, "runs": 1}
+    # MLflow's own experiment, Default, may lie there too.
+    there = [where for _, where in before[0] if where.startswith((old / "artifacts").as_uri())]
+    assert move.counts == {"experiments": len(there), "runs": 1} and there
     assert picture(store.url, tmp_path / "after") == b"a picture"
     after = addresses(store.url)
     assert relocate(store, f"{old}/artifacts", str(new)) == []
