@@ -184,7 +184,8 @@ def redacted_message(message: str, arguments: Sequence[str]) -> str:
 
     given = [*arguments, *(text for name, text in os.environ.items() if name[:6] == "BENCH_")]
     with suppress(OSError, UnicodeDecodeError):
-        given += re.split("[\"']", settings.SETTINGS.read_text("utf-8"))
+        if settings.SETTINGS.is_file():
+            given += re.split("[\"']", settings.SETTINGS.read_text("utf-8"))
     secrets = {secret for text in given for secret in secrets_in(text)}
     return visible(redacted(message, secrets), but="\n")
 

@@ -33,6 +33,11 @@ def forget() -> None:
 
 @cache
 def _read(path: Path) -> dict[str, Any]:
+    if path.exists() and not path.is_file():
+        # Reading a pipe would wait for somebody to write to it.
+        raise Usage(
+            f"{SETTINGS} in this folder is not a file; rename it, or put a file in its place."
+        )
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,13 @@ def test_settings_that_are_a_number_or_a_word(bench, settings, filled):
 def test_settings_that_are_no_text(bench, workdir):
     (workdir / "bench.toml").write_bytes(b"\xff\xfe")
     assert bench("doctor").code == 2
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_settings_that_are_no_file(bench, workdir, make):
+    make(workdir / "bench.toml")
+    said = bench("list", "problems")
+    assert said.code == 2 and "is not a file" in said.err
 
 
 def test_settings_give_defaults(bench, workdir, settings, filled, monkeypatch):
