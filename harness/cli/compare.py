@@ -14,6 +14,8 @@ from bench.harness.core.errors import Usage
 if TYPE_CHECKING:
     from bench.harness.planning.request import Request
 
+HEXADECIMAL = set("0123456789abcdef")
+"""What an ID is made of."""
 RECORDED_OPTIONS = (
     "recorded",
     "allow",
@@ -112,6 +114,12 @@ def _check(
         raise Usage(
             "--allow applies to recorded comparisons only, as in `bench compare ID ID --allow "
             f"{allow[0]}`. All trials of one command have the same protocol."
+        )
+    written = [word for word in recorded if not set(word) <= HEXADECIMAL]
+    if written and optimizers is None:
+        raise Usage(
+            f"{written[0]} is no ID of a recorded comparison. To compare optimizers, write "
+            f"--optimizers {','.join(recorded)}."
         )
     given = [
         parameter.opts[0]

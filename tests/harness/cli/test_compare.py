@@ -293,6 +293,8 @@ def test_recorded_comparisons_are_judged_as_one(bench, workdir):
         ),
         (("--optimizers", "nag", "--allow", "budget"), "--allow applies to recorded comparisons"),
         ((), "Give --optimizers to run a comparison"),
+        (("nag,hf",), "write --optimizers nag,hf."),
+        (("nag", "hf", "--problem", "curves"), "write --optimizers nag,hf."),
         (("3f2a", "77aa"), "mlruns/bench.db"),
     ],
 )
