@@ -46,11 +46,13 @@ def tuning_points(written: ParsedEntry, tune: str) -> list[ParsedEntry]:
             "Use `bench compare --tune N`, for example --tune 8, to try N points, or write values, "
             "a|b|c."
         )
-    if tune == "none" or (tune == "grid" and _has_grid(written)):
+    if tune == "none":
         return [written]
     space = _open(written)
     if tune == "grid":
         first = _first_grid(space)
+        if first is None and _has_grid(written):
+            return [written]
         if first is None:
             raise Usage(
                 f"--tune grid: {written.name} declares no grid for what {_entry_text(written)} "
@@ -124,7 +126,7 @@ def tuned_names(written: ParsedEntry, tune: str) -> set[str]:
     """
     names = {name for name, texts in written.values.items() if len(texts) > 1}
     space = _open(written)
-    if tune == "grid" and not _has_grid(written) and (first := _first_grid(space)):
+    if tune == "grid" and (first := _first_grid(space)):
         names.add(first.name)
     if tune.isdecimal():
         names |= {h.name for h in space if h.tune is not None}
