@@ -26,7 +26,7 @@ LARGEST_DATA = 64 * 2**20
 OF_THE_MACHINE = (
     *("HOME", "USER", "LOGNAME", "PATH", "PWD", "SHELL", "TMPDIR", "PYTHONPATH", "HOSTNAME"),
     *("CUDA_VISIBLE_DEVICES", "RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"),
-    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "BENCH_DATA_DIR", "BENCH_STORE"),
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"),
 )
 """Environment variables that say where and how a process runs, and differ between machines."""
 
@@ -158,7 +158,10 @@ class _Walk:
         for each in facts.imports:
             self._import_all(each, package)
         self._found.environment |= {
-            each for each in facts.environment if each not in OF_THE_MACHINE
+            each
+            for each in facts.environment
+            # bench's own settings are recorded where they decide something.
+            if each not in OF_THE_MACHINE and not each.startswith("BENCH_")
         }
         named = self._data(name, path, facts)
         for what in facts.uncovered(named):

@@ -178,7 +178,8 @@ def _trials_in(file: BinaryIO) -> set[int] | None:
     try:
         # The last line may be incomplete, because its process died.
         lines = [line for line in file if line.endswith(b"\n")]
-        return {int(row["trial_id"]) for line in lines for row in json.loads(line).values()}
+        rows = (row for line in lines for name, row in json.loads(line).items() if name != "owner")
+        return {int(row["trial_id"]) for row in rows}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 

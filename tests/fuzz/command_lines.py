@@ -120,10 +120,10 @@ def read_plan(text: str) -> tuple[int, str]:
 
 def read_spool(text: str) -> tuple[int, str]:
     """Read a line of a spool file; what bench did not write is left out."""
-    from bench.harness.store.spool import _entry
+    from bench.harness.store.spool import _read
 
     try:
-        _entry(text.encode())
+        _read(text.encode())
     except Exception as error:
         return 4, f"unexpected error {error!r}"
     return 0, ""

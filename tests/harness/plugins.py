@@ -93,12 +93,12 @@ class Stopping(Watcher):
 
 
 class Sleepy(Watcher):
-    """Waits SLEEPY_SECONDS in every update, and tells when it was made."""
+    """Waits BENCH_TEST_SLEEPY_SECONDS in every update, and tells when it was made."""
 
     name = "sleepy"
 
     def step(self, theta, objective, state):
-        time.sleep(float(os.environ.get("SLEEPY_SECONDS", "0")))
+        time.sleep(float(os.environ.get("BENCH_TEST_SLEEPY_SECONDS", "0")))
         return super().step(theta, objective, state) | {"at": time.time()}
 
 

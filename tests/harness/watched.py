@@ -1,9 +1,10 @@
 """Problems to be interrupted at a known place: --problem tests.harness.watched:small.
 
-Every measurement has a checksum of θ. With NAPS=FROM:SECONDS in the environment each update from
-that number on takes so many seconds longer, with NAPPING=RANK on that rank alone; and a checkpoint
-is written at every seventh update. With DYING=INDEX a process kills itself while it records that
-measurement: after the rows are inserted, and before that is committed.
+Every measurement has a checksum of θ. With BENCH_TEST_NAPS=FROM:SECONDS in the environment each
+update from that number on takes so many seconds longer, with BENCH_TEST_NAPPING=RANK on that rank
+alone; and a checkpoint is written at every seventh update. With BENCH_TEST_DYING=INDEX a process
+kills itself while it records that measurement: after the rows are inserted, and before that is
+committed.
 """
 
 from __future__ import annotations
@@ -61,22 +62,22 @@ def _due(self: Checkpoints, elapsed: float) -> bool:
 
 
 def _slowly(self: Fleet, due: float = math.inf) -> bool:
-    start, _, seconds = os.environ["NAPS"].partition(":")
+    start, _, seconds = os.environ["BENCH_TEST_NAPS"].partition(":")
     rank = os.environ.get("RANK")
-    if self.account.updates >= int(start) and os.environ.get("NAPPING", rank) == rank:
+    if self.account.updates >= int(start) and os.environ.get("BENCH_TEST_NAPPING", rank) == rank:
         time.sleep(float(seconds))
     return _advance(self, due)
 
 
 def _dying(measurement: Measurement | None) -> dict[str, object]:
-    if measurement is not None and measurement.index == int(os.environ["DYING"]):
+    if measurement is not None and measurement.index == int(os.environ["BENCH_TEST_DYING"]):
         os.kill(os.getpid(), signal.SIGKILL)
     return value_columns(measurement)
 
 
-if "DYING" in os.environ:
+if "BENCH_TEST_DYING" in os.environ:
     changes.value_columns = _dying
-if "NAPS" in os.environ:
+if "BENCH_TEST_NAPS" in os.environ:
     Checkpoints.due = _due  # type: ignore[method-assign]
     Fleet.advance = _slowly  # type: ignore[method-assign]
     # Ranks ask each other at every update.

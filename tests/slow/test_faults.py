@@ -43,7 +43,11 @@ class Bench:
     def start(
         self, *arguments: str, naps: float = 0, script: Path | None = None, **options: object
     ) -> subprocess.Popen[str]:
-        environment = {"PYTHONPATH": str(ROOT), "SLEEPY_SECONDS": str(naps), "OMP_NUM_THREADS": "1"}
+        environment = {
+            "PYTHONPATH": str(ROOT),
+            "BENCH_TEST_SLEEPY_SECONDS": str(naps),
+            "OMP_NUM_THREADS": "1",
+        }
         if self.plugins:
             environment["BENCH_PLUGIN"] = " ".join(self.plugins)
         process = subprocess.Popen(
@@ -261,7 +265,7 @@ def test_a_bar_where_somebody_looks(bench: Bench) -> None:
     assert "\x1b" not in out
     shown = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", told).decode()
     assert "[2/2] sleepy s0" in shown
-    assert re.search(r"\d+ %  loss \d", shown)
+    assert re.search(r"\d+ %  batch loss \d", shown)
     assert "updates/s" in shown
 
 

@@ -38,7 +38,7 @@ def compare(bench: Bench, naps: float = 0, **options: object) -> subprocess.Pope
     """Start two processes: nag's two rows, then sleepy under two seeds."""
     script = bench.folder / "script.py"
     script.write_text(SCRIPT)
-    environment = {"PYTHONPATH": str(ROOT), "SLEEPY_SECONDS": str(naps)}
+    environment = {"PYTHONPATH": str(ROOT), "BENCH_TEST_SLEEPY_SECONDS": str(naps)}
     process = subprocess.Popen(
         [
             sys.executable, script, "compare", "--optimizers", OPTIMIZERS, "--problem", PROBLEM,

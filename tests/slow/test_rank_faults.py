@@ -148,7 +148,7 @@ def test_a_rank_that_hangs_is_named(bench: Watched) -> None:
 
 
 def test_one_that_dies_while_it_records_leaves_no_half_of_it(bench: Watched) -> None:
-    process = bench.begin(*PAIR.command, naps=SLOWLY, DYING="4")
+    process = bench.begin(*PAIR.command, naps=SLOWLY, BENCH_TEST_DYING="4")
     err = ended(bench, process, 4)
     assert "was killed by SIGKILL" in err
     # Measurement 4, which was inserted, is not there.

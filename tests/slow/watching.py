@@ -88,7 +88,12 @@ class Watched(Bench):
         self, *arguments: str, naps: str, script: Path | None = None, **more: str
     ) -> subprocess.Popen[str]:
         """Start a command that naps, by a script of one's own; its environment has `more`."""
-        environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "NAPS": naps, **more}
+        environment = {
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "BENCH_TEST_NAPS": naps,
+            **more,
+        }
         environment.setdefault("BENCH_PLUGIN", " ".join(self.plugins))
         return self.start(*arguments, env=os.environ | environment, script=script)
 
