@@ -43,7 +43,9 @@ def small(preset: str) -> Problem:
 
 def add(preset: str, **given: object) -> Problem:
     """The recurrent problem, whose cases are drawn anew."""
-    return _watched(PROBLEMS["add"](preset, **given))
+    problem = PROBLEMS["add"](preset, **given)
+    problem.name = "watched-add"
+    return _watched(problem)
 
 
 def _watched(problem: Problem) -> Problem:
