@@ -275,6 +275,8 @@ def test_a_step_that_the_budget_cuts_is_undone(currency: str) -> None:
         assert torch.equal(outcome.theta, start[row] + 1 + 1 + 1 + 1)
         assert outcome.ledger.updates == 2
         assert seen.updates(row)[-1] == 2
+    # θ itself too, and not only what is evaluated.
+    assert torch.equal(made.theta, start + 1 + 1 + 1 + 1)
 
 
 def test_a_step_cut_between_two_calls_is_undone_but_what_it_spent_stays_in_the_ledger() -> None:
