@@ -161,6 +161,11 @@ def _first_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> str |
     return next((name for name in one if not equal(one[name], other[name])), None)
 
 
+def largest(values: Tensor) -> float:
+    """Return the largest magnitude; NaN counts as 0, so that a tolerance made of it is a number."""
+    return float(values.detach().abs().nan_to_num().max()) if values.numel() else 0.0
+
+
 def equal(a: Tensor, b: Tensor) -> bool:
     """Return whether two tensors have the same type, shape and values, NaN being one value."""
     if a.dtype != b.dtype or a.shape != b.shape:

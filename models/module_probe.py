@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.models.errors import ProblemError
 from bench.models.layout import Layout
-from bench.models.module_checks import equal, seeded
+from bench.models.module_checks import equal, largest, seeded
 from bench.models.module_function import ModuleFunction
 from bench.models.unchanged import ADVICE
 
@@ -172,7 +172,7 @@ class ModuleProbe:
 
     def _check_repetition(self, z: Tensor) -> None:
         """Raise ProblemError for outputs that change from call to call, or without gradients."""
-        slack = EQUAL * float(z.detach().abs().max())
+        slack = EQUAL * largest(z)
         for call in range(CALLS):
             again = self._unchanged(self._leaves(self.theta), self.inputs)
             with torch.no_grad():
@@ -180,7 +180,9 @@ class ModuleProbe:
             for found, how in ((again, ""), (plain, " without gradients (torch.no_grad)")):
                 if isinstance(found, Tensor) and (
                     # Other kernels may be faster where nothing is kept for gradients.
-                    torch.allclose(found, z, EQUAL, slack) if how else torch.equal(found, z)
+                    torch.allclose(found, z, EQUAL, slack, equal_nan=True)
+                    if how
+                    else equal(found, z)
                 ):
                     continue
                 if how and not call:
@@ -196,7 +198,7 @@ class ModuleProbe:
 
     def _check_batches(self, z: Tensor) -> None:
         """Raise ProblemError for outputs of a case that depend on the other cases."""
-        slack = EQUAL * float(z.detach().abs().max())
+        slack = EQUAL * largest(z)
         for count in sorted({1, 2, 3, len(self.inputs), len(self.many)}):
             some = self.many[:count]
             try:
@@ -218,7 +220,7 @@ class ModuleProbe:
                     "outputs of shape "
                     f"{tuple(z.shape[1:])} for each"
                 )
-            if not torch.allclose(found[: len(wanted)], wanted, rtol=EQUAL, atol=slack):
+            if not torch.allclose(found[: len(wanted)], wanted, EQUAL, slack, equal_nan=True):
                 raise ProblemError(
                     f"{self.kind} returns outputs for a case that depend on the other cases of "
                     "the batch, or on their number, as BatchNorm does in training mode; they must "
@@ -294,7 +296,7 @@ class ModuleProbe:
             return
         with torch.no_grad():
             exact = self.function(params, rounded)
-        slack = ROUNDED * float(exact.abs().max())
+        slack = ROUNDED * largest(exact)
         if exact.isfinite().all() and not torch.allclose(ours.double(), exact, ROUNDED, slack):
             raise ProblemError(
                 f"{self.kind} returns other outputs in float32 than in float64, by more than "
@@ -319,7 +321,7 @@ class ModuleProbe:
                     ours = self.function(cast, x.clone(), self.function.constants(like))
             except Exception:  # Such as a buffer in another precision.
                 continue
-            scale = float(direct.abs().nan_to_num().max())
+            scale = largest(direct)
             slack = ALIKE.get(x.dtype, ROUNDED)
             same = torch.allclose(ours, direct, slack, slack * scale, equal_nan=True)
             return ours, direct, not same, x.dtype
@@ -358,7 +360,7 @@ class ModuleProbe:
             return
         z = self.function(leaves, x, self.function.constants(x))
         found = torch.autograd.grad((z * weights).sum(), [leaves[name] for name in own])
-        scale = ROUNDED * max(float(each.abs().max()) for each in direct if each.numel())
+        scale = ROUNDED * max(map(largest, direct))
         off = [
             name
             for name, a, b in zip(own, found, direct, strict=True)
