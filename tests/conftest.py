@@ -24,7 +24,7 @@ PLACES: dict[str, Callable[[], object]] = {
 }
 """Marker → what its tests ran on, without password."""
 
-KEPT = ("BENCH_DATA_DIR", "BENCH_TEST_POSTGRES_URL", "BENCH_SKIPS_FILE")
+KEPT = ("BENCH_DATA_DIR", "BENCH_TEST_POSTGRES_URL", "BENCH_TEST_SKIPS_FILE")
 
 
 def pytest_configure() -> None:
@@ -63,7 +63,7 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 
 
 def _record(report: pytest.TestReport | pytest.CollectReport, markers: list[str]) -> None:
-    if file := os.environ.get("BENCH_SKIPS_FILE"):
+    if file := os.environ.get("BENCH_TEST_SKIPS_FILE"):
         line = {
             "test": report.nodeid,
             "when": report.when,
