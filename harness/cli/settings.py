@@ -33,7 +33,7 @@ def forget() -> None:
 
 @cache
 def _read(path: Path) -> dict[str, Any]:
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not os.path.isfile(path):
         # Reading a pipe would wait for somebody to write to it.
         raise Usage(
             f"{SETTINGS} in this folder is not a file; rename it, or put a file in its place."
