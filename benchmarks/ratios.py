@@ -15,7 +15,7 @@ from statistics import median, quantiles
 import torch
 
 LIMIT = 40.0
-"""Seconds after which no further round begins, once there are LEAST."""
+"""Seconds after which no further round begins, once there are LEAST, unless a caller says so."""
 LEAST = 3
 
 
@@ -32,17 +32,20 @@ class Timed:
 
 
 def interleaved(
-    candidates: Mapping[str, Timed], rounds: int, device: torch.device | None = None
+    candidates: Mapping[str, Timed],
+    rounds: int,
+    device: torch.device | None = None,
+    limit: float = LIMIT,
 ) -> dict[str, list[float]]:
     """Return the seconds a call of every candidate in every round, or each of what a call makes.
 
     One more round goes first, uncounted; fewer than `rounds` are made where they would take
-    longer than LIMIT. The order of the candidates is reversed from round to
+    longer than `limit` seconds. The order of the candidates is reversed from round to
     round, so that none always follows the same other one. With a CUDA device the clock waits
     for what it was given.
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    order, end = list(candidates), time.perf_counter() + LIMIT
+    order, end = list(candidates), time.perf_counter() + limit
     for turn in range(rounds + 1):
         if turn > LEAST and time.perf_counter() > end:
             break

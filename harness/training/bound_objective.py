@@ -97,7 +97,7 @@ class BoundObjective:
                 "grad, jvp), which would be several calls for the price of one. Ask once for each "
                 "point."
             ) from error
-        return given.detach()
+        return given.detach() if given.requires_grad else given
 
     def next_batch(self, size: int | Full, stream: Stream = "gradient") -> Cases:
         """Return the next `size` cases of a stream; FULL means the whole training set.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 WORDS = 2**20
 """Words that are multiplied at once, to bound memory."""
+KEPT = 2**14
+"""Weights of so many words at most are kept, 8 MiB in all."""
 _WORD = {8: torch.int64, 4: torch.int32, 2: torch.int16, 1: torch.uint8}
 
 
@@ -26,16 +30,24 @@ def checksum(values: Tensor) -> int:
     width = 8 if cases.shape[1] * cases.element_size() % 8 == 0 else cases.element_size()
     words = cases.contiguous().view(_WORD[width])
     count, places = words.shape
-    generator = torch.Generator().manual_seed(0)
-    place = _odd(places, generator).to(words.device)
+    place = _odd(places, 0).to(words.device)
     total = torch.zeros((), dtype=torch.int64, device=words.device)
     step = max(1, WORDS // max(1, places))
-    for start in range(0, count, step):
+    for number, start in enumerate(range(0, count, step), 1):
         part = words[start : start + step]
-        case = _odd(len(part), generator).to(words.device)
+        case = _odd(len(part), number).to(words.device)
         total += ((part * place).sum(1) * case).sum()
     return int(total)
 
 
-def _odd(count: int, generator: torch.Generator) -> Tensor:
+def _odd(count: int, seed: int) -> Tensor:
+    return _kept(count, seed) if count <= KEPT else _drawn(count, seed)
+
+
+def _drawn(count: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
     return torch.randint(2**62, (count,), generator=generator) * 2 + 1
+
+
+# A method with many small tensors in its state is asked for them at every evaluation.
+_kept = lru_cache(maxsize=64)(_drawn)

@@ -28,6 +28,7 @@ class MethodWatch:
         PASSES.know_thread()
         self._thread = get_ident()
         self._strangers = PASSES.strangers
+        self._step = MethodCode(self, "step", asks=True)
 
     def __enter__(self) -> None:
         """Begin to compute what was charged."""
@@ -39,7 +40,7 @@ class MethodWatch:
 
     def step(self) -> MethodCode:
         """Return the context of `step`, in which the method may ask the objective."""
-        return MethodCode(self, "step", asks=True)
+        return self._step
 
     def outside(self, part: str) -> MethodCode:
         """Return the context of another part of the method, such as `init`, which may not."""
