@@ -35,17 +35,17 @@ def interleaved(
     candidates: Mapping[str, Timed],
     rounds: int,
     device: torch.device | None = None,
-    limit: float = LIMIT,
+    limit: float | None = None,
 ) -> dict[str, list[float]]:
     """Return the seconds a call of every candidate in every round, or each of what a call makes.
 
     One more round goes first, uncounted; fewer than `rounds` are made where they would take
-    longer than `limit` seconds. The order of the candidates is reversed from round to
+    longer than `limit` seconds, or LIMIT. The order of the candidates is reversed from round to
     round, so that none always follows the same other one. With a CUDA device the clock waits
     for what it was given.
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
-    order, end = list(candidates), time.perf_counter() + limit
+    order, end = list(candidates), time.perf_counter() + (LIMIT if limit is None else limit)
     for turn in range(rounds + 1):
         if turn > LEAST and time.perf_counter() > end:
             break
