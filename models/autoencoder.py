@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bench.models.groups import affine_into, curvature_over_groups, over_groups, product_into
-from bench.models.layout import Layout
+from bench.models.layout import Layout, Role
 from bench.models.losses import MatchingLoss
 from bench.models.passes import PASSES, LayerPrices
 from bench.models.workspace import Workspace
@@ -49,10 +49,14 @@ class Architecture:
     def layout(self) -> Layout:
         """Return W1, b1, W2, b2, … as views of θ."""
         shapes: dict[str, tuple[int, ...]] = {}
+        layers: dict[str, str] = {}
         for i, (fan_in, fan_out) in enumerate(zip(self.sizes, self.sizes[1:], strict=False), 1):
             shapes[f"W{i}"] = (fan_in, fan_out)
             shapes[f"b{i}"] = (fan_out,)
-        return Layout(shapes)
+            layers |= {f"W{i}": str(i), f"b{i}": str(i)}
+        weights = frozenset(name for name in shapes if name.startswith("W"))
+        biases: dict[str, Role] = {name: "bias" for name in shapes if name not in weights}
+        return Layout(shapes, transposed=weights, roles=biases, layers=layers)
 
     def prices(self) -> LayerPrices:
         """Count the multiplications of every pass; a layer's product takes as many as weights."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,10 +13,15 @@ from torch import Tensor
 ALIGNMENT = 16
 """Views and rows start at multiples of this many values: 64 bytes in float32."""
 
+Role = Literal["weight", "kernel", "embedding", "norm", "bias", "vector"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each named parameter lives in a row of θ; padding between them stays 0.
+    """Where each named parameter lives in a row of θ, and its part in the network.
+
+    Padding between the parameters stays 0.
 
     >>> import torch
     >>> layout = Layout({"weight": (3, 2), "bias": (2,)})
@@ -27,6 +33,12 @@ class Layout:
     """
 
     shapes: Mapping[str, tuple[int, ...]]
+    transposed: frozenset[str] = frozenset()
+    """Matrices stored as (inputs, outputs); those of torch's layers are (outputs, inputs)."""
+    roles: Mapping[str, Role] = field(default_factory=dict)
+    """Where a shape does not tell the role: two axes or more are a weight, fewer a vector."""
+    layers: Mapping[str, str] = field(default_factory=dict)
+    """Where a name does not tell the layer, which is what stands before the last dot."""
 
     @property
     def size(self) -> int:
@@ -38,6 +50,15 @@ class Layout:
         """The number of real parameters, padding left out."""
         return sum(math.prod(shape) for shape in self.shapes.values())
 
+    def role(self, name: str) -> Role:
+        """Return what a parameter is in the network."""
+        by_shape: Role = "weight" if len(self.shapes[name]) > 1 else "vector"
+        return self.roles.get(name, by_shape)
+
+    def layer(self, name: str) -> str:
+        """Return the layer that a parameter belongs to."""
+        return self.layers.get(name, name.rpartition(".")[0])
+
     def views(self, theta: Float[Tensor, "*K P"]) -> dict[str, Tensor]:
         """Return views of shape (*K, *shape) into θ; writing to them writes to θ."""
         views, start = {}, 0
@@ -46,6 +67,11 @@ class Layout:
             views[name] = theta[..., start : start + size].view((*theta.shape[:-1], *shape))
             start += _padded(size)
         return views
+
+    def parameters(self, row: Float[Tensor, " P"]) -> dict[str, Tensor]:
+        """Return views into one row, every matrix of a layer as (outputs, inputs), as in torch."""
+        views = self.views(row)
+        return {n: view.mT if n in self.transposed else view for n, view in views.items()}
 
 
 def _padded(size: int) -> int:

@@ -61,7 +61,13 @@ class RecurrentNetwork:
                 "h0": (self.units,),
                 "Wo": (self.units, self.outputs),
                 "bo": (self.outputs,),
-            }
+            },
+            transposed=frozenset({"Wx", "Wh", "Wo"}),
+            roles={"bh": "bias", "bo": "bias"},
+            layers={
+                **dict.fromkeys(("Wx", "Wh", "bh", "h0"), "hidden"),
+                **dict.fromkeys(("Wo", "bo"), "output"),
+            },
         )
 
     def prices(self, steps: int) -> LayerPrices:

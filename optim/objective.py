@@ -36,6 +36,29 @@ VECTORS, LINEARIZED = 16, 1.0
 """What a method without `vectors` or `linearized` is taken to need."""
 
 
+class Layout(Protocol):
+    """Where each named parameter of a network lies in a row of θ, for a method that asks for it."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    """The shape of every parameter in θ, in the order in which they lie there."""
+
+    @property
+    def size(self) -> int:
+        """P, the length of a row; what lies between the parameters stays 0."""
+
+    def role(self, name: str) -> str:
+        """Return what a parameter is: weight, kernel, embedding, norm, bias or vector."""
+
+    def layer(self, name: str) -> str:
+        """Return the layer that a parameter belongs to."""
+
+    def views(self, theta: Float[Tensor, "*K P"]) -> dict[str, Tensor]:
+        """Return views of shape (*K, *shape) into θ; writing to them writes to θ."""
+
+    def parameters(self, row: Float[Tensor, " P"]) -> dict[str, Tensor]:
+        """Return views into one row, every matrix of a layer as (outputs, inputs), as in torch."""
+
+
 class Batch(Protocol):
     """Training cases drawn from a named stream; a method sees their number, and no tensors.
 
@@ -192,6 +215,14 @@ class Method(Protocol):
         some of the rows, whose θ is now `theta`: where most of a fleet's rows have diverged, the
         others then go on without them.
         """
+
+    def for_layout(self, layout: Layout) -> Method:
+        """Return the method for a θ of this layout, with which a trial begins.
+
+        A method that acts on matrices takes their places in θ from here. Raises UsageError, with
+        the parameter's name, where it cannot train such a network.
+        """
+        return self
 
     def init(self, theta: Float[Tensor, "K P"], seed: int, budget: int | None) -> Any:
         """Return the state before the first step, without moving θ.

@@ -16,6 +16,7 @@ from bench.harness.distributed.ranks import SINGLE_PROCESS, Ranks
 from bench.harness.training.bound_objective import BoundObjective, initial_parameters
 from bench.harness.training.cases import Cases, DeviceData
 from bench.harness.training.ledger import Account, Clock
+from bench.harness.training.method_layout import for_layout
 from bench.harness.training.method_stream import with_random_stream
 from bench.models.problem import DataSource, Problem
 from bench.optim.objective import Batch, Method
@@ -75,6 +76,7 @@ class ObservedTrial:
         dtype: torch.dtype = torch.float64,
     ) -> None:
         self.problem = problem
+        method = for_layout(method, problem.layout)
         self.method = method = with_random_stream(method, seeds, CPU)
         self.account = Account(Budget("gradients", 1e12), Clock(CPU))
         self.data = DeviceData.from_data(problem.data(DataSource(())), CPU, dtype)

@@ -14,10 +14,12 @@ from bench.harness.planning import tuning
 from bench.harness.planning.fleets import Candidate
 from bench.harness.planning.request import Request, is_timed
 from bench.harness.training.fleet import budgeted_updates
+from bench.harness.training.method_layout import for_layout
 from bench.models.errors import ProblemError
 from bench.models.problem import Data, Problem
 from bench.models.problem_checks import check_problem
 from bench.optim.hessian_free.base import OneTrial
+from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import Method
 from bench.optim.text import ParsedEntry
 
@@ -62,6 +64,15 @@ def check_grids(
                 f"--extend: {entry.name} has no grid of numbers to extend. Use --tune grid, or "
                 "write a grid for every method, key=a|b|c."
             )
+
+
+def check_layout(candidates: Sequence[Candidate], problem: Problem) -> None:
+    """Check that every method can train the parameters of the problem's network."""
+    for candidate in candidates:
+        try:
+            for_layout(candidate.method, problem.layout)
+        except UsageError as error:
+            raise Usage(f"--optimizers {candidate.label}: {error}") from error
 
 
 def check_compatibility(candidates: Sequence[Candidate], problem: Problem, data: Data) -> None:

@@ -29,6 +29,7 @@ from bench.harness.training.cuda_graph import DelayedScalar
 from bench.harness.training.graph_replay import CapturedUpdates
 from bench.harness.training.ledger import Account, Clock
 from bench.harness.training.method_contract import MethodContract, check_report
+from bench.harness.training.method_layout import for_layout
 from bench.harness.training.method_stream import with_random_stream
 from bench.harness.training.saved_state import check_fits
 from bench.models.problem import Problem
@@ -131,6 +132,7 @@ class Fleet:
     ) -> None:
         device, dtype = data.train.inputs.device, data.train.inputs.dtype
         self.problem, self.data = problem, data
+        method = for_layout(method, problem.layout)
         self.method = method = with_random_stream(method, seeds, device)
         self.account = Account(budget, Clock(device), rows=len(seeds))
         self.objective = BoundObjective(problem, data, seeds, self.account, ranks, method.name)

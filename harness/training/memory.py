@@ -24,6 +24,7 @@ from bench.harness.training.case_stream import BLOCK
 from bench.harness.training.cases import Cases, DeviceData
 from bench.harness.training.chunks import SLICE_CASES, evaluation_slice
 from bench.harness.training.free_memory import free_memory
+from bench.harness.training.method_layout import for_layout
 from bench.models.problem import Problem
 from bench.optim.objective import FORESEEN, LINEARIZED, VECTORS, Method
 
@@ -177,6 +178,7 @@ class MemoryModel:
         return {self._demand(method) for method in methods}
 
     def _demand(self, method: Method) -> MethodDemand:
+        method = for_layout(method, self.problem.layout)
         # The loop keeps a copy of θ if the budget may not pay for the next step.
         vectors = getattr(method, "vectors", VECTORS) + (method.cost_of_a_step is None)
         batch = self._batch(method)

@@ -1,7 +1,8 @@
 """Any torch.optim.Optimizer as a method: `torch.optim.AdamW[lr=1e-3]`, `package:Theirs[lr=0.1]`.
 
-The optimizer sees one flat parameter of shape (1, P) and gets the gradient that the
-objective computes; its hyperparameters are its constructor's keyword arguments.
+The optimizer gets the network's parameters, views of θ with their shapes, in the order of the
+layout, and the gradient that the objective computes; its hyperparameters are its constructor's
+keyword arguments.
 
 A factory, a function that takes the parameters and returns a torch optimizer, works like a class:
 its hyperparameters are its keyword arguments.
@@ -13,7 +14,7 @@ import copy
 import inspect
 import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
@@ -24,10 +25,12 @@ from torch import Tensor
 
 from bench.optim.hyperparameters import Hyperparameter, UsageError, cast_all, nearest
 from bench.optim.momentum.methods import BATCH
-from bench.optim.objective import Method, Objective
+from bench.optim.objective import Layout, Method, Objective
 from bench.optim.plugins import short
 from bench.optim.random_streams import RandomStreams
-from bench.optim.torch.probe import LOST, Manner, holds, manner_of, switches
+from bench.optim.torch.fit import state_size
+from bench.optim.torch.parameters import LOST, Parameters, taken
+from bench.optim.torch.probe import Manner, manner_of, switches
 
 TORCH_PREFIX = "torch.optim."
 
@@ -48,38 +51,19 @@ MADE_BY_OTHERS = 10
 
 @dataclass
 class State:
-    """The optimizer and its parameter, which has θ's memory while the optimizer stays in it."""
+    """The optimizer, and the parameters that it changes."""
 
-    parameter: torch.nn.Parameter
+    parameters: Parameters
     optimizer: torch.optim.Optimizer
-    theta: Tensor
-    apart: bool = False
-    """Whether the optimizer has put its parameter elsewhere, so that θ is a copy of it."""
+    taken: Set[int]
+    """The parameters in its groups, by their `id`."""
 
     def follow(self) -> None:
-        """Put θ where the optimizer has put its parameter; UsageError where that is no θ."""
-        parameter, theta = self.parameter, self.theta
-        if not holds(self.optimizer, parameter):
-            raise UsageError(f"{type(self.optimizer).__name__} {LOST}")
-        if parameter.data_ptr() == theta.data_ptr():
-            return
-        if parameter.dtype != theta.dtype or parameter.numel() != theta.numel():
-            raise UsageError(
-                f"{type(self.optimizer).__name__} turns a parameter of type {theta.dtype} and "
-                f"shape {tuple(theta.shape)} into {parameter.dtype} and "
-                f"{tuple(parameter.shape)}. An optimizer must keep type and shape."
-            )
-        if self.apart:
-            theta.copy_(parameter.detach().reshape(theta.shape))
-        else:
-            # The optimizer may keep the memory that it has left, with θ as it was before.
-            theta.data = parameter.detach().reshape(theta.shape).clone()
-            self.apart = True
-
-    def rewind(self) -> None:
-        """Put the parameter where θ is: a step was undone, or a saved θ was read."""
-        if self.apart:
-            self.parameter.data = self.theta.clone()
+        """Put θ where the optimizer has put its parameters; UsageError where that is no θ."""
+        kind = type(self.optimizer).__name__
+        if not self.taken <= taken(self.optimizer):
+            raise UsageError(f"{kind} {LOST}")
+        self.parameters.follow(kind)
 
 
 class TorchMethod(Method):
@@ -102,12 +86,14 @@ class TorchMethod(Method):
         # Said now, before anything has run.
         try:
             with RandomStreams.seeded(0).in_place():
-                self._made([torch.nn.Parameter(torch.zeros(1, 1))])
+                self._made([torch.nn.Parameter(torch.zeros(2, 2))])
         except UsageError:
             raise
         except Exception as error:
             raise UsageError(f"{self.name} {_refusal(self.optimizer, error)}.") from error
         self.manner = self._manner()
+        self.layout: Layout | None = None
+        self.held = self.manner.held
 
     @property
     def cost_of_a_step(self) -> float | None:
@@ -123,7 +109,7 @@ class TorchMethod(Method):
     def vectors(self) -> int:
         """θ, the gradient and its copy, the optimizer's state, and what its step makes."""
         torchs_own = self.name.startswith(TORCH_PREFIX)
-        return 3 + self.manner.held + (MADE_IN_A_STEP if torchs_own else MADE_BY_OTHERS)
+        return 3 + self.held + (MADE_IN_A_STEP if torchs_own else MADE_BY_OTHERS)
 
     @property
     def linearized(self) -> float:
@@ -134,17 +120,23 @@ class TorchMethod(Method):
         """Refuse."""
         raise UsageError(f"{self.name} trains one trial at a time; run each in its own fleet.")
 
+    def for_layout(self, layout: Layout) -> Method:
+        """Return the method for a network's parameters; UsageError where it does not take them."""
+        made = copy.copy(self)
+        made.layout, made.held = layout, self._held_on(layout)
+        return made
+
     def init(self, theta: Float[Tensor, "1 P"], seed: int, budget: int | None) -> State:
         """Make the optimizer on θ's memory."""
         if theta.shape[0] != 1:
             raise UsageError(
                 f"{self.name} trains one trial at a time; it was given {theta.shape[0]} rows."
             )
-        parameter = torch.nn.Parameter(theta)
-        optimizer = self._made([parameter])
+        parameters = Parameters(theta, self.layout)
+        optimizer = self._made(list(parameters.named.values()))
         if switches(optimizer):
             optimizer.train()  # type: ignore[attr-defined]
-        return State(parameter, optimizer, theta)
+        return State(parameters, optimizer, taken(optimizer))
 
     def step(
         self, theta: Float[Tensor, "1 P"], objective: Objective, state: State
@@ -156,10 +148,8 @@ class TorchMethod(Method):
         def closure() -> Any:
             # An optimizer turns gradients on around it, for those who need autograd.
             with torch.no_grad():
-                at = state.parameter.detach().reshape(theta.shape)
-                loss, gradient = objective.gradient(at, on=batch)
-            # Some optimizers write over the gradient, which is the objective's memory.
-            state.parameter.grad = gradient.clone().reshape(state.parameter.shape)
+                loss, gradient = objective.gradient(state.parameters.point(), on=batch)
+                state.parameters.take(gradient)
             losses.append(loss)
             return loss[0]
 
@@ -178,16 +168,17 @@ class TorchMethod(Method):
         torch's ASGD is evaluated at its average, and one with `eval` and `train` where `eval` puts
         it; θ is left as it is.
         """
+        own, parameters = state.optimizer.state, state.parameters
         if not switches(state.optimizer):
-            average = state.optimizer.state.get(state.parameter, {}).get(self.average)
-            return theta if average is None else average
-        kept = state.parameter.data
-        state.parameter.data = theta.clone()
+            averages = {p: held[self.average] for p, held in own.items() if self.average in held}
+            return parameters.whole(averages) if averages else theta
+        places = parameters.places()
+        parameters.place(theta.clone())
         state.optimizer.eval()  # type: ignore[attr-defined]
-        point = state.parameter.detach().reshape(theta.shape).clone()
+        point = parameters.whole({})
         state.optimizer.train()  # type: ignore[attr-defined]
         # The way there and back rounds.
-        state.parameter.data = kept
+        parameters.restore(places)
         return point
 
     def state_dict(self, state: State) -> dict[str, Any]:
@@ -204,10 +195,22 @@ class TorchMethod(Method):
         """Go on from a saved state."""
         state.optimizer.load_state_dict(copy.deepcopy(saved["optimizer"]))
         # torch has cast everything to θ's type, also NAdam's product, which is float32 always.
-        own = state.optimizer.state
-        if 0 in saved["optimizer"]["state"]:
-            own[state.parameter] = _uncast(own[state.parameter], saved["optimizer"]["state"][0])
-        state.rewind()
+        own, held = state.optimizer.state, saved["optimizer"]["state"]
+        every = (each for group in state.optimizer.param_groups for each in group["params"])
+        for number, each in enumerate(every):
+            if number in held:
+                own[each] = _uncast(own[each], held[number])
+        state.parameters.rewind()
+
+    def _held_on(self, layout: Layout) -> int:
+        """Return the size of its state for these parameters, once in a process for a class."""
+        key = self.optimizer, tuple(self.hyperparameters.items()), tuple(layout.shapes.items())
+        if isinstance(self.optimizer, type) and key in _held:
+            return _held[key]
+        found = state_size(self._made, self.name, layout, self.manner)
+        if isinstance(self.optimizer, type):
+            _held[key] = found
+        return found
 
     def _manner(self) -> Manner:
         """Return what the probe finds, for a class and its hyperparameters once in a process."""
@@ -239,6 +242,9 @@ class TorchMethod(Method):
             )
         return made
 
+
+_held: dict[Any, int] = {}
+"""The size of the state, by class, hyperparameters and the network's shapes."""
 
 _manners: dict[tuple[Makes, tuple[tuple[str, Any], ...]], Manner] = {}
 """What the probe has found. A factory is asked again each time: it may make something else."""

@@ -1,9 +1,4 @@
-"""Find out whether a torch optimizer can be used, from a few steps on a few numbers.
-
-θ is one flat tensor. An optimizer that moves each number by its own gradient, or by sums over
-all of them, does not see that; one that looks at a layer at a time, at the rows of a matrix or
-at how many axes a tensor has would be another method than its authors mean. So it is run twice,
-on numbers as one row and on the same numbers as a matrix and a vector.
+"""Find out how a torch optimizer works, from a few steps on the parameters of a small network.
 
 Gradients are assigned. So an optimizer that works while `backward` runs would do nothing, or
 something else, and it must move the parameters that it was given.
@@ -12,7 +7,8 @@ something else, and it must move the parameters that it was given.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,17 +18,15 @@ from torch import Tensor
 from bench.optim.hyperparameters import UsageError
 from bench.optim.plugins import short
 from bench.optim.random_streams import RandomStreams
-from bench.optim.torch.same_draws import SameDraws
+from bench.optim.torch.parameters import LOST, taken
 
 Make = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
 Shapes = tuple[tuple[int, ...], ...]
 
-NUMBERS = 12
-FLAT: Shapes = ((1, NUMBERS),)
-CUT: Shapes = ((2, 3), (6,))
-LARGE_FLAT: Shapes = ((1, 64 * 48 + 64),)
-LARGE_CUT: Shapes = ((64, 48), (64,))
-"""Some treat small tensors in another way than large ones."""
+NETWORK: Shapes = ((6, 4), (6,), (3, 6), (3,))
+MATRICES: Shapes = ((6, 4), (3, 6))
+VECTOR: Shapes = ((12,),)
+"""Some optimizers take matrices alone, and a few take vectors alone."""
 STEPS, FEW, MANY = 10, 3, 100
 """MANY steps are made where STEPS have moved nothing: some wait before their first update."""
 SAME = 1e-3
@@ -48,7 +42,7 @@ class Manner:
     once: bool
     """Whether a step takes one gradient always; where it took more, it may take others later."""
     held: int
-    """Tensors of the parameter's size in its state."""
+    """Numbers in its state for each number of the parameters, rounded up."""
     sometimes: bool = False
     """Whether it evaluates the closure in some steps, beside the gradient before the step."""
 
@@ -56,34 +50,37 @@ class Manner:
 def manner_of(make: Make, name: str, known: bool = False, may_rest: bool = False) -> Manner:
     """Return how the optimizer works that `make` makes.
 
-    UsageError, with the reason, where it cannot make a step on a flat θ, where it would not do what
-    it does in a training loop, or where the step depends on how the numbers are cut into tensors.
-    `known` optimizers, torch's own, are asked the last alone. `may_rest` is for a step size of 0.
+    UsageError, with the reason, where it cannot make a step, or where it would not do what it does
+    in a training loop. `known` optimizers, torch's own, are not asked the last. `may_rest` is for a
+    step size of 0.
     """
     if hooked := _hooked(make):
         raise UsageError(f"{name} {hooked}")
+    shapes = _accepted(make)
     try:
-        flat = _Run(make, FLAT)
+        run = _Run(make, shapes)
     except Exception as error:
         # After a first step that changes the type or the shape, the second may fail by anything.
-        if (of_a_step := _fault_of_a_step(make)) is not None:
+        if (of_a_step := _fault_of_a_step(make, shapes)) is not None:
             raise UsageError(f"{name} {of_a_step}") from error
-        raise UsageError(
-            f"{name} cannot make a step on a flat θ: {_reason(make, error)}."
-        ) from error
-    if fault := flat.fault or (not may_rest and _never_moves(make, flat)):
+        raise UsageError(f"{name} cannot make a step: {_reason(make, shapes, error)}.") from error
+    if fault := run.fault or (not may_rest and _never_moves(make, run)):
         raise UsageError(f"{name} {fault}")
-    if not known and (fault := _unlike_a_loop(make, flat)):
+    if not known and (fault := _unlike_a_loop(make, run)):
         raise UsageError(f"{name} {fault}")
-    if _sees_the_cut(make, flat, CUT) or (
-        not known and _sees_the_cut(make, _large(make), LARGE_CUT)
-    ):
-        raise UsageError(
-            f"{name} depends on the shapes of the parameter tensors, but θ is one flat tensor, on "
-            "which it would be a different method. Use an optimizer that updates each number from "
-            "its own gradient, such as torch.optim.AdamW."
-        )
-    return flat.manner
+    return run.manner
+
+
+def _accepted(make: Make) -> Shapes:
+    """Return the first shapes of parameters with which the optimizer makes a step."""
+    for shapes in (NETWORK, MATRICES, VECTOR):
+        try:
+            _Run(make, shapes, steps=1)
+        except Exception:
+            continue
+        return shapes
+    # Its reason is said for these.
+    return NETWORK
 
 
 @dataclass
@@ -100,8 +97,6 @@ class _Run:
     """Whether the loss that the closure returns can be differentiated."""
     backward: bool = False
     """Whether gradients come from `backward`, as in a training loop, and are not assigned."""
-    same_draws: bool = False
-    """Whether every number of a tensor gets the same random value."""
     counts: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -109,22 +104,13 @@ class _Run:
         self.numbers = sum(sizes)
         start = torch.linspace(-1, 2, self.numbers, dtype=self.dtype)
         self._d = torch.linspace(0.5, 2, self.numbers, dtype=self.dtype)
-        self._at = torch.arange(self.numbers, dtype=self.dtype) % NUMBERS
+        self._at = torch.arange(self.numbers, dtype=self.dtype)
         parts = zip(start.split(sizes), self.shapes, strict=True)
         self.parameters = [torch.nn.Parameter(part.clone().view(shape)) for part, shape in parts]
         self._sizes = sizes
-        self.drawn = SameDraws()
         self.path: list[Tensor] = []
-        streams = RandomStreams.seeded(0)
-        before = streams.state_dict()
-        with streams.in_place():
-            if self.same_draws:
-                with self.drawn:
-                    self._train()
-            else:
-                self._train()
-        self.streams = streams.state_dict()
-        self.draws = any(not _equal(self.streams[name], before[name]) for name in before)
+        with RandomStreams.seeded(0).in_place():
+            self._train()
         end = self._flat().detach()
         # Another shape is a fault, which is told.
         self.moved = end - start if end.shape == start.shape else torch.zeros_like(start)
@@ -132,12 +118,11 @@ class _Run:
     @property
     def manner(self) -> Manner:
         """What was seen."""
-        state = tensors_in(self.optimizer.state.get(self.parameters[0], {}))
         most, least = max(self.counts), min(self.counts)
         return Manner(
             by_closure=least > 0,
             once=most <= 1 and most == least,
-            held=sum(tensor.numel() == NUMBERS for tensor in state),
+            held=held_by(self.optimizer, self.parameters),
             sometimes=least == 0 < most,
         )
 
@@ -158,16 +143,14 @@ class _Run:
                 )
             if _hooks_of(parameter):
                 return _HOOKS
-            if not holds(self.optimizer, parameter):
-                return LOST
-        return None
+        return None if self._taken <= taken(self.optimizer) else LOST
 
     def _train(self) -> None:
         self.optimizer = self.make(self.parameters)
+        self._taken = taken(self.optimizer)
         if switches(self.optimizer):
             self.optimizer.train()  # type: ignore[attr-defined]
         for number in range(self.steps):
-            self.drawn.step = number
             self._step(number)
             self.path.append(self._flat().detach().clone())
 
@@ -209,16 +192,14 @@ _HOOKS = (
     "registers hooks on its parameters. Hooks run in backward(), but bench computes a gradient and "
     "assigns it, so they would never run. Write the update in step()."
 )
-LOST = (
-    "puts other tensors into its param_groups than it was given, so the parameters of a network "
-    "would stay where they are. Change the given parameters."
-)
 
 
-def holds(optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter) -> bool:
-    """Return whether a parameter is still one of an optimizer's, or its groups are not its own."""
-    groups = [each for group in optimizer.param_groups for each in group["params"]]
-    return not groups or any(each is parameter for each in groups)
+def held_by(optimizer: torch.optim.Optimizer, parameters: Sequence[torch.nn.Parameter]) -> int:
+    """Return how many numbers an optimizer's state has for each of the parameters', rounded up."""
+    held = sum(tensor.numel() for tensor in tensors_in(list(optimizer.state.values())))
+    # A count of steps is no vector.
+    few = 8 * len(parameters)
+    return max(0, math.ceil((held - few) / sum(each.numel() for each in parameters)))
 
 
 def switches(optimizer: torch.optim.Optimizer) -> bool:
@@ -252,18 +233,20 @@ def _hooks_of(parameter: torch.nn.Parameter) -> bool:
 
 def _hooked(make: Make) -> str | None:
     """Say that an optimizer works in hooks, which may keep it from making a step without them."""
-    parameters = [torch.nn.Parameter(torch.zeros(FLAT[0]))]
-    try:
-        with RandomStreams.seeded(0).in_place():
-            made = make(parameters)
-    except Exception:  # Said where a step is tried.
-        return None
-    del made
-    return _HOOKS if any(map(_hooks_of, parameters)) else None
+    for shapes in (NETWORK, MATRICES, VECTOR):
+        parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in shapes]
+        try:
+            with RandomStreams.seeded(0).in_place():
+                made = make(parameters)
+        except Exception:  # Said where a step is tried.
+            continue
+        del made
+        return _HOOKS if any(map(_hooks_of, parameters)) else None
+    return None
 
 
-def _never_moves(make: Make, flat: _Run) -> str | None:
-    if flat.moved.any() or _Run(make, FLAT, MANY).moved.any():
+def _never_moves(make: Make, run: _Run) -> str | None:
+    if run.moved.any() or _Run(make, run.shapes, MANY).moved.any():
         return None
     return (
         f"has moved no parameter in {MANY} steps. It may keep parameters of its own, or write to a "
@@ -271,21 +254,21 @@ def _never_moves(make: Make, flat: _Run) -> str | None:
     )
 
 
-def _unlike_a_loop(make: Make, flat: _Run) -> str | None:
+def _unlike_a_loop(make: Make, run: _Run) -> str | None:
     """Say what would differ from a training loop: from run to run, or where `backward` runs."""
     try:
-        again = _Run(make, FLAT, FEW)
-        if not torch.equal(again.path[-1].nan_to_num(), flat.path[FEW - 1].nan_to_num()):
+        again = _Run(make, run.shapes, FEW)
+        if not torch.equal(again.path[-1].nan_to_num(), run.path[FEW - 1].nan_to_num()):
             return (
                 "does not repeat itself: made anew, it gave other parameters from the same start "
                 "and gradients. It may share state between its instances, or draw random numbers "
                 "that no seed sets. Keep the state in the instance, and draw from torch's, NumPy's "
                 "or Python's global stream, which bench seeds."
             )
-        looped = _Run(make, FLAT, FEW, backward=True)
+        looped = _Run(make, run.shapes, FEW, backward=True)
     except Exception as error:
         return f"works once, but not as in a training loop: {short(error).rstrip('.')}."
-    if not _near(looped.path[-1], flat.path[FEW - 1], flat):
+    if not _near(looped.path[-1], run.path[FEW - 1], run):
         return (
             "gives other parameters where backward() computes the gradients than where they are "
             "assigned, as bench does. It may work in hooks, which run in backward(). Write the "
@@ -294,51 +277,19 @@ def _unlike_a_loop(make: Make, flat: _Run) -> str | None:
     return None
 
 
-def _large(make: Make) -> _Run:
-    return _Run(make, LARGE_FLAT, STEPS, torch.float64)
-
-
-def _sees_the_cut(make: Make, flat: _Run, cut: Shapes) -> bool:
-    """Return whether the numbers end elsewhere if they are cut into tensors.
-
-    Where random numbers are drawn, every number of a tensor gets the same value, and as many must
-    be drawn either way: an optimizer may draw for each number, but not for each tensor.
-    """
-
-    def run(shapes: Shapes, same_draws: bool) -> _Run:
-        return _Run(make, shapes, dtype=flat.dtype, same_draws=same_draws)
-
-    try:
-        if not flat.draws and _near(run(cut, False).path[-1], flat.path[-1], flat):
-            return False
-        one, other = run(flat.shapes, True), run(cut, True)
-    except Exception:  # It takes matrices alone, say.
-        return True
-    if not (flat.draws or one.drawn.numbers):
-        return True
-    counted = one.drawn.numbers == other.drawn.numbers and all(
-        _equal(one.streams[name], other.streams[name]) for name in ("numpy", "python")
-    )
-    return not (counted and _near(other.path[-1], one.path[-1], one))
-
-
 def _near(a: Tensor, b: Tensor, run: _Run) -> bool:
     # NaN in both is for the laws to find.
     return not (a - b).abs().max() > SAME * run.moved.abs().max()
 
 
-def _equal(a: Any, b: Any) -> bool:
-    return torch.equal(a, b) if isinstance(a, Tensor) else bool(a == b)
-
-
-def _fault_of_a_step(make: Make) -> str | None:
+def _fault_of_a_step(make: Make, shapes: Shapes) -> str | None:
     try:
-        return _Run(make, FLAT, 1).fault
+        return _Run(make, shapes, 1).fault
     except Exception:  # Its reason is said.
         return None
 
 
-def _reason(make: Make, error: Exception) -> str:
+def _reason(make: Make, shapes: Shapes, error: Exception) -> str:
     """Say why a step failed; where a loss or gradients that can be differentiated help, that."""
     for given, why in (
         (
@@ -352,7 +303,7 @@ def _reason(make: Make, error: Exception) -> str:
         ),
     ):
         try:
-            _Run(make, FLAT, **given)  # type: ignore[arg-type]
+            _Run(make, shapes, **given)  # type: ignore[arg-type]
         except Exception:
             continue
         return why

@@ -1,6 +1,5 @@
-"""Which torch optimizers a flat θ suits, found by trying."""
+"""How torch optimizers work, found by trying."""
 
-import math
 import random
 from typing import Any, ClassVar
 
@@ -10,14 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.optim.hyperparameters import UsageError
-from bench.optim.torch.probe import (
-    CUT,
-    FLAT,
-    LARGE_CUT,
-    LARGE_FLAT,
-    Manner,
-    manner_of,
-)
+from bench.optim.torch.probe import MATRICES, NETWORK, VECTOR, Manner, manner_of
 
 
 class Own(torch.optim.Optimizer):
@@ -44,7 +36,7 @@ class Keeping(Own):
 
 
 class Global(Own):
-    """By the norm of all numbers: another cut only adds in another order."""
+    """By the norm of all numbers."""
 
     def u(self, each: Tensor) -> Tensor:
         every = [other.grad for group in self.param_groups for other in group["params"]]
@@ -56,20 +48,6 @@ class Layerwise(Own):
         return super().u(each) / super().u(each).norm()
 
 
-class Axes(Own):
-    def u(self, each: Tensor) -> Tensor:
-        return super().u(each) * each.dim()
-
-
-class Late(Own):
-    """Looks at a layer from its sixth step on."""
-
-    def u(self, each: Tensor) -> Tensor:
-        count = self.state[each]["count"] = self.state[each].get("count", 0) + 1
-        u = super().u(each)
-        return u if count < 6 else u / u.norm()
-
-
 class Matrices(Own):
     def u(self, each: Tensor) -> Tensor:
         if each.dim() != 2:
@@ -77,11 +55,19 @@ class Matrices(Own):
         return super().u(each)
 
 
-class Chance(Layerwise):
-    """Draws, and looks at a layer all the same."""
+class Vectors(Own):
+    def u(self, each: Tensor) -> Tensor:
+        if each.dim() != 1:
+            raise ValueError("vectors alone")
+        return super().u(each)
+
+
+class Squares(Own):
+    """Its state is a square matrix for every matrix."""
 
     def u(self, each: Tensor) -> Tensor:
-        return super().u(each) + torch.rand_like(each)
+        self.state[each]["L"] = torch.zeros(each.shape[0], each.shape[0] if each.dim() > 1 else 1)
+        return super().u(each)
 
 
 class Noise(Own):
@@ -108,19 +94,6 @@ class Skip(Own):
 
     def u(self, each: Tensor) -> Tensor:
         return super().u(each) * (torch.rand(()) < 0.9)
-
-
-class SkipNumpy(Own):
-    def u(self, each: Tensor) -> Tensor:
-        return super().u(each) * (np.random.rand() < 0.9)
-
-
-class Big(Own):
-    """Looks at a layer only where it is large."""
-
-    def u(self, each: Tensor) -> Tensor:
-        u = super().u(each)
-        return u / u.norm() if each.dim() > 1 and each.numel() > 1000 and len(each) > 1 else u
 
 
 class OwnGenerator(Own):
@@ -376,7 +349,7 @@ class Shrinking(Own):
         (Freezing, "switches off requires_grad of its parameters"),
         (Counting, "does not repeat itself"),
         (Unseeded, "does not repeat itself"),
-        (Backward, "cannot make a step on a flat θ: it calls backward\\(\\) on the loss"),
+        (Backward, "cannot make a step: it calls backward\\(\\) on the loss"),
     ],
 )
 def test_what_does_something_else_than_in_a_loop_is_refused(optimizer: Any, reason: str) -> None:
@@ -398,6 +371,11 @@ def test_a_step_size_of_0_may_rest() -> None:
     [
         (Own, Manner(False, True, 0)),
         (Keeping, Manner(False, True, 3)),
+        (Squares, Manner(False, True, 1)),
+        (Layerwise, Manner(False, True, 0)),
+        (Matrices, Manner(False, True, 0)),
+        (Vectors, Manner(False, True, 0)),
+        (Skip, Manner(False, True, 0)),
         (Global, Manner(False, True, 0)),
         (Noise, Manner(False, True, 0)),
         (Kick, Manner(False, True, 0)),
@@ -413,18 +391,10 @@ def test_a_step_size_of_0_may_rest() -> None:
         (lambda parts: torch.optim.SGD(parts, lr=0.1, momentum=0.9), Manner(True, True, 1)),
     ],
 )
-def test_what_a_flat_theta_suits(optimizer: Any, expected: Manner) -> None:
+def test_how_an_optimizer_works_is_found(optimizer: Any, expected: Manner) -> None:
     before = torch.get_rng_state()
     assert manner_of(optimizer, "it") == expected
     assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize(
-    "optimizer", [Layerwise, Axes, Late, Matrices, Chance, Skip, SkipNumpy, Big]
-)
-def test_what_sees_how_parameters_are_cut_is_refused(optimizer: Any) -> None:
-    with pytest.raises(UsageError, match="^it depends on the shapes of the parameter tensors"):
-        manner_of(optimizer, "it")
 
 
 @pytest.mark.parametrize(
@@ -435,22 +405,19 @@ def test_what_sees_how_parameters_are_cut_is_refused(optimizer: Any) -> None:
     ],
 )
 def test_what_cannot_make_a_step_says_why(optimizer: Any, reason: str) -> None:
-    with pytest.raises(UsageError, match=f"^it cannot make a step on a flat θ: {reason}"):
+    with pytest.raises(UsageError, match=f"^it cannot make a step: {reason}"):
         manner_of(optimizer, "it")
 
 
-def test_as_many_numbers_either_way() -> None:
-    seen: list[list[torch.Size]] = []
+@pytest.mark.parametrize(
+    ("optimizer", "expected"), [(Own, NETWORK), (Matrices, MATRICES), (Vectors, VECTOR)]
+)
+def test_parameters_are_those_of_a_network_if_possible(optimizer: Any, expected: Any) -> None:
+    seen: list[list[tuple[int, ...]]] = []
 
     def made(parts: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        seen.append([each.shape for each in parts])
-        return Own(parts)
+        seen.append([tuple(each.shape) for each in parts])
+        return optimizer(parts)
 
     manner_of(made, "it")
-    for flat, cut in ((FLAT, CUT), (LARGE_FLAT, LARGE_CUT)):
-        assert [list(flat), list(cut)] == [
-            list(map(tuple, shapes)) for shapes in seen if tuple(map(tuple, shapes)) in (flat, cut)
-        ][-2:]
-        assert {len(shape) for shape in cut} == {1, 2}
-        assert len(flat) == 1 and len(flat[0]) == 2
-        assert sum(map(math.prod, cut)) == math.prod(flat[0])
+    assert seen[-1] == list(expected)

@@ -195,7 +195,7 @@ def test_an_evaluation_leaves_a_rebinding_optimizer_where_it_is() -> None:
         assert torch.equal(theta, expected)
         if not torch.equal(point, theta):
             (own,) = state.optimizer.state.values()
-            assert torch.equal(point, own["mean"])
+            assert torch.equal(point[0], own["mean"])
     assert not torch.equal(method.iterate(theta, state), theta)
 
 
@@ -226,7 +226,7 @@ class Narrowed(Changed):
     ("optimizer", "said"),
     [
         (Exchanged, "Exchanged puts other tensors into its param_groups than it was given"),
-        (Narrowed, "turns a parameter of type torch.float64 and shape .* into torch.float32"),
+        (Narrowed, "turns parameter θ of type torch.float64 and shape .* into torch.float32"),
     ],
 )
 def test_what_happens_later_than_the_probe_sees_ends_the_trial(

@@ -1,0 +1,77 @@
+"""Whether a torch optimizer takes a network's parameters, and the size of its state for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.optim.hyperparameters import UsageError
+from bench.optim.objective import Layout
+from bench.optim.plugins import short
+from bench.optim.random_streams import RandomStreams
+from bench.optim.torch.parameters import Parameters, taken
+from bench.optim.torch.probe import Manner, held_by, switches
+
+SCALE = 0.02
+"""Standard deviation of the parameters and gradients of the step."""
+
+
+def state_size(
+    make: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+    name: str,
+    layout: Layout,
+    manner: Manner,
+) -> int:
+    """Return how many numbers the state has for each of these parameters', after one step.
+
+    UsageError, with the reason, where the optimizer does not take the parameters, leaves some out,
+    or cannot make a step.
+    """
+    theta = torch.zeros(1, layout.size)
+    parameters = Parameters(theta, layout)
+    draw = torch.Generator().manual_seed(0)
+    for view in layout.views(theta).values():
+        view.normal_(std=SCALE, generator=draw)
+    gradient = theta.flip(1)
+    own = list(parameters.named.values())
+
+    def closure() -> Any:
+        with torch.no_grad():
+            parameters.take(gradient)
+        return torch.ones(())
+
+    try:
+        with RandomStreams.seeded(0).in_place(), torch.no_grad():
+            optimizer = make(own)
+            check_taken(optimizer, parameters, name)
+            if switches(optimizer):
+                optimizer.train()  # type: ignore[attr-defined]
+            closure()
+            if manner.by_closure or manner.sometimes:
+                optimizer.step(closure=closure)
+            else:
+                optimizer.step()
+            parameters.follow(name)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"{name} cannot train this network: {short(error).rstrip('.')}. Give it the parameters "
+            "that it is made for, and another optimizer the rest."
+        ) from error
+    return held_by(optimizer, own)
+
+
+def check_taken(optimizer: torch.optim.Optimizer, parameters: Parameters, name: str) -> None:
+    """Raise UsageError for parameters of the network that an optimizer has not taken."""
+    there = taken(optimizer)
+    missing = [n for n, each in parameters.named.items() if id(each) not in there]
+    # Some keep no groups.
+    if there and missing:
+        raise UsageError(
+            f"{name} leaves out {', '.join(missing[:4])}{' and others' if missing[4:] else ''}, so "
+            "that a part of the network would not be trained. Put every parameter into a group."
+        )

@@ -1,0 +1,122 @@
+"""A network's parameters as a torch optimizer gets them: views of a row of θ, with their shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from bench.optim.hyperparameters import UsageError
+from bench.optim.objective import Layout
+
+LOST = (
+    "puts other tensors into its param_groups than it was given, so the parameters of a network "
+    "would stay where they are. Change the given parameters."
+)
+
+
+class Parameters:
+    """The parameters that an optimizer changes, and θ, which has their values.
+
+    θ has their memory as long as the optimizer changes them in place. Once it has assigned other
+    memory to one, θ is a copy of them.
+    """
+
+    def __init__(self, theta: Float[Tensor, "1 P"], layout: Layout | None) -> None:
+        self.theta = theta
+        self._layout = layout
+        self.named = {name: nn.Parameter(view) for name, view in self._views(theta).items()}
+        self._own = list(self.named.values())
+        self._home = [(each.data_ptr(), each.shape) for each in self._own]
+        self._apart = False
+        """Whether θ is a copy."""
+
+    def take(self, gradient: Float[Tensor, "1 P"]) -> None:
+        """Give every parameter its part of a gradient, in memory of its own.
+
+        Some optimizers write over a gradient, and some keep it for a later step.
+        """
+        parts = self._views(gradient.clone()).values()
+        for each, part in zip(self._own, parts, strict=True):
+            each.grad = part if each.shape == part.shape else part.view(each.shape)
+
+    def point(self) -> Float[Tensor, "1 P"]:
+        """Return where the parameters are: θ itself while they are views of it, or else a copy."""
+        if not self._apart and self._at_home:
+            return self.theta
+        at = torch.zeros_like(self.theta)
+        self._copy_to(at)
+        return at
+
+    def follow(self, kind: str) -> None:
+        """Put θ where an optimizer has put the parameters; UsageError where that is no θ."""
+        if not self._apart and self._at_home:
+            return
+        if changed := self._changed():
+            raise UsageError(f"{kind} {changed}")
+        if self._apart:
+            self._copy_to(self.theta)
+            return
+        # The optimizer may keep the memory that it has left, with θ as it was before.
+        at = torch.zeros_like(self.theta)
+        self._copy_to(at)
+        self.theta.data = at
+        self._apart = True
+
+    def rewind(self) -> None:
+        """Put the parameters where θ is: a step was undone, or a saved θ was read."""
+        if self._apart:
+            self.place(self.theta.clone())
+
+    def place(self, row: Float[Tensor, "1 P"]) -> None:
+        """Let the parameters be views of other memory."""
+        for each, view in zip(self._own, self._views(row).values(), strict=True):
+            each.data = view
+
+    def places(self) -> list[Tensor]:
+        """Return the memory of every parameter, for `restore`."""
+        return [each.data for each in self._own]
+
+    def restore(self, places: Iterable[Tensor]) -> None:
+        """Give every parameter the memory back that it had."""
+        for each, place in zip(self._own, places, strict=True):
+            each.data = place
+
+    def whole(self, parts: Mapping[Tensor, Tensor]) -> Float[Tensor, "1 P"]:
+        """Return θ with other values for some of the parameters, as a new tensor."""
+        at = self.point().clone()
+        for each, view in zip(self._own, self._views(at).values(), strict=True):
+            if each in parts:
+                view.copy_(parts[each].detach().view(view.shape))
+        return at
+
+    @property
+    def _at_home(self) -> bool:
+        # Not a generator with zip(strict=True): this runs in every step.
+        return [(each.data_ptr(), each.shape) for each in self._own] == self._home
+
+    def _copy_to(self, row: Float[Tensor, "1 P"]) -> None:
+        for each, view in zip(self._own, self._views(row).values(), strict=True):
+            view.copy_(each.detach().reshape(view.shape))
+
+    def _changed(self) -> str | None:
+        """Say which parameter has another type or size than it was given with."""
+        views = self._views(self.theta)
+        for each, (name, view) in zip(self._own, views.items(), strict=True):
+            if each.dtype != view.dtype or each.numel() != view.numel():
+                return (
+                    f"turns parameter {name} of type {view.dtype} and shape {tuple(view.shape)} "
+                    f"into {each.dtype} and {tuple(each.shape)}. An optimizer must keep type and "
+                    "shape."
+                )
+        return None
+
+    def _views(self, row: Float[Tensor, "1 P"]) -> dict[str, Tensor]:
+        return {"θ": row[0]} if self._layout is None else self._layout.parameters(row[0])
+
+
+def taken(optimizer: torch.optim.Optimizer) -> Set[int]:
+    """Return the `id` of every parameter in an optimizer's groups."""
+    return {id(each) for group in optimizer.param_groups for each in group["params"]}
