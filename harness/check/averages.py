@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bench.harness.check.laws import LawViolation
 from bench.harness.check.observed_trial import ObservedTrial
-from bench.harness.check.small_problems import Network
+from bench.harness.check.small_problems import network_for
 from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import Method
 
@@ -38,7 +38,8 @@ def check(make: Callable[..., Method]) -> str:
     A tensor s is one if s = Σ w_i θ_i over the iterates θ_i, with w_i ≥ 0 and Σ w_i = 1, and s is
     none of them.
     """
-    trial = ObservedTrial(_with_small_batches(make), Network())
+    method = _with_small_batches(make)
+    trial = ObservedTrial(method, network_for(method))
     path = [trial.iterate.clone()]
     for _ in range(STEPS):
         path.append(trial.step(1).iterate.clone())

@@ -8,10 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.harness.training.method_layout import for_layout
 from bench.models.layout import Layout
 from bench.models.losses import HalfSquaredError, LogisticCrossEntropy, MatchingLoss
 from bench.models.metrics import squared_error
 from bench.models.problem import Data, DataSource, Problem, digest_of
+from bench.optim.hyperparameters import UsageError
+from bench.optim.objective import Method
 
 CASES = 24
 INPUTS, OUTPUTS = 7, 3
@@ -70,11 +73,31 @@ class Quadratic(_Small):
 class Network(_Small):
     """A 7-5-3 network, tanh and logistic outputs, that does not converge within a few steps."""
 
-    def __init__(self) -> None:
+    def __init__(self, biases: bool = True) -> None:
         shapes = {"W1": (INPUTS, 5), "b1": (5,), "W2": (5, OUTPUTS), "b2": (OUTPUTS,)}
+        if not biases:
+            shapes = {"W1": shapes["W1"], "W2": shapes["W2"]}
         super().__init__("network", shapes, LogisticCrossEntropy())
 
     def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """Return tanh(x W₁ + b₁) W₂ + b₂."""
-        h = torch.tanh(inputs @ params["W1"] + params["b1"].unsqueeze(1))
-        return h @ params["W2"] + params["b2"].unsqueeze(1)
+        h = torch.tanh(_affine(inputs, params, "1"))
+        return _affine(h, params, "2")
+
+
+def _affine(x: Tensor, params: Mapping[str, Tensor], layer: str) -> Tensor:
+    product = x @ params[f"W{layer}"]
+    bias = params.get(f"b{layer}")
+    return product if bias is None else product + bias.unsqueeze(1)
+
+
+def network_for(method: Method) -> Network:
+    """Return the network, or one without biases for a method that trains matrices alone."""
+    network = Network()
+    try:
+        for_layout(method, network.layout)
+    except UsageError:
+        matrices = Network(biases=False)
+        for_layout(method, matrices.layout)
+        return matrices
+    return network

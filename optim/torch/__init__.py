@@ -1,4 +1,5 @@
 """Optimizers of `torch.optim`, and classes that derive from its base, as methods.
 
-Here: `adapter`, and `probe`, which tries whether one suits a flat θ.
+Here: `adapter`; `parameters`, the network's as an optimizer gets them; `probe`, which tries how one
+works; and `fit`, which tries whether it takes the parameters of one network.
 """

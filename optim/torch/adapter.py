@@ -123,7 +123,8 @@ class TorchMethod(Method):
     def for_layout(self, layout: Layout) -> Method:
         """Return the method for a network's parameters; UsageError where it does not take them."""
         made = copy.copy(self)
-        made.layout, made.held = layout, self._held_on(layout)
+        # A history grows for more than one step, which the probe has seen.
+        made.layout, made.held = layout, max(self.held, self._held_on(layout))
         return made
 
     def init(self, theta: Float[Tensor, "1 P"], seed: int, budget: int | None) -> State:

@@ -39,7 +39,7 @@ OPTIMIZERS = [
     ("nga", "There is no optimizer 'nga'; did you mean 'nag'?"),
     ("zzzz", "There are: sgd, cm, nag, hf"),
     ("torch.optim.AdmW", "did you mean 'AdamW'?"),
-    ("torch.optim.Muon", "depends on the shapes of the parameter tensors"),
+    ("torch.optim.Muon", "Muon only supports 2D parameters"),
     ("nag@cuda", "no backend 'cuda'; did you mean 'numba-cuda'? Allowed: torch, numba, numba-cuda"),
     ("nag@nmba", "did you mean 'numba'?"),
     ("not_there:Mine", "importing 'not_there' failed"),

@@ -107,7 +107,7 @@ def test_share_of_a_batch_that_is_linearised(text: str, share: float) -> None:
 
 
 OTHERS = ("Adafactor", "Muon", "SparseAdam", "LBFGS")
-"""A flat θ does not suit three of them; the last keeps what earlier steps were like."""
+"""Adafactor's state is smaller than θ; two do not take θ; LBFGS keeps what steps were like."""
 SUITED = sorted(
     name for name, value in vars(torch.optim).items() if is_optimizer(value) and name not in OTHERS
 )
