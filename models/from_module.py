@@ -19,6 +19,7 @@ from bench.models.losses import MatchingLoss
 from bench.models.module_checks import largest, made_by, seeded, shapes_of
 from bench.models.module_function import ModuleFunction
 from bench.models.module_probe import EQUAL, MANY, MOST_VALUES, PROBED, ROUNDED, ModuleProbe
+from bench.models.module_roles import layers_of, roles_of
 from bench.models.passes import Passes
 from bench.models.problem import Data, DataSource, Metric, Problem, to_tensor
 
@@ -65,7 +66,7 @@ class ModuleProblem(Problem):
         super().__init__(
             name=name,
             preset=preset,
-            layout=Layout(shapes_of(self.module)),
+            layout=_layout_of(self.module),
             loss=loss,
             metric=metric,
             initialization=f"as {self._function.kind} initialises itself",
@@ -126,6 +127,17 @@ class ModuleProblem(Problem):
         """Raise ProblemError if the module no longer computes what it did when it was probed."""
         if self._known is not None:
             self._known.check(like)
+
+
+def _layout_of(module: nn.Module) -> Layout:
+    """Return the layout of what is trained; a frozen parameter has no place in it."""
+    shapes = shapes_of(module)
+    roles, layers = roles_of(module), layers_of(module)
+    return Layout(
+        shapes,
+        roles={name: roles[name] for name in shapes},
+        layers={name: layers[name] for name in shapes},
+    )
 
 
 class _KnownOutputs:

@@ -123,6 +123,8 @@ class Scaled(nn.Module):
 def test_constants_follow_theta_and_shared_weights_are_one() -> None:
     own = problem(Scaled)
     assert list(own.layout.shapes) == ["weight", "out.weight", "out.bias"]
+    assert own.layout.roles == {"weight": "weight", "out.weight": "weight", "out.bias": "bias"}
+    assert own.layout.layers == {"weight": "", "out.weight": "out", "out.bias": "out"}
     data = own.data(SOURCE)
     theta = own.initialize(np.random.default_rng(0))[None]
     x = torch.from_numpy(data.train_inputs)[None]
