@@ -9,7 +9,7 @@ memory, so `Fleet` also counts the passes that run against those that were paid 
 from __future__ import annotations
 
 from typing import NoReturn, Protocol
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 from jaxtyping import Float
 from torch import Tensor
@@ -42,7 +42,10 @@ class TrainingBatch(_Opaque):
     @property
     def cases(self) -> int:
         """Number of cases for each row, on all ranks together."""
-        return _CASES[self][1].cases
+        return _CASES[id(self)][1].cases
+
+    def __del__(self) -> None:
+        _CASES.pop(id(self), None)
 
 
 class Product(_Opaque):
@@ -52,9 +55,12 @@ class Product(_Opaque):
 
     def __call__(self, v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
         """Return G v, charged when it is computed; the next product overwrites its memory."""
-        bound, product = _PRODUCTS[self]
+        bound, product = _PRODUCTS[id(self)]
         bound.watch.require_step()
         return product(bound.vector(v))
+
+    def __del__(self) -> None:
+        _PRODUCTS.pop(id(self), None)
 
 
 class ChargedObjective(Objective, Protocol):
@@ -79,7 +85,7 @@ class MethodObjective(_Opaque):
         if size is FULL and bound.whole is not None:
             return bound.whole
         batch = TrainingBatch()
-        _CASES[batch] = ref(bound), bound.next_batch(size, stream)
+        _CASES[id(batch)] = ref(bound), bound.next_batch(size, stream)
         if size is FULL:
             bound.whole = batch
         return batch
@@ -108,29 +114,33 @@ class MethodObjective(_Opaque):
         bound = _bound(self)
         computed = bound.curvature(bound.vector(theta), _cases(bound, on), structural)
         product = Product()
-        _PRODUCTS[product] = bound, computed
+        _PRODUCTS[id(product)] = bound, computed
         return product
 
     def dots(self, *pairs: Pair) -> tuple[Float[Tensor, ""], ...]:
         """Return a·b of every pair; with several ranks, each sums its share of the numbers."""
         return _bound(self).dots(*pairs)
 
+    def __del__(self) -> None:
+        _BOUND.pop(id(self), None)
 
-# Weak references to what holds the keys: otherwise no entry would ever be removed.
-_BOUND: WeakKeyDictionary[MethodObjective, ref[ChargedObjective]] = WeakKeyDictionary()
-_CASES: WeakKeyDictionary[TrainingBatch, tuple[ref[ChargedObjective], Batch]] = WeakKeyDictionary()
-_PRODUCTS: WeakKeyDictionary[Product, tuple[ChargedObjective, Curvature]] = WeakKeyDictionary()
+
+# By the `id` of a handle, which takes its entry away when it goes; a WeakKeyDictionary does the
+# same, and costs an update several times as much. References to a trial are weak: it ends.
+_BOUND: dict[int, ref[ChargedObjective]] = {}
+_CASES: dict[int, tuple[ref[ChargedObjective], Batch]] = {}
+_PRODUCTS: dict[int, tuple[ChargedObjective, Curvature]] = {}
 
 
 def opaque(bound: ChargedObjective) -> MethodObjective:
     """Return the objective that a method is given in place of a bound one."""
     made = MethodObjective()
-    _BOUND[made] = ref(bound)
+    _BOUND[id(made)] = ref(bound)
     return made
 
 
 def _bound(objective: MethodObjective) -> ChargedObjective:
-    found = _BOUND.get(objective)
+    found = _BOUND.get(id(objective))
     bound = None if found is None else found()
     if bound is None:
         raise BrokenContract(
@@ -143,7 +153,7 @@ def _bound(objective: MethodObjective) -> ChargedObjective:
 
 def _cases(bound: ChargedObjective, on: Batch) -> Batch:
     """Return the cases of a batch that this objective has given; refuse every other object."""
-    found = _CASES.get(on) if isinstance(on, TrainingBatch) else None
+    found = _CASES.get(id(on)) if isinstance(on, TrainingBatch) else None
     if found is not None and found[0]() is bound:
         return found[1]
     raise BrokenContract(
