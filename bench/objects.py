@@ -27,6 +27,7 @@ from bench.optim.registry import BUILT_IN
 from bench.optim.source_files import FILE_MODULE, source_files
 from bench.optim.text import parse, split
 from bench.optim.torch.adapter import TORCH_PREFIX
+from bench.optim.values import value_text
 
 HOW = (
     "a text such as 'nag[lr=0.1]', a class of methods or torch optimizers, or a function that "
@@ -48,8 +49,8 @@ def optimizer(made: Any, /, **values: Any) -> Optimizer:
     Args:
         made: a text as on the command line, a class, or a function that makes a torch optimizer
             from parameters.
-        **values: a value for each hyperparameter; a list of values is a grid, which the
-            comparison tries out first.
+        **values: a value for each hyperparameter: a number, true or false, None, a word, or a
+            tuple of these; a list of values is a grid, which the comparison tries out first.
 
     Returns:
         What `bench.compare` takes in its list of optimizers.
@@ -172,7 +173,7 @@ def _with_values(text: str, values: Mapping[str, Any]) -> str:
 
 
 def _values(name: str, value: Any) -> str:
-    several = value if isinstance(value, list | tuple) else [value]
+    several = value if isinstance(value, list) else [value]
     if not several:
         raise Usage(f"bench.optimizer(…, {name}=[]): give at least one value.")
     return "|".join(_value(name, each) for each in several)
@@ -183,15 +184,15 @@ def _value(name: str, value: Any) -> str:
     item = getattr(value, "item", None)
     if callable(item):  # A number of NumPy's or torch's.
         value = item()
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str) and value.strip() and not re.search(r"[\[\],|=]", value):
+    if isinstance(value, list | tuple):
+        return f"({','.join(_value(name, each) for each in value)})"
+    if isinstance(value, int | float | None):
+        return value_text(value)
+    if isinstance(value, str) and value.strip() and not re.search(r"[\[\](),|=]", value):
         return value
     raise Usage(
-        f"bench.optimizer(…, {name}={_shown(value)}): a value is a number, true or false, or a "
-        "word; a list of them is a grid."
+        f"bench.optimizer(…, {name}={_shown(value)}): a value is a number, true or false, None, a "
+        "word, or a tuple of these; a list of them is a grid."
     )
 
 

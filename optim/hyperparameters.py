@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal
 
-Value = int | float | str | bool
+from bench.optim.values import Kind, NoValue, Value, is_number, leaves, read, value_text
+
 Scale = Literal["linear", "log", "log from one"]
 
 
@@ -24,19 +25,21 @@ class Unavailable(RuntimeError):
 class Hyperparameter:
     """One hyperparameter: its type, default, bounds, and the range in which it is tuned.
 
-    `low` and `high` bound what is accepted (inclusive; `open_low` excludes `low`
-    itself). `tune` is (low, high) for search, and `scale` says how it is spread:
-    evenly, on log x, or on log(1 − x). `grid` is the published or customary grid.
+    `kind` is bool, int, float, str, a tuple such as tuple[float, float], one of these with
+    `| None`, or object for any plain value. `low` and `high` bound every number that is accepted
+    (inclusive; `open_low` excludes `low` itself). `tune` is (low, high) for search, and `scale`
+    says how it is spread: evenly, on log x, or on log(1 − x). `grid` is the published or customary
+    grid.
     """
 
     name: str
-    kind: type
+    kind: Kind
     default: Value
     meaning: str
     low: float | None = None
     high: float | None = None
     open_low: bool = False
-    choices: tuple[str, ...] = ()
+    choices: tuple[Value, ...] = ()
     tune: tuple[float, float] | None = None
     scale: Scale = "linear"
     grid: tuple[Value, ...] = ()
@@ -44,12 +47,14 @@ class Hyperparameter:
     def cast(self, given: object, owner: str) -> Value:
         """Return `given` in this hyperparameter's type; raise UsageError with what is allowed."""
         where = f"{owner}: {self.name}={given}"
-        value = self._convert(given, where)
-        if self.choices and value not in self.choices:
-            raise UsageError(f"{where}: allowed are {', '.join(self.choices)}.")
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            if not math.isfinite(value) or self._outside(value):
-                raise UsageError(f"{where} is out of range: {self.bounds()}.")
+        try:
+            value = read(given, self.kind)
+        except NoValue as error:
+            raise UsageError(f"{where}{error}") from None
+        if self.choices and value is not None and value not in self.choices:
+            raise UsageError(f"{where}: allowed are {', '.join(map(value_text, self.choices))}.")
+        if any(self._outside(each) for each in leaves(value)):
+            raise UsageError(f"{where} is out of range: {self.bounds()}.")
         return value
 
     def bounds(self) -> str:
@@ -58,34 +63,12 @@ class Hyperparameter:
         high = "" if self.high is None else f"at most {self.high:g}"
         return " and ".join(part for part in (low, high) if part) or "any finite number is allowed"
 
-    def _convert(self, given: object, where: str) -> Value:
-        text = str(given).strip()
-        if self.kind is bool:
-            if text.lower() in ("true", "1", "yes", "on"):
-                return True
-            if text.lower() in ("false", "0", "no", "off"):
-                return False
-            raise UsageError(f"{where}: allowed are true and false.")
-        if self.kind is str:
-            return text
-        try:
-            number = float(text)
-        except ValueError:
-            if ".." in text:
-                raise UsageError(
-                    f"{where} is a range, from which only `bench compare --tune N` draws values. "
-                    "Write one number here."
-                ) from None
-            raise UsageError(f"{where} is not a number.") from None
-        if self.kind is int:
-            if not math.isfinite(number) or number != int(number):
-                raise UsageError(f"{where} is not a whole number.")
-            return int(number)
-        return number
-
-    def _outside(self, value: float) -> bool:
+    def _outside(self, value: Value) -> bool:
+        if not is_number(value):
+            return False
         below = self.low is not None and (value < self.low or (self.open_low and value == self.low))
-        return below or (self.high is not None and value > self.high)
+        above = self.high is not None and value > self.high
+        return below or above or not math.isfinite(value)
 
 
 def cast_all(

@@ -1,7 +1,11 @@
 """The notation for methods and problems: name[@backend][key=value|value,…].
 
+A value is a word, or a tuple in parentheses.
+
 >>> parse("nag@numba[lr=0.01|0.05,mu_max=0.99]")
 ParsedEntry(name='nag', backend='numba', values={'lr': ('0.01', '0.05'), 'mu_max': ('0.99',)})
+>>> parse("torch.optim.Adam[betas=(0.9, 0.99)|(0.5, 0.9)]").values
+{'betas': ('(0.9, 0.99)', '(0.5, 0.9)')}
 >>> split("nag[lr=1,mu_max=0.9],hf")
 ['nag[lr=1,mu_max=0.9]', 'hf']
 """
@@ -11,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bench.optim.hyperparameters import UsageError
+from bench.optim.values import NoValue, split_outside
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,10 @@ def split(text: str) -> list[str]:
             parts.append(text[start:i])
             start = i + 1
     if depth != 0:
+        hint = " A tuple has parentheses, as in betas=(0.9,0.99)." if depth > 1 else ""
         raise UsageError(
             f"{text!r}: the brackets do not match. Write name[key=value,key=value], in quotes "
-            "for the shell."
+            f"for the shell.{hint}"
         )
     parts.append(text[start:])
     if any(not part.strip() for part in parts):
@@ -54,13 +60,33 @@ def parse(text: str) -> ParsedEntry:
     name, at, backend = (part.strip() for part in head.partition("@"))
     if not name or (at and not backend):
         raise UsageError(f"{text!r}: write name[key=value] or name@backend[key=value].")
+    try:
+        return ParsedEntry(name, backend or None, _values(inside[:-1].strip()))
+    except NoValue as error:
+        raise UsageError(f"{text!r}{error}") from None
+
+
+def _values(inside: str) -> dict[str, tuple[str, ...]]:
+    """Read what is in the brackets; NoValue for a mistake."""
     values: dict[str, tuple[str, ...]] = {}
-    for item in inside[:-1].split(",") if bracket and inside != "]" else []:
+    for item in split_outside(inside, ",") if inside else []:
         key, equals, value = (part.strip() for part in item.partition("="))
-        choices = tuple(choice.strip() for choice in value.split("|"))
+        choices = tuple(choice.strip() for choice in split_outside(value, "|"))
         if not (key and equals and all(choices)):
-            raise UsageError(f"{text!r}: {item.strip()!r} is not of the form key=value.")
+            hint = _tuple_hint(values, key) if key and not equals else ""
+            raise NoValue(f": {item.strip()!r} is not of the form key=value.{hint}")
         if key in values:
-            raise UsageError(f"{text!r}: {key!r} is given twice.")
+            raise NoValue(f": {key!r} is given twice.")
         values[key] = choices
-    return ParsedEntry(name, backend or None, values)
+    return values
+
+
+def _tuple_hint(before: dict[str, tuple[str, ...]], text: str) -> str:
+    """Return what to write if the text belongs to the value in front of it."""
+    if not before:
+        return ""
+    key, value = list(before)[-1], list(before.values())[-1][-1]
+    return (
+        f" If it belongs to {key}, write a tuple as {key}=({value},{text}), and a grid as "
+        f"{key}={value}|{text}."
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from bench.optim.values import leaves
 
 Scale = Literal["linear", "log", "log from one"]
 Side = Literal["smallest", "largest"]
@@ -49,6 +51,18 @@ class Axis:
     scale: Scale
     limits: tuple[float, float] | None = None
     """The range from which the values were drawn; None: they are a grid."""
+    place: int | None = None
+    """The place of the number in a tuple, from 0, counted through tuples in it; None: in none."""
+
+    @property
+    def label(self) -> str:
+        """The name, with the place in a tuple: `betas[1]`."""
+        return self.name if self.place is None else f"{self.name}[{self.place}]"
+
+    def of(self, hyperparameters: Mapping[str, Any]) -> float:
+        """Return the number among the hyperparameters of a point."""
+        number: float = list(leaves(hyperparameters[self.name]))[self.place or 0]
+        return number
 
     def side(self, value: float) -> Side | None:
         """Return the edge at which a value lies; None: at neither.

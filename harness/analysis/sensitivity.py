@@ -9,6 +9,7 @@ from typing import Any
 from bench.harness.analysis.selection import worst
 from bench.harness.analysis.verdict import Direction
 from bench.harness.core.published import TABLE_1
+from bench.optim.values import is_number
 
 STEP_SIZE, MOMENTUM = "lr", "mu_max"
 _LETTER = {"nag": "N", "cm": "M"}
@@ -68,13 +69,13 @@ def varied(points: Sequence[Point]) -> list[str]:
 def grid(points: Sequence[Point]) -> Grid | None:
     """Return points that differ in ε and μ_max alone as a grid that is at least half full.
 
-    None if there are fewer than two points, if they differ in other hyperparameters, or if they
-    fill less than half of the grid.
+    None if there are fewer than two points, if they differ in other hyperparameters, if ε or μ_max
+    is no number, or if they fill less than half of the grid.
     """
     names = varied(points)
     if not names or not set(names) <= {STEP_SIZE, MOMENTUM}:
         return None
-    if STEP_SIZE not in points[0].hyperparameters:
+    if not all(_has_numbers(point) for point in points):
         return None
     cells = {(p.hyperparameters.get(MOMENTUM), p.hyperparameters[STEP_SIZE]): p for p in points}
     momenta = sorted({mu for mu, _ in cells}, key=lambda mu: (mu is not None, mu or 0))
@@ -82,6 +83,12 @@ def grid(points: Sequence[Point]) -> Grid | None:
     if 2 * len(cells) < len(momenta) * len(sizes):
         return None
     return Grid(tuple(momenta), tuple(sizes), cells)
+
+
+def _has_numbers(point: Point) -> bool:
+    """Return whether a point has an ε, and either a μ_max or none."""
+    given = point.hyperparameters
+    return is_number(given.get(STEP_SIZE)) and is_number(given.get(MOMENTUM, 0))
 
 
 def published(protocol: Mapping[str, Any], method: str, momentum: float | None) -> float | None:

@@ -30,6 +30,7 @@ from bench.harness.distributed.ranks import Ranks
 from bench.optim.hyperparameters import Hyperparameter
 from bench.optim.objective import Method
 from bench.optim.random_streams import RandomStreams
+from bench.optim.values import Value, is_number
 
 ROWS = 1e-10
 """Allowed relative difference between a row of a fleet and the trial alone, after STEPS."""
@@ -141,10 +142,7 @@ class MethodLaws:
     def _with_another(self, h: Hyperparameter) -> Method | None:
         """Return the method with another value of one hyperparameter; None if none is accepted."""
         value = self.make().hyperparameters[h.name]
-        if not isinstance(value, bool | int | float):
-            return None
-        tries = [not value] if isinstance(value, bool) else [value / 2, value * 2, 1, 0.1]
-        for other in tries:
+        for other in _others(value):
             try:
                 method = self.make(**{h.name: other})
                 # Some values are refused only by the first step.
@@ -384,7 +382,7 @@ class MethodLaws:
     def _pair(self) -> Sequence[Method]:
         """Return two methods that can share a fleet, with different step sizes if possible."""
         one = self.make()
-        if "lr" in one.hyperparameters:
+        if is_number(one.hyperparameters.get("lr")):
             other = self.make(lr=one.hyperparameters["lr"] / 2)
             if other.fleet_key == one.fleet_key:
                 return one, other
@@ -418,3 +416,18 @@ def _in_words(kind: tuple[Any, ...]) -> str:
 
 def _only(value: float) -> Tensor:
     return torch.tensor([value], dtype=torch.float64)
+
+
+def _others(value: Value) -> list[Value]:
+    """Return other values to try in the place of one; for a word there are none."""
+    if isinstance(value, str):
+        return []
+    if isinstance(value, bool):
+        return [not value]
+    return [_scaled(value, 0.5), _scaled(value, 2), 1, 0.1]
+
+
+def _scaled(value: Value, by: float) -> Value:
+    if isinstance(value, tuple):
+        return tuple(_scaled(each, by) for each in value)
+    return value * by if is_number(value) else value

@@ -15,6 +15,7 @@ from bench.harness.check.observed_trial import ObservedTrial
 from bench.harness.check.small_problems import Quadratic
 from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import Method
+from bench.optim.values import Value, value_text
 
 STEPS = 1_000
 CHECK_INTERVAL = 50
@@ -33,10 +34,10 @@ class MinimumResult:
 
     left: float
     steps: int
-    values: dict[str, float]
+    values: dict[str, Value]
 
     def __str__(self) -> str:
-        said = "".join(f", {name}={value:g}" for name, value in self.values.items())
+        said = "".join(f", {name}={value_text(value)}" for name, value in self.values.items())
         return f"{self.left:.1e} of the initial excess left after {self.steps} steps{said}"
 
 
@@ -59,14 +60,15 @@ def check(make: Callable[..., Method]) -> str:
     )
 
 
-def _settings_to_try(method: Method) -> Iterator[dict[str, float]]:
+def _settings_to_try(method: Method) -> Iterator[dict[str, Value]]:
     """Yield the values to set: no decay, and one step size after another."""
     space = {h.name: h for h in method.space}
-    without = {name: 0.0 for name in DECAY if name in space}
+    without: dict[str, Value] = {name: 0.0 for name in DECAY if name in space}
     if "lr" not in space:
         yield without
         return
-    own = float(method.hyperparameters["lr"])
+    own = method.hyperparameters["lr"]
+    # The step size may be none, for a method that finds one itself.
     for lr in (own, *(lr for lr in STEP_SIZES if lr != own)):
         try:
             space["lr"].cast(lr, method.name)
@@ -75,7 +77,7 @@ def _settings_to_try(method: Method) -> Iterator[dict[str, float]]:
         yield {"lr": lr, **without}
 
 
-def _run(make: Callable[..., Method], values: dict[str, float]) -> MinimumResult:
+def _run(make: Callable[..., Method], values: dict[str, Value]) -> MinimumResult:
     trial = ObservedTrial(make(**values), Quadratic(), budget=STEPS)
     start, lefts = trial.loss(), [math.inf]
     while len(trial.reports) < STEPS and not trial.stopped:

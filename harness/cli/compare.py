@@ -38,7 +38,8 @@ RECORDED_OPTIONS = (
 @click.option(
     "--optimizers",
     metavar="LIST",
-    help="Names, with values in brackets: 'nag,hf[lam=10],nag[lr=0.01|0.05]'; a|b is a grid.",
+    help="Names, with values in brackets: 'nag,hf[lam=10],nag[lr=0.01|0.05]'; a|b is a grid, and "
+    "(0.9,0.99) a tuple.",
 )
 @click.option(
     "--seeds",

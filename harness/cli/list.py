@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.harness.cli import list_recorded
+from bench.optim.values import kind_text, value_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -118,17 +119,12 @@ def _optimizer(name: str) -> Sequence[object]:
     title.append(f"  backends: {', '.join(cls.backends)}; {cls.reference}", style="not bold")
     shown = table("  hyperparameter", "type", "default", "allowed", "meaning", whole=("default",))
     for h in cls.space:
-        add_row(shown, f"  {h.name}", h.kind.__name__, _plain(h.default), _allowed(h), h.meaning)
+        row = (kind_text(h.kind), value_text(h.default), _allowed(h), h.meaning)
+        add_row(shown, f"  {h.name}", *row)
     return [title, shown]
 
 
 def _allowed(h: Hyperparameter) -> str:
     if h.kind is bool:
         return "true, false"
-    return ", ".join(h.choices) or ("any" if h.kind is str else h.bounds())
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return ", ".join(map(value_text, h.choices)) or ("any" if h.kind is str else h.bounds())

@@ -21,6 +21,7 @@ from bench.harness.core.spec import MethodSpec, Protocol, problem_text
 from bench.harness.report.commands import Command
 from bench.harness.report.table import number
 from bench.harness.store.results import Store
+from bench.optim.values import value_text
 
 MAX_LINES = 25
 """Measurements that are shown at most; of more, we show an even selection."""
@@ -141,7 +142,7 @@ def _sections(
             "method": spec.text,
             "name": spec.name,
             "backend": spec.backend,
-            **{name: plain(value) for name, value in spec.hyperparameters.items()},
+            **{name: value_text(value) for name, value in spec.hyperparameters.items()},
         },
         **_certificate(trial),
         "context": _flat(store.context_of(trial.context_digest)),

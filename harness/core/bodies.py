@@ -15,6 +15,7 @@ from bench.harness.core.records import Count
 from bench.harness.core.spec import Protocol
 
 Number = float | None
+_Plain = str | int | float | bool | None
 Scale = Literal["log", "plain"]
 Spent = Annotated[float, Ge(0)] | None
 
@@ -267,6 +268,6 @@ BODIES: Mapping[tuple[str, str], Any] = {
     ("claim", "body"): Claim,
     ("noise", "body"): NoiseBody,
     ("protocol", "body"): Protocol,
-    ("method", "hyperparameters"): dict[str, str | int | float | bool | None],
+    ("method", "hyperparameters"): dict[str, _Plain | list[_Plain | list[_Plain]]],
 }
 """The schema of a column with JSON, by table (without "bench_") and column."""

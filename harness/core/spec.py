@@ -11,6 +11,7 @@ import rfc8785
 
 from bench.harness.core.errors import Usage
 from bench.harness.core.text import is_storable, shortened, visible
+from bench.optim.values import value_text
 
 PROTOCOL_VERSION = 2
 """Since 2 the price of every pass is counted from the network, and a budget in examples pays for
@@ -69,13 +70,24 @@ def exact_text(amount: float) -> str:
     return str(int(amount)) if amount == int(amount) else repr(float(amount))
 
 
+def name_text(value: Any) -> str:
+    """Return a value as names have it, where numbers and truth values are as they always were.
+
+    Recorded trials are found by their names, so that a name may not change.
+
+    >>> name_text(True), name_text((0.9, 0.99))
+    ('True', '(0.9,0.99)')
+    """
+    return value_text(value) if value is None or isinstance(value, tuple) else str(value)
+
+
 def problem_text(problem: str, parameters: Mapping[str, Any]) -> str:
     """Return a problem's name with its parameters in brackets.
 
     >>> problem_text("add", {"T": 30, "centred_outputs": False})
     'add[T=30,centred_outputs=false]'
     """
-    inside = ",".join(f"{key}={_value_text(value)}" for key, value in parameters.items())
+    inside = ",".join(f"{key}={value_text(value)}" for key, value in parameters.items())
     return f"{problem}[{inside}]" if inside else problem
 
 
@@ -137,7 +149,7 @@ class MethodSpec:
     @property
     def text(self) -> str:
         """The text that resolves to this method again."""
-        inside = ",".join(f"{k}={_value_text(v)}" for k, v in self.hyperparameters.items())
+        inside = ",".join(f"{k}={value_text(v)}" for k, v in self.hyperparameters.items())
         return f"{self.name}@{self.backend}[{inside}]" if inside else f"{self.name}@{self.backend}"
 
 
@@ -170,9 +182,3 @@ def _unstorable_text(value: Any) -> str | None:
     elif not isinstance(value, list | tuple):
         return None
     return next((found for each in value if (found := _unstorable_text(each)) is not None), None)
-
-
-def _value_text(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

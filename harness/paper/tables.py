@@ -11,6 +11,7 @@ from bench.harness.core.published import TABLE_1, TABLE_2, TABLE_3, TABLE_5
 from bench.models.problem import Problem
 from bench.models.recurrent_tasks import BATCH as SEQUENCES
 from bench.optim.momentum.methods import LR
+from bench.optim.values import is_number
 
 METHODS: Mapping[str, str] = {"N": "nag", "M": "cm"}
 COLUMN = re.compile(r"0|(0\.\d+)([NM])")
@@ -84,7 +85,7 @@ def _column_of(task: str) -> str:
     return next(name for name, value in columns if name.endswith("N") and value == after)
 
 
-_LRS = tuple(map(float, LR.grid))
+_LRS = tuple(value for value in LR.grid if is_number(value))
 TABLES: Mapping[int, PaperTable] = {
     1: PaperTable(1, TABLE_1, _LRS, 200),
     2: PaperTable(

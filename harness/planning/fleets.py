@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 from bench.harness.core.defaults import scaled_schedule, tuned_values
 from bench.harness.core.errors import Usage
-from bench.harness.core.spec import Budget, MethodSpec, Protocol, TrialSpec
+from bench.harness.core.spec import Budget, MethodSpec, Protocol, TrialSpec, name_text
 from bench.harness.training.fleet import budgeted_updates
 from bench.harness.training.memory import MemoryModel
 from bench.models.problem import Data, Problem
@@ -130,7 +130,7 @@ def label_methods(chosen: Sequence[Method]) -> list[Candidate]:
         told_apart = _differing([chosen[i] for i in same])
         backends = len({chosen[i].backend for i in same}) > 1
         for i in same:
-            inside = ",".join(f"{k}={chosen[i].hyperparameters[k]}" for k in told_apart)
+            inside = ",".join(f"{k}={name_text(chosen[i].hyperparameters[k])}" for k in told_apart)
             backend = f"@{chosen[i].backend}" if backends else ""
             labels[i] = f"{name}{backend}[{inside}]" if inside else f"{name}{backend}"
     if len(set(labels)) < len(labels):

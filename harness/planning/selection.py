@@ -52,9 +52,9 @@ class TuningResult:
         if self.all_diverged:
             return []
         return [
-            Edge(axis.name, self.chosen[axis.name], side, list(axis.tried))
+            Edge(axis.label, axis.of(self.chosen), side, list(axis.tried))
             for axis in self.axes
-            if (side := axis.side(self.chosen[axis.name])) is not None
+            if (side := axis.side(axis.of(self.chosen))) is not None
         ]
 
     def effort(self, seeds: Sequence[int], comparison_id: str, extended: int) -> dict[str, Any]:

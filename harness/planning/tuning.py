@@ -12,11 +12,12 @@ from scipy.stats import qmc
 from bench.harness.analysis.grids import Axis, Scale
 from bench.harness.core.errors import Usage
 from bench.harness.core.seeds import FIRST_TUNING_SEED
-from bench.harness.planning.ranges import written_ranges
+from bench.harness.planning.ranges import Tuned, tuned, written_ranges
 from bench.optim.hyperparameters import Hyperparameter
 from bench.optim.objective import Method
 from bench.optim.registry import find
 from bench.optim.text import ParsedEntry
+from bench.optim.values import Value, is_number, leaves, value_text
 
 MAX_POINTS = 1024
 MAX_SEEDS = 1000
@@ -58,22 +59,22 @@ def tuning_points(written: ParsedEntry, tune: str) -> list[ParsedEntry]:
                 f"--tune grid: {written.name} declares no grid for what {_entry_text(written)} "
                 f"leaves open. Write one: {written.name}[{_first_number(space)}=a|b|c]."
             )
-        values = {**written.values, first.name: tuple(str(value) for value in first.grid)}
+        values = {**written.values, first.name: tuple(map(value_text, first.grid))}
         return [ParsedEntry(written.name, written.backend, values)]
-    ranges = [h for h in space if h.tune is not None]
-    if not ranges:
+    drawn = tuned(written)
+    if not drawn:
         raise Usage(
             f"--tune {tune}: {written.name} declares no range to tune in. Write one, for example "
             f"{written.name}[{_first_number(space)}=0.001..0.1]. Or leave out --tune and write a "
             "grid of the same size for every method, key=a|b|c."
         )
     seed = int.from_bytes(hashlib.sha256(written.name.encode()).digest()[:8], "big")
-    sobol = qmc.Sobol(len(ranges), scramble=True, rng=seed)
+    sobol = qmc.Sobol(sum(len(each.ranges) for each in drawn), scramble=True, rng=seed)
     # Whole powers of two keep the sequence balanced; the first N of them are used.
     points = sobol.random_base2(max(0, math.ceil(math.log2(int(tune)))))[: int(tune)]
     texts = [
-        {h.name: (_at(h, u),) for h, u in zip(ranges, point, strict=True)}
-        for point in points.tolist()
+        {each.name: (each.text(coordinates),) for each in drawn}
+        for coordinates in map(iter, points.tolist())
     ]
     if len({str(values) for values in texts}) < len(texts):
         raise Usage(
@@ -86,13 +87,8 @@ def tuning_points(written: ParsedEntry, tune: str) -> list[ParsedEntry]:
 
 
 def _open(written: ParsedEntry) -> list[Hyperparameter]:
-    """Return the hyperparameters that an entry leaves to tuning, with the ranges that it writes."""
-    given = written_ranges(written)
-    return [
-        given.get(h.name, h)
-        for h in find(written.name).space
-        if h.name in given or h.name not in written.values
-    ]
+    """Return the hyperparameters to which an entry gives no value."""
+    return [h for h in find(written.name).space if h.name not in written.values]
 
 
 def _has_grid(written: ParsedEntry) -> bool:
@@ -101,7 +97,7 @@ def _has_grid(written: ParsedEntry) -> bool:
 
 def has_range(written: ParsedEntry) -> bool:
     """Return whether `--tune N` can draw points for an entry."""
-    return any(h.tune is not None for h in _open(written))
+    return bool(tuned(written))
 
 
 def _first_number(space: Sequence[Hyperparameter]) -> str:
@@ -125,29 +121,44 @@ def tuned_names(written: ParsedEntry, tune: str) -> set[str]:
     Others may also differ between points, for example a default that follows from the batch size.
     """
     names = {name for name, texts in written.values.items() if len(texts) > 1}
-    space = _open(written)
-    if tune == "grid" and (first := _first_grid(space)):
+    if tune == "grid" and (first := _first_grid(_open(written))):
         names.add(first.name)
     if tune.isdecimal():
-        names |= {h.name for h in space if h.tune is not None}
+        names |= {each.name for each in tuned(written)}
     return names
 
 
 def axes(written: ParsedEntry, points: Sequence[Method], tune: str) -> list[Axis]:
-    """Return the tuned numeric hyperparameters of a method, with the values of its points.
+    """Return the tuned numbers of a method, with the values of its points.
 
-    Values from a declared range come from a Sobol sequence (`tune` is a number); all other values
-    form grids.
+    Values from a range come from a Sobol sequence (`tune` is a number); all other numbers form
+    grids. A grid of tuples, of words, or with none in it has no axis.
     """
-    found, names, given = [], tuned_names(written, tune), written_ranges(written)
-    for h in (given.get(h.name, h) for h in find(written.name).space):
-        if h.kind not in (int, float) or h.name not in names:
-            continue
-        tried = tuple(sorted({point.hyperparameters[h.name] for point in points}))
-        if len(tried) > 1:
-            is_drawn = tune.isdecimal() and (h.name in given or h.name not in written.values)
-            found.append(Axis(h.name, tried, _scale(h, tried), h.tune if is_drawn else None))
-    return found
+    found, names = list[Axis](), tuned_names(written, tune)
+    drawn = {each.name: each for each in tuned(written)} if tune.isdecimal() else {}
+    for h in find(written.name).space:
+        values = [point.hyperparameters[h.name] for point in points]
+        if h.name in drawn:
+            found += _drawn_axes(drawn[h.name], values)
+        elif h.name in names and all(map(is_number, values)):
+            tried = tuple(sorted(set(values)))
+            found.append(Axis(h.name, tried, _scale(h, tried)))
+    return [axis for axis in found if len(axis.tried) > 1]
+
+
+def _drawn_axes(drawn: Tuned, values: Sequence[Value]) -> list[Axis]:
+    """Return an axis for each range of a hyperparameter."""
+    several = [tuple(leaves(value)) for value in values]
+    return [
+        Axis(
+            drawn.name,
+            tuple(sorted({each[place] for each in several})),
+            of.scale,
+            (of.low, of.high),
+            place if isinstance(values[0], tuple) else None,
+        )
+        for place, of in drawn.by_place.items()
+    ]
 
 
 def _scale(h: Hyperparameter, tried: Sequence[float]) -> Scale:
@@ -162,20 +173,3 @@ def _scale(h: Hyperparameter, tried: Sequence[float]) -> Scale:
     doubles = all(b >= 2 * a for a, b in pairwise(tried))
     is_log = h.scale == "log" or (doubles and not is_declared)
     return "log" if is_log and tried[0] > 0 else "linear"
-
-
-def _at(hyperparameter: Hyperparameter, u: float) -> str:
-    """Return the value at u ∈ [0, 1) of the range as text, with three significant digits."""
-    assert hyperparameter.tune is not None
-    low, high = hyperparameter.tune
-    if hyperparameter.scale == "log":
-        value = low * (high / low) ** u
-    elif hyperparameter.scale == "log from one":
-        value = 1 - (1 - low) * ((1 - high) / (1 - low)) ** u
-        return f"{1 - float(f'{1 - value:.3g}'):.12g}"
-    else:
-        value = low + (high - low) * u
-    if hyperparameter.kind is int:
-        return str(min(max(round(value), math.ceil(low)), math.floor(high)))
-    # Rounding to three digits may leave the range.
-    return f"{min(max(float(f'{value:.3g}'), low), high):.12g}"

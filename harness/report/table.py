@@ -17,6 +17,7 @@ from bench.harness.analysis.grids import Edge
 from bench.harness.core.spec import problem_text
 from bench.harness.core.text import all_visible
 from bench.harness.report.commands import Command
+from bench.optim.values import value_text
 
 Plain = Mapping[str, Any]
 
@@ -284,7 +285,7 @@ def _reached(time: Plain) -> str:
 def _hyperparameters(summary: Plain) -> list[Text]:
     lines = []
     for row in summary["methods"]:
-        values = ", ".join(f"{k}={_value(v)}" for k, v in row["hyperparameters"].items())
+        values = ", ".join(f"{k}={hyperparameter(v)}" for k, v in row["hyperparameters"].items())
         tuning = row["tuning"]
         tail = f"; chosen with {tuning['trials']} tuning trials" if tuning["trials"] else ""
         name = Text(row["method"], style="bold")
@@ -452,8 +453,11 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def _value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def hyperparameter(value: Any) -> str:
+    """Return a hyperparameter as the command line takes it, with six digits of a number."""
+    if isinstance(value, list | tuple):
+        return f"({','.join(map(hyperparameter, value))})"
+    return f"{value:g}" if isinstance(value, float) else value_text(value)
 
 
 def _ranges(seeds: list[int]) -> str:

@@ -22,6 +22,7 @@ from bench.harness.core.records import (
 from bench.harness.core.secrets import redacted_urls
 from bench.harness.core.spec import Protocol
 from bench.harness.core.text import storable
+from bench.optim.values import tupled
 
 CERTIFICATE = ("theta_digest", "method_source", "problem_source", "seed_plan", "command")
 VALUES = ("train_metric", "test_metric", "train_loss", "test_loss")
@@ -99,7 +100,7 @@ def trial_of(row: Row[Any]) -> TrialRecord:
         method=plain["label"],
         method_name=plain["name"],
         backend=plain["backend"],
-        hyperparameters=json.loads(plain["hyperparameters"]),
+        hyperparameters=tupled(json.loads(plain["hyperparameters"])),
         method_key=plain["method_key"],
         seed=plain["seed"],
         purpose=plain["purpose"],

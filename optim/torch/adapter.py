@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 from collections import deque
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
@@ -23,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bench.optim.hyperparameters import Hyperparameter, UsageError, cast_all, nearest
+from bench.optim.hyperparameters import UsageError, cast_all, nearest
 from bench.optim.momentum.methods import BATCH
 from bench.optim.objective import Layout, Method, Objective
 from bench.optim.plugins import short
@@ -31,17 +30,12 @@ from bench.optim.random_streams import RandomStreams
 from bench.optim.torch.fit import state_size
 from bench.optim.torch.parameters import LOST, Parameters, taken
 from bench.optim.torch.probe import Manner, manner_of, switches
+from bench.optim.torch.signature import Makes, arguments, declared, like
 
 TORCH_PREFIX = "torch.optim."
 
 AVERAGES = {torch.optim.ASGD: "ax"}
 """Where the state of torch's own averaging optimizers has the average, which is their result."""
-
-HOW_TORCH_COMPUTES = ("capturable", "differentiable", "foreach", "fused")
-"""Arguments that say nothing of the method."""
-
-Makes = Callable[..., torch.optim.Optimizer]
-"""(parameters, **hyperparameters) → a torch optimizer: its class, or a factory."""
 
 MADE_IN_A_STEP = 3
 """Tensors of θ's size that any of torch's optimizers makes and drops within a step, at most."""
@@ -76,8 +70,8 @@ class TorchMethod(Method):
     """The class or factory whose source a trial runs; None for torch's own."""
     average: ClassVar[str | None] = None
     """The entry of the optimizer's state that is evaluated instead of θ."""
-    tensors: ClassVar[tuple[str, ...]] = ()
-    """Hyperparameters that the constructor takes as tensors of one number."""
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    """The constructor's own defaults, which show in what form it takes its arguments."""
     hyperparameters: Mapping[str, Any]
 
     def __init__(self, backend: str = "torch", **given: object) -> None:
@@ -229,13 +223,11 @@ class TorchMethod(Method):
         return found
 
     def _made(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        given: dict[str, Any] = {
-            h.name: _like(h.default, self.hyperparameters[h.name])
+        given = {
+            h.name: like(self.defaults[h.name], self.hyperparameters[h.name])
             for h in self.space
             if h is not BATCH
         }
-        for name in self.tensors:
-            given[name] = torch.tensor(float(given[name]))
         made = self.optimizer(parameters, **given)
         if not isinstance(made, torch.optim.Optimizer):
             raise UsageError(
@@ -280,13 +272,9 @@ def adapt(optimizer: Makes, name: str) -> type[TorchMethod]:
     given = {
         "name": name,
         "optimizer": staticmethod(optimizer),
-        "space": tuple(_declared(optimizer, name)),
+        "space": tuple(declared(optimizer, name)),
         "average": _average_of(optimizer),
-        "tensors": tuple(
-            p.name
-            for p in _parameters(optimizer, name)
-            if isinstance(p.default, Tensor) and p.default.numel() == 1
-        ),
+        "defaults": {each.name: each.default for each in arguments(optimizer, name)},
     }
     called = getattr(optimizer, "__name__", type(optimizer).__name__)
     if not name.startswith(TORCH_PREFIX):
@@ -303,51 +291,6 @@ def _average_of(optimizer: Makes) -> str | None:
     return next((name for base, name in AVERAGES.items() if issubclass(optimizer, base)), None)
 
 
-def _declared(optimizer: Makes, name: str) -> list[Hyperparameter]:
-    """Turn the numeric and boolean keyword arguments of a class or factory into hyperparameters."""
-    what = "its constructor" if isinstance(optimizer, type) else "the function"
-    declared = [BATCH]
-    for parameter in _parameters(optimizer, name)[1:]:
-        default = parameter.default
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        if default is parameter.empty:
-            raise UsageError(
-                f"{name} cannot be made: {what} wants {parameter.name!r}, which has no "
-                "default value."
-            )
-        if parameter.kind is parameter.POSITIONAL_ONLY:
-            raise UsageError(
-                f"{name} cannot be made: {parameter.name!r} cannot be given by its name."
-            )
-        if parameter.name == BATCH.name:
-            raise UsageError(
-                f"{name} cannot be made: {what} has an argument 'batch', and that is the number of "
-                "cases in a minibatch for every torch optimizer. Give the argument another name."
-            )
-        if isinstance(default, Tensor) and default.numel() == 1:
-            default = default.item()
-        number = isinstance(default, bool | int | float) and math.isfinite(default)
-        if parameter.name not in HOW_TORCH_COMPUTES and number:
-            kind = bool if isinstance(default, bool) else float
-            declared.append(Hyperparameter(parameter.name, kind, default, "see its manual"))
-    return declared
-
-
-def _parameters(optimizer: Makes, name: str) -> list[inspect.Parameter]:
-    """Return the parameters of a class or factory; UsageError where there is no first one."""
-    try:
-        found = list(inspect.signature(optimizer).parameters.values())
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{name} cannot be made: its arguments are not known: {error}.") from error
-    if not found:
-        raise UsageError(
-            f"{name} cannot be made: a function that makes a torch optimizer takes the parameters "
-            "as its first argument."
-        )
-    return found
-
-
 def _refusal(optimizer: Makes, error: Exception) -> str:
     """Say, after an optimizer's name, why its constructor raised."""
     first = next(iter(inspect.signature(optimizer).parameters))
@@ -356,12 +299,6 @@ def _refusal(optimizer: Makes, error: Exception) -> str:
     if isinstance(error, TypeError | ValueError):
         return f"refuses its hyperparameters: {str(error).rstrip('.')}"
     return f"cannot be made: {short(error).rstrip('.')}"
-
-
-def _like(default: object, value: Any) -> Any:
-    """Return a whole number as an int where the default is one: a count, or a rate of 0."""
-    whole = type(default) is int and value == int(value)
-    return int(value) if whole else value
 
 
 def _uncast(loaded: Any, saved: Any) -> Any:

@@ -12,6 +12,9 @@ BATCH = Hyperparameter("batch", int, 200, "cases", low=1)
 FREE = Hyperparameter("free", float, 0.0, "any number")
 FLAG = Hyperparameter("flag", bool, False, "yes or no")
 RULE = Hyperparameter("rule", str, "rising", "a name", choices=("rising", "constant"))
+BETAS = Hyperparameter("betas", tuple[float, float], (0.9, 0.99), "two weights", low=0, high=1)
+CLIP = Hyperparameter("clip", float | None, None, "a norm, or none", low=0, open_low=True)
+SEARCH = Hyperparameter("search", str | None, None, "a rule", choices=("wolfe",))
 SPACE = (LR, MU, BATCH, FREE, FLAG, RULE)
 
 
@@ -33,12 +36,20 @@ SPACE = (LR, MU, BATCH, FREE, FLAG, RULE)
         (FLAG, True, True),
         (FLAG, "off", False),
         (RULE, "constant", "constant"),
+        (BETAS, "(0.5, 1)", (0.5, 1.0)),
+        (BETAS, (0, 1), (0.0, 1.0)),
+        (BETAS, [0.5, 0.9], (0.5, 0.9)),
+        (CLIP, "none", None),
+        (CLIP, None, None),
+        (CLIP, "2", 2.0),
+        (SEARCH, "wolfe", "wolfe"),
+        (SEARCH, None, None),
     ],
 )
 def test_casts(hyperparameter: Hyperparameter, given: object, expected: Value) -> None:
     value = hyperparameter.cast(given, "nag")
     assert value == expected
-    assert type(value) is hyperparameter.kind
+    assert type(value) is type(expected)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +69,12 @@ def test_casts(hyperparameter: Hyperparameter, given: object, expected: Value) -
         (BATCH, "0", "nag: batch=0 is out of range: at least 1."),
         (FLAG, "maybe", "nag: flag=maybe: allowed are true and false."),
         (RULE, "cosine", "nag: rule=cosine: allowed are rising, constant."),
+        (BETAS, "(0.5,2)", "nag: betas=(0.5,2) is out of range: at least 0 and at most 1."),
+        (BETAS, "(0.5,nan)", "nag: betas=(0.5,nan) is out of range: at least 0 and at most 1."),
+        (BETAS, "(0.5)", "nag: betas=(0.5) has 1 element, and allowed are 2."),
+        (BETAS, None, "nag: betas=None is not a tuple. A tuple has parentheses, as in (0.9,0.99)."),
+        (CLIP, "0", "nag: clip=0 is out of range: above 0."),
+        (SEARCH, "armijo", "nag: search=armijo: allowed are wolfe."),
     ],
 )
 def test_what_is_refused(hyperparameter: Hyperparameter, given: object, message: str) -> None:

@@ -7,14 +7,15 @@ from bench.optim.text import ParsedEntry, parse, split
 
 # Everything that the grammar gives no meaning of its own.
 WORDS = st.text(
-    st.characters(codec="utf-8", categories=("L", "N", "P", "S"), exclude_characters="[],=|@"),
+    st.characters(codec="utf-8", categories=("L", "N", "P", "S"), exclude_characters="[],=|@()"),
     min_size=1,
 )
+TUPLES = st.lists(WORDS, max_size=3).map(lambda words: f"({','.join(words)})")
 WRITTEN = st.builds(
     ParsedEntry,
     WORDS,
     st.none() | WORDS,
-    st.dictionaries(WORDS, st.lists(WORDS, min_size=1, max_size=3).map(tuple), max_size=3),
+    st.dictionaries(WORDS, st.lists(WORDS | TUPLES, min_size=1, max_size=3).map(tuple), max_size=3),
 )
 
 
@@ -43,7 +44,7 @@ def test_a_list_is_split_where_it_was_joined(entries: list[str], comma: str) -> 
 
 
 @unhurried
-@given(st.text("nag@[]=|,. 01", max_size=20))
+@given(st.text("nag@[]=|,.() 01", max_size=20))
 def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
     try:
         written = parse(text)
@@ -66,6 +67,10 @@ def test_any_text_is_read_or_refused_with_a_sentence(text: str) -> None:
         ("mypkg.opt:Mine", ParsedEntry("mypkg.opt:Mine")),
         ("./mine.py:Mine[a=b]", ParsedEntry("./mine.py:Mine", None, {"a": ("b",)})),
         ("add[T=80]", ParsedEntry("add", None, {"T": ("80",)})),
+        (
+            "m[b=(0.9, 0.99)|(1,(2, 3)),c.d=none]",
+            ParsedEntry("m", None, {"b": ("(0.9, 0.99)", "(1,(2, 3))"), "c.d": ("none",)}),
+        ),
     ],
 )
 def test_entries(text: str, expected: ParsedEntry) -> None:
@@ -111,6 +116,11 @@ def test_empty_entries(text: str) -> None:
         ("nag[lr=1|]", "'lr=1|' is not of the form key=value"),
         ("nag[lr=1|2,lr=3]", "'lr' is given twice"),
         ("nag[lr=1, lr =1]", "'lr' is given twice"),
+        ("m[b=(0.9]", "the parentheses do not match"),
+        ("m[b=0.9)]", "the parentheses do not match"),
+        ("m[b=(0.9,0.99|(1,2)]", "the parentheses do not match"),
+        ("m[a=1,b=0.9,0.95]", "write a tuple as b=(0.9,0.95), and a grid as b=0.9|0.95."),
+        ("m[b=[0.9,0.95]]", "A tuple has parentheses, as in betas=(0.9,0.99)."),
     ],
 )
 def test_malformed_entries(text: str, message: str) -> None:

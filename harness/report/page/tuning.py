@@ -19,7 +19,7 @@ from bench.harness.core.published import NOTE
 from bench.harness.report.curves import metric_in_words
 from bench.harness.report.heat_maps import Colors, value_in_words
 from bench.harness.report.page.parts import Table
-from bench.harness.report.table import number
+from bench.harness.report.table import hyperparameter, number
 
 Plain = Mapping[str, Any]
 
@@ -92,10 +92,7 @@ def _hyperparameters(rows: Sequence[Plain]) -> Table:
         "Hyperparameters of each method, and the number of tuning trials",
         ["Hyperparameter", *(row["method"] for row in rows)],
         [
-            *(
-                [name, *(_value(row["hyperparameters"].get(name)) for row in rows)]
-                for name in names
-            ),
+            *([name, *(_value(row["hyperparameters"], name) for row in rows)] for name in names),
             ["backend", *(row["backend"] for row in rows)],
             ["tuning trials", *(_tuned(row["tuning"]) for row in rows)],
         ],
@@ -117,15 +114,16 @@ def _map(summary: Plain, caption: str, name: str, found: Grid) -> Plain:
     protocol = summary["protocol"]
     points = list(found.points.values())
     colors = Colors.of(points, protocol["direction"], summary["scale"] == "log")
+    printed = [published(protocol, name, momentum) for momentum in found.momenta]
     rows = [
         {
             "momentum": "none" if momentum is None else f"{momentum:g}",
             "cells": [_cell(found.points.get((momentum, x)), colors) for x in found.step_sizes],
-            "published": _value(published(protocol, name, momentum)),
+            "published": "–" if value is None else f"{value:g}",
         }
-        for momentum in found.momenta
+        for momentum, value in zip(found.momenta, printed, strict=True)
     ]
-    beside = any(published(protocol, name, momentum) is not None for momentum in found.momenta)
+    beside = any(value is not None for value in printed)
     sizes = [f"{size:g}" for size in found.step_sizes]
     return {"caption": caption, "sizes": sizes, "rows": rows, "published": beside}
 
@@ -145,11 +143,11 @@ def _table(summary: Plain, caption: str, points: Sequence[Point]) -> Table:
     ranked = sorted(points, key=lambda p: (p.value is None, sign * (p.value or 0)))
     rows = [
         [value_in_words(p) + (" (chosen)" if p.chosen else "")]
-        + [_value(p.hyperparameters.get(name)) for name in names]
+        + [_value(p.hyperparameters, name) for name in names]
         for p in ranked
     ]
     return Table(f"{caption}, best first", ["Value", *names], rows)
 
 
-def _value(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else "–" if value is None else str(value)
+def _value(given: Plain, name: str) -> str:
+    return hyperparameter(given[name]) if name in given else "–"

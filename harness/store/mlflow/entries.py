@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.harness.core.defaults import tuned_values
 from bench.harness.core.records import ComparisonRecord, Measurement, TrialRecord
-from bench.harness.core.spec import Protocol, problem_text
+from bench.harness.core.spec import Protocol, name_text, problem_text
 from bench.harness.core.text import storable
 from bench.harness.store.mlflow.colors import GROUP_TAG, color, group
 
@@ -102,10 +102,12 @@ def _brief(words: str, length: int) -> str:
 
 def _unusual(trial: TrialRecord, protocol: Protocol, written: str) -> list[str]:
     """Return the values that differ from the tuned defaults and are not written already."""
-    given, names = trial.hyperparameters, re.findall(r"(?:^|,)\s*(\w+)=", written)
+    given, names = trial.hyperparameters, re.findall(r"(?:^|,)\s*([\w.]+)=", written)
     usual = tuned_values(protocol.problem, protocol.preset, trial.method_name)
     return [
-        f"{key}={given[key]:g}" if isinstance(given[key], float) else f"{key}={given[key]}"
+        f"{key}={given[key]:g}"
+        if isinstance(given[key], float)
+        else f"{key}={name_text(given[key])}"
         for key, value in usual.items()
         if key in given and given[key] != value and key not in names
     ]
@@ -138,7 +140,7 @@ def parameters(trial: TrialRecord, protocol: Protocol) -> dict[str, str]:
     fixed |= {f"problem.{key}": value for key, value in protocol.parameters.items()}
     fixed |= {"method": trial.method_name, "backend": trial.backend, "seed": trial.seed}
     for key, value in trial.hyperparameters.items():
-        fixed[f"hyperparameter.{key}" if key in fixed else key] = value
+        fixed[f"hyperparameter.{key}" if key in fixed else key] = name_text(value)
     return {name(key): text(value, PARAMETER_LENGTH) for key, value in fixed.items()}
 
 

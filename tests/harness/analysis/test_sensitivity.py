@@ -60,6 +60,9 @@ def test_without_momentum_a_grid_has_one_row() -> None:
         [point(lr=0.1, l2=0.0), point(lr=0.2, l2=0.1)],
         # There is no ε.
         [point(mu_max=0.9), point(mu_max=0.99)],
+        # What is there instead of an ε is no number.
+        [point(lr=0.1), point(lr=None)],
+        [point(lr=(0.1, 0.2)), point(lr=(0.1, 0.3))],
         # Scattered: three points would make nine cells.
         [point(lr=0.1, mu_max=0.9), point(lr=0.2, mu_max=0.95), point(lr=0.3, mu_max=0.99)],
     ],

@@ -325,6 +325,23 @@ def test_a_command_has_the_budget_to_the_last_digit(
     assert prepare(request(store_url, budget=words)).protocol == ready.protocol
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "torch.optim.Adam[betas=(0.9, 0.95),amsgrad=true]",
+        "torch.optim.Adafactor[eps=(none,1e-3)]",
+        "torch.optim.Rprop[step_sizes=(1e-7,50)]",
+    ],
+)
+def test_a_command_has_values_of_every_kind(store_url: str, text: str) -> None:
+    ready = prepare(request(store_url, optimizers=text))
+    trial = make_trials(label_methods(ready.methods), ready.protocol, [0], "reported")[0]
+    said = shlex.split(trial_command(ready, trial))
+    again = prepare(request(store_url, optimizers=said[said.index("--optimizer") + 1]))
+    assert again.methods[0].hyperparameters == ready.methods[0].hyperparameters
+    assert label_methods(again.methods)[0].spec.key == trial.spec.method.key
+
+
 def test_a_command_says_over_how_many_ranks_each_update_was_spread(store_url: str) -> None:
     for mode, expected in (("data", ["--nproc-per-node", "2", "--mode", "data"]), ("trials", [])):
         ready = prepare(request(store_url, mode=mode, nproc_per_node=2))

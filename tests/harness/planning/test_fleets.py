@@ -51,6 +51,20 @@ def test_protocol_has_what_all_trials_share():
     assert replace(PROTOCOL, precision="fp64").differences(PROTOCOL) == ["precision"]
 
 
+def test_labels_have_values_of_every_kind():
+    grid = "betas=(0.9,0.95)|(0.9, 0.99),amsgrad=true|false"
+    assert [each.label for each in candidates(f"torch.optim.Adam[{grid}]")] == [
+        "torch.optim.Adam[betas=(0.9,0.95),amsgrad=True]",
+        "torch.optim.Adam[betas=(0.9,0.95),amsgrad=False]",
+        "torch.optim.Adam[betas=(0.9,0.99),amsgrad=True]",
+        "torch.optim.Adam[betas=(0.9,0.99),amsgrad=False]",
+    ]
+    assert [each.label for each in candidates("torch.optim.LBFGS[max_eval=none|9]")] == [
+        "torch.optim.LBFGS[max_eval=none]",
+        "torch.optim.LBFGS[max_eval=9]",
+    ]
+
+
 @pytest.mark.parametrize("preset", ["quick", "standard"])
 def test_schedule_follows_the_budget_below_paper(preset):
     curves = PROBLEMS["curves"](preset)

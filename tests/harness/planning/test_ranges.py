@@ -5,6 +5,8 @@ import math
 import pytest
 
 from bench.harness.core.errors import Usage
+from bench.harness.planning.ranges import tuned
+from bench.harness.planning.selection import TuningResult
 from bench.harness.planning.tuning import axes, tuned_names, tuning_points
 from bench.harness.planning.validation import check_effort
 from bench.optim.hyperparameters import UsageError
@@ -41,6 +43,65 @@ def test_whole_numbers_and_momenta():
     assert 28 <= sum(1 - value < math.sqrt(0.1 * 0.001) for value in mu) <= 36
 
 
+def test_a_number_in_a_tuple_is_a_dimension():
+    entry = parse("torch.optim.Adam[betas=(0.5..0.99, 0.9..0.9999),lr=1e-4..1e-1]")
+    points = [m for p in tuning_points(entry, "64") for m in make(p)]
+    betas = [m.hyperparameters["betas"] for m in points]
+    for values, low, high in zip(zip(*betas, strict=True), (0.5, 0.9), (0.99, 0.9999), strict=True):
+        assert all(low <= value <= high for value in values)
+        middle = 1 - math.sqrt((1 - low) * (1 - high))
+        assert 28 <= sum(value < middle for value in values) <= 36
+    found = {axis.label: (axis.scale, axis.limits) for axis in axes(entry, points, "64")}
+    assert found == {
+        "lr": ("log", (1e-4, 1e-1)),
+        "betas[0]": ("log from one", (0.5, 0.99)),
+        "betas[1]": ("log from one", (0.9, 0.9999)),
+    }
+    assert tuned_names(entry, "64") == {"lr", "betas"}
+    assert tuning_points(entry, "4") == tuning_points(entry, "9")[:4]
+
+
+@pytest.mark.parametrize(
+    ("text", "scales"),
+    [
+        ("torch.optim.Adam[betas=(0..0.99,0.999)]", ["log from one"]),  # The default is a weight.
+        ("torch.optim.SGD[momentum=0.5..0.99]", ["log from one"]),
+        ("torch.optim.SGD[momentum=0.1..0.99]", ["log"]),
+        ("torch.optim.RMSprop[alpha=0.1..0.99]", ["log from one"]),
+        ("torch.optim.Rprop[etas=(0.3..0.7,1.1..1.5)]", ["log from one", "log"]),
+        ("torch.optim.Rprop[step_sizes=(1e-7..1e-5,50)]", ["log"]),
+        ("torch.optim.LBFGS[max_eval=5..50]", ["log"]),
+        ("nag[lr=0.5..0.9,mu_max=0.1]", ["log"]),
+    ],
+)
+def test_the_scale_of_a_range(text, scales):
+    assert [each.scale for one in tuned(parse(text)) for each in one.ranges] == scales
+
+
+def test_words_and_what_is_beside_a_range_stay():
+    (one,) = tuned(parse("torch.optim.Rprop[step_sizes=(1e-7..1e-5, 50)]"))
+    assert one.text(iter([0.5])) == "(1e-06,50)"
+    assert tuned(parse("torch.optim.LBFGS[line_search_fn=a..b]")) == []
+
+
+def test_the_edge_of_a_range_in_a_tuple_has_its_place():
+    entry = parse("torch.optim.Adam[betas=(0.9,0.9..0.999)]")
+    points = [m for p in tuning_points(entry, "64") for m in make(p)]
+    least = min(range(64), key=lambda i: points[i].hyperparameters["betas"])
+    values = [[float(i != least)] for i in range(64)]
+    (edge,) = TuningResult(entry, points, values, "64", "lower").edges
+    assert (edge.name, edge.side) == ("betas[1]", "smallest")
+    assert edge.value == points[least].hyperparameters["betas"][1]
+
+
+def test_grids_of_tuples_words_and_none_have_no_axis():
+    for grid in ("betas=(0.9,0.95)|(0.9,0.99)", "amsgrad=true|false"):
+        entry = parse(f"torch.optim.Adam[{grid}]")
+        assert axes(entry, make(entry), "none") == []
+    entry = parse("torch.optim.LBFGS[max_eval=none|5|10,lr=1|0.1]")
+    assert [axis.label for axis in axes(entry, make(entry), "none")] == ["lr"]
+
+
 def test_a_narrow_range_is_not_left_by_rounding():
     assert all(0.0123456 <= v <= 0.0234567 for v in drawn("sgd[lr=0.0123456..0.0234567]", "lr", 16))
 
@@ -58,6 +119,11 @@ def test_a_narrow_range_is_not_left_by_rounding():
         ("nag[lr=1e-3..0.1|0.5]", "8", "either one range"),
         ("torch.optim.SGD[lr=1e-300..1e300]", "8", "too wide"),
         ("torch.optim.AdamW[lr=0.01]", "8", "as in|for example torch.optim.AdamW"),
+        ("torch.optim.Adam[betas=(0.9,0.9..0.99)]", "none", "Without --tune nothing is drawn"),
+        ("torch.optim.Adam[betas=(0.9,0.9..)]", "8", r"for example betas=\(0.9,0.9..0.999\)"),
+        ("torch.optim.Adam[betas=(0.9..0.99,0.9)|(0.9,0.9)]", "8", "either one range"),
+        ("torch.optim.Adam[betas=(0.9,0.99..0.9)]", "8", "first end of a range must be below"),
+        ("torch.optim.Adam[amsgrad=true..false]", "8", "must be numbers"),
     ],
 )
 def test_what_is_refused(text, tune, why):
@@ -69,6 +135,8 @@ def test_ends_are_checked_as_values_are():
     for text in ("nag[lr=-1..0.1]", "nag[lr=low..0.1]"):
         with pytest.raises(UsageError, match="lr="):
             tuning_points(parse(text), "8")
+    with pytest.raises(UsageError, match="has 1 element"):
+        tuning_points(parse("torch.optim.Adam[betas=(0.9..0.99)]"), "8")
 
 
 def test_a_range_where_one_value_is_needed():

@@ -74,6 +74,19 @@ def test_two_spellings_of_a_number_are_one_key(
     assert [store.trial(i).attempt for i in (first, second)] == [1, 2]
 
 
+def test_values_of_every_kind_are_read_back_as_they_were(
+    store: Store, protocol: Protocol, comparison: str, begin: Callable[..., int]
+) -> None:
+    given = {"betas": (0.9, 0.99), "deep": ((1, "a"), ()), "clip": None, "rule": "x", "on": True}
+    spec = TrialSpec(protocol, MethodSpec("mine", "torch", given), 0)
+    found = store.trial(begin(comparison, spec))
+    assert found.hyperparameters == given
+    again = MethodSpec(found.method_name, found.backend, found.hyperparameters)
+    assert again.key == spec.method.key == found.method_key
+    listed = MethodSpec("mine", "torch", {**given, "betas": [0.9, 0.99], "deep": [[1, "a"], []]})
+    assert listed.key == spec.method.key
+
+
 def test_measurements_are_read_back_with_nan_and_infinities(
     store: Store,
     comparison: str,

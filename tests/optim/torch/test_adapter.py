@@ -270,7 +270,7 @@ def test_whole_numbers_stay_counts_and_what_is_no_finite_number_is_left_to_the_c
     None
 ):
     kind = adapt(Declared, "declared")
-    assert [h.name for h in kind.space] == ["batch", "lr", "steps"]
+    assert [h.name for h in kind.space] == ["batch", "lr", "steps", "betas"]
     made = kind("torch", lr="0.5", steps="7").init(start(), 0, None).optimizer
     assert made.given == (0.5, 7, math.inf)
     assert type(made.given[1]) is int

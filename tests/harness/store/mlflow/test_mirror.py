@@ -530,6 +530,8 @@ def test_the_first_characters_of_a_name_tell_trials_apart(store: Store) -> None:
         "hf": {"batch": 1000},
         "torch.optim.AdamW[lr=0.001]": {"lr": 0.001},
         "torch.optim.AdamW[lr=0.0001]": {"lr": 0.0001},
+        "torch.optim.Adam[betas=(0.9,0.95)]": {"lr": 0.1, "betas": (0.9, 0.95)},
+        "torch.optim.Adam[betas=(0.9,0.99)]": {"lr": 0.1, "betas": (0.9, 0.99)},
         "./mine.py:MyVeryLongOptimizerName": {},
         "mypkg.opt:MyVeryLongOptimizerName": {"lr": 1e-5},
     }

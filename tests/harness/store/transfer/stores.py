@@ -35,7 +35,9 @@ def measurement(index: int, train: float = 0.1, **diagnostics: float) -> Measure
 
 
 def spec_of(protocol: Protocol, seed: int = 0, lr: float = 0.01) -> TrialSpec:
-    return TrialSpec(protocol, MethodSpec("nag", "torch", {"lr": lr}), seed)
+    return TrialSpec(
+        protocol, MethodSpec("nag", "torch", {"lr": lr, "betas": (0.9, (1,)), "clip": None}), seed
+    )
 
 
 CLAIM = {
