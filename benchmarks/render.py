@@ -110,6 +110,7 @@ def _goal(figure: Mapping[str, Any]) -> str:
 
 SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "update": section,
+    "torch_update": section,
     "hf": section,
     "rnn": section,
     "whole": section,

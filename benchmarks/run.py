@@ -23,6 +23,7 @@ from benchmarks.updates.fleets import release
 
 PARTS = {
     "update": "updates.update",
+    "torch_update": "updates.torch_update",
     "hf": "hessian_free.hf",
     "rnn": "updates.rnn_gradient",
     "whole": "hessian_free.whole_runs",

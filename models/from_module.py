@@ -20,7 +20,7 @@ from bench.models.module_checks import largest, made_by, seeded, shapes_of
 from bench.models.module_function import ModuleFunction
 from bench.models.module_probe import EQUAL, MANY, MOST_VALUES, PROBED, ROUNDED, ModuleProbe
 from bench.models.module_roles import layers_of, roles_of
-from bench.models.passes import Passes
+from bench.models.passes import PASSES, Passes
 from bench.models.problem import Data, DataSource, Metric, Problem, to_tensor
 
 
@@ -61,7 +61,7 @@ class ModuleProblem(Problem):
             )
         self._make, self._data = module, data
         self.module = made_by(module)
-        self._function = ModuleFunction(self.module)
+        self.function = ModuleFunction(self.module)
         self._known: _KnownOutputs | None = None
         super().__init__(
             name=name,
@@ -69,7 +69,7 @@ class ModuleProblem(Problem):
             layout=_layout_of(self.module),
             loss=loss,
             metric=metric,
-            initialization=f"as {self._function.kind} initialises itself",
+            initialization=f"as {self.function.kind} initialises itself",
             budget=budget,
             evaluations=evaluations,
             targets=targets,
@@ -87,7 +87,7 @@ class ModuleProblem(Problem):
         names = list(params)
         rows = zip(*(params[name].unbind(0) for name in names), strict=True)
         outputs = [
-            self._function(dict(zip(names, row, strict=True)), inputs[k % len(inputs)])
+            self.function(dict(zip(names, row, strict=True)), inputs[k % len(inputs)])
             for k, row in enumerate(rows)
         ]
         return torch.stack(outputs)
@@ -113,10 +113,10 @@ class ModuleProblem(Problem):
             targets = self.loss.values(targets)
             whole_numbers = data.train_inputs.dtype.kind in "ui"
             probe = ModuleProbe(
-                *(self._function, self._make, self.layout, theta, inputs, targets, whole_numbers)
+                *(self.function, self._make, self.layout, theta, inputs, targets, whole_numbers)
             )
             z = probe.check()
-        self._known = _KnownOutputs(self._function, self.layout, theta, inputs[:PROBED], z)
+        self._known = _KnownOutputs(self.function, self.layout, theta, inputs[:PROBED], z)
         return data
 
     def passes(self) -> Passes:
@@ -175,12 +175,40 @@ class ModulePasses(AutodiffPasses):
 
     problem: ModuleProblem
     _vmapped = True
+    _out: tuple[int, list[Tensor]] = (0, [])
+    """Where the last gradient was written: its memory, and views into it."""
 
     def logits(self, theta: Float[Tensor, "K P"], inputs: Tensor) -> Tensor:
         """Return the outputs' pre-activations, (K, B, T), now and then after a check."""
         if self._watch.is_due():
             self.problem.check_unchanged(theta)
         return super().logits(theta, inputs)
+
+    def gradient(
+        self,
+        theta: Float[Tensor, "K P"],
+        inputs: Tensor,
+        targets: Tensor,
+        out: Float[Tensor, "K P"],
+    ) -> Tensor:
+        """Write the gradient of the mean loss into `out`; return the mean loss, (K,).
+
+        A single row is the module's own call and backward pass, which a training loop would make.
+        """
+        if len(theta) > 1:
+            return super().gradient(theta, inputs, targets, out)
+        function = self.problem.function
+        own = function.place(theta, self.layout)
+        PASSES.run += 1
+        watched = self._watch.over(own, θ=theta, inputs=inputs, targets=targets)
+        with watched, torch.enable_grad():
+            z = function.run(inputs[0])[None]
+            value = self.matching.per_case(z, targets).mean(1, dtype=torch.float64)
+            gradients = torch.autograd.grad(value, own, torch.ones_like(value))
+        if self._out[0] != out.data_ptr():
+            self._out = out.data_ptr(), list(self.layout.views(out[0]).values())
+        torch._foreach_copy_(self._out[1], gradients)
+        return value.detach()
 
     def squared_gradient(
         self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor

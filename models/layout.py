@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from functools import cached_property
+from typing import Literal, NamedTuple, get_args
 
 from jaxtyping import Float
 from torch import Tensor
@@ -45,6 +46,12 @@ class Layout:
         """P, the padded length of a row."""
         return sum(_padded(math.prod(shape)) for shape in self.shapes.values())
 
+    @cached_property
+    def _pieces(self) -> list[_Piece]:
+        """The parameters in the order in which they lie in a row."""
+        sizes = {name: math.prod(shape) for name, shape in self.shapes.items()}
+        return [_Piece(n, self.shapes[n], size, _padded(size)) for n, size in sizes.items()]
+
     @property
     def count(self) -> int:
         """The number of real parameters, padding left out."""
@@ -61,17 +68,24 @@ class Layout:
 
     def views(self, theta: Float[Tensor, "*K P"]) -> dict[str, Tensor]:
         """Return views of shape (*K, *shape) into θ; writing to them writes to θ."""
-        views, start = {}, 0
-        for name, shape in self.shapes.items():
-            size = math.prod(shape)
-            views[name] = theta[..., start : start + size].view((*theta.shape[:-1], *shape))
-            start += _padded(size)
-        return views
+        leading = theta.shape[:-1]
+        pieces = zip(self._pieces, theta.split([p.padded for p in self._pieces], -1), strict=True)
+        return {
+            p.name: (each if p.size == p.padded else each[..., : p.size]).view((*leading, *p.shape))
+            for p, each in pieces
+        }
 
     def parameters(self, row: Float[Tensor, " P"]) -> dict[str, Tensor]:
         """Return views into one row, every matrix of a layer as (outputs, inputs), as in torch."""
         views = self.views(row)
         return {n: view.mT if n in self.transposed else view for n, view in views.items()}
+
+
+class _Piece(NamedTuple):
+    name: str
+    shape: tuple[int, ...]
+    size: int
+    padded: int
 
 
 def _padded(size: int) -> int:

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from bench.models.layout import Layout
 from bench.models.module_checks import constants_of
 
 
@@ -32,6 +34,7 @@ class ModuleFunction:
         self.module, self.kind = module, type(module).__name__
         self._constants = {name: each.clone() for name, each in constants_of(module).items()}
         self._placed: dict[tuple[torch.device, torch.dtype], dict[str, Tensor]] = {}
+        self._place: tuple[object, list[nn.Parameter]] | None = None
 
     def __call__(
         self,
@@ -41,14 +44,42 @@ class ModuleFunction:
     ) -> Any:
         """Return the module's outputs; `constants` stand in the place of its own."""
         if constants is None:
-            like = next(iter(params.values()))
-            place = like.device, like.dtype
-            if place not in self._placed:
-                self._placed[place] = self.constants(like)
-            constants = self._placed[place]
+            constants = self._constants_at(next(iter(params.values())))
         # The fused kernels of attention cannot be differentiated twice, nor in forward mode.
         with sdpa_kernel(SDPBackend.MATH), _no_fused_layers():
             return functional_call(self.module, (dict(params), dict(constants)), (inputs,))
+
+    def place(self, theta: Float[Tensor, "1 P"], layout: Layout) -> list[nn.Parameter]:
+        """Let the module's own parameters have θ's memory; return them in the layout's order.
+
+        Then `run` is the module's call and nothing else, while a call of this function puts tensors
+        into the module and takes them out again.
+        """
+        key = theta.data_ptr(), theta.device, theta.dtype
+        if self._place is None or self._place[0] != key:
+            named = dict(self.module.named_parameters())
+            for name, view in layout.views(theta[0]).items():
+                named[name].data = view
+            for name, value in self._constants_at(theta).items():
+                if name in named:
+                    named[name].data = value
+                else:
+                    owner, _, last = name.rpartition(".")
+                    setattr(self.module.get_submodule(owner), last, value)
+            self._place = key, [named[name] for name in layout.shapes]
+        return self._place[1]
+
+    def run(self, inputs: Tensor) -> Any:
+        """Return the module's outputs with the parameters that it has."""
+        with sdpa_kernel(SDPBackend.MATH), _no_fused_layers():
+            return self.module(inputs)
+
+    def _constants_at(self, like: Tensor) -> dict[str, Tensor]:
+        """Return the constants that all calls on this device and in this precision share."""
+        place = like.device, like.dtype
+        if place not in self._placed:
+            self._placed[place] = self.constants(like)
+        return self._placed[place]
 
     def constants(self, like: Tensor | None = None) -> dict[str, Tensor]:
         """Return a copy of the constants, on the device and in the precision of `like`."""

@@ -6,6 +6,8 @@ and measured; one that writes into its parameters moves θ beside the optimizer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -41,19 +43,25 @@ class Watch:
         count = self._passes + 1
         return count % DENSE == 0 or count & (count - 1) == 0
 
-    def over(self, **tensors: Tensor) -> _Unchanged:
-        """Return a context that raises ProblemError if a tensor was changed within it."""
+    def over(self, parameters: Sequence[Tensor] = (), **tensors: Tensor) -> _Unchanged:
+        """Return a context that raises ProblemError if a tensor was changed within it.
+
+        `parameters` have θ's memory, and counts of their own.
+        """
         due = self.is_due()
         self._passes += 1
-        return _Unchanged(tensors, due)
+        return _Unchanged(tensors, due, parameters)
 
 
 class _Unchanged:
-    def __init__(self, tensors: dict[str, Tensor], thoroughly: bool) -> None:
+    def __init__(
+        self, tensors: dict[str, Tensor], thoroughly: bool, parameters: Sequence[Tensor]
+    ) -> None:
         self._seen = [
             (name, each, each._version, _checksum(each) if thoroughly else None)
             for name, each in tensors.items()
         ]
+        self._seen += [("θ", each, each._version, None) for each in parameters]
 
     def __enter__(self) -> None:
         """Do nothing: what is compared was noted before."""

@@ -29,7 +29,10 @@ class Parameters:
         self._layout = layout
         self.named = {name: nn.Parameter(view) for name, view in self._views(theta).items()}
         self._own = list(self.named.values())
-        self._home = [(each.data_ptr(), each.shape) for each in self._own]
+        self._home = [each.data_ptr() for each in self._own]
+        first = theta.storage_offset()
+        # One operation for each; as views of views of views they would take three.
+        self._strides = [(e.shape, e.stride(), e.storage_offset() - first) for e in self._own]
         self._apart = False
         """Whether θ is a copy."""
 
@@ -38,8 +41,9 @@ class Parameters:
 
         Some optimizers write over a gradient, and some keep it for a later step.
         """
-        parts = self._views(gradient.clone()).values()
-        for each, part in zip(self._own, parts, strict=True):
+        flat = gradient.clone()
+        for each, place in zip(self._own, self._strides, strict=True):
+            part = flat.as_strided(*place)
             each.grad = part if each.shape == part.shape else part.view(each.shape)
 
     def point(self) -> Float[Tensor, "1 P"]:
@@ -94,8 +98,7 @@ class Parameters:
 
     @property
     def _at_home(self) -> bool:
-        # Not a generator with zip(strict=True): this runs in every step.
-        return [(each.data_ptr(), each.shape) for each in self._own] == self._home
+        return [each.data_ptr() for each in self._own] == self._home
 
     def _copy_to(self, row: Float[Tensor, "1 P"]) -> None:
         for each, view in zip(self._own, self._views(row).values(), strict=True):
