@@ -86,12 +86,12 @@ def command(
     With the IDs of recorded comparisons, nothing is run: their trials are compared as one
     comparison.
     """
-    from bench.harness.cli.output import check_folders, finish
+    from bench.harness.cli.output import check_files, finish
     from bench.harness.comparison.compare import compare
     from bench.harness.planning.request import Request
 
     _check(ctx, recorded, optimizers, allow)
-    check_folders(json=json_path, html=html_path)
+    check_files(json=json_path, html=html_path)
     request = Request(
         optimizers=optimizers or "",
         store=store_url(store),

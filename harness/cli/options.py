@@ -37,7 +37,8 @@ allow_option = click.option(
     "--allow",
     multiple=True,
     metavar="FIELD",
-    help="Allow this field of the protocol to differ; the report notes it. Repeat for more.",
+    help="Allow this field of the protocol, or the source, to differ; the report notes it. Repeat "
+    "the option for each field.",
 )
 
 

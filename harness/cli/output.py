@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,14 +90,25 @@ def print_data(text: str) -> None:
     click.echo(text.encode(), nl=False)
 
 
-def check_folders(**named: str | None) -> None:
-    """Raise Infrastructure, before anything is run, if the folder of an option's file is missing.
+def check_files(**named: str | None) -> None:
+    """Raise Infrastructure, before anything is run, if an option's file cannot be written.
 
     The keywords are the options' names and their values the paths.
     """
     for option, path in named.items():
-        if path and path != "-" and not Path(path).absolute().parent.is_dir():
+        if not path or path == "-":
+            continue
+        file = Path(path).absolute()
+        if not file.parent.is_dir():
             raise Infrastructure(f"--{option} {path} cannot be written: its folder does not exist.")
+        if file.is_dir():
+            raise Infrastructure(
+                f"--{option} {path} cannot be written: it is a folder. Name a file in it."
+            )
+        if not os.access(file if file.exists() else file.parent, os.W_OK):
+            raise Infrastructure(
+                f"--{option} {path} cannot be written: you are not allowed to. Name another file."
+            )
 
 
 def write_text(flag: str, path: str, text: str, recorded: str = "") -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from bench.harness.cli.options import json_option
-from bench.harness.cli.output import check_folders, print_data
+from bench.harness.cli.output import check_files, print_data
 from bench.harness.cli.reproduce_claims import command as claims_
 from bench.harness.cli.reproduce_tables import TITLES, table_command
 from bench.harness.core.errors import BenchError, Infrastructure, Usage
@@ -65,7 +65,7 @@ def figure2_(out: str, json_path: str | None) -> None:
     """Gradient descent, CM and NAG from one start on an ill-conditioned quadratic."""
     from bench.harness.paper.figure2 import METHODS, draw, figure2
 
-    check_folders(out=out, json=json_path)
+    check_files(out=out, json=json_path)
     data = figure2()
     steps = len(data.values["nag"]) - 1
     lines = [
@@ -126,7 +126,7 @@ def figure5_(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    check_folders(out=out, json=json_path)
+    check_files(out=out, json=json_path)
     click.echo(f"hf on curves/{preset}, {iterations} iterations, in float64 …", err=True)
     data = figure5("curves", preset, iterations, seed)
     convergence = data.convergence

@@ -18,7 +18,7 @@ from bench.harness.cli.options import (
     threads_option,
     tracking_option,
 )
-from bench.harness.cli.output import check_folders, publish
+from bench.harness.cli.output import check_files, publish
 from bench.harness.core.errors import Usage
 
 SCHEMA_VERSION = 1
@@ -119,7 +119,7 @@ def _reproduce(
             f"--task {unknown[0]}: table {number} has no such task"
             f"{nearest(unknown[0], table.published)} It has {', '.join(table.published)}."
         )
-    check_folders(json=json_path)
+    check_files(json=json_path)
     chosen = list(dict.fromkeys(tasks)) or list(table.published)
     request = Request(
         optimizers="",

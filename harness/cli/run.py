@@ -26,11 +26,11 @@ def command(
     **settings: object,
 ) -> None:
     """Run one optimizer on a problem and record it."""
-    from bench.harness.cli.output import check_folders, finish
+    from bench.harness.cli.output import check_files, finish
     from bench.harness.comparison.compare import run_one
     from bench.harness.planning.request import Request
 
-    check_folders(json=json_path, html=html_path)
+    check_files(json=json_path, html=html_path)
     request = Request(
         optimizers=optimizer,
         seeds=None,

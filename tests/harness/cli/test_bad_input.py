@@ -290,6 +290,15 @@ def test_a_file_in_no_folder_is_refused_before_anything_is_run(compare, option):
     assert not Path(STORE).exists()
 
 
+@pytest.mark.parametrize("option", ["json", "html"])
+def test_a_folder_in_a_file_s_place_is_refused_before_anything_is_run(compare, option):
+    Path("here").mkdir()
+    said = compare(**{option: "here"})
+    told = f"bench: --{option} here cannot be written: it is a folder. Name a file in it.\n"
+    assert (said.code, said.out, said.err) == (4, "", told)
+    assert not Path(STORE).exists()
+
+
 def test_json_that_cannot_be_written(compare):
     place = "/dev/full"
     said = compare(json=place)
