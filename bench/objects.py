@@ -10,7 +10,7 @@ import copy
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -165,11 +165,8 @@ def _with_values(text: str, values: Mapping[str, Any]) -> str:
     written = parse(text)
     if twice := [name for name in values if name in written.values]:
         raise Usage(f"bench.optimizer({text!r}, {twice[0]}=…): {twice[0]!r} is given twice.")
-    given = {name: "|".join(choices) for name, choices in written.values.items()}
-    given |= {name: _values(name, value) for name, value in values.items()}
-    backend = f"@{written.backend}" if written.backend else ""
-    inside = ",".join(f"{name}={value}" for name, value in given.items())
-    return f"{written.name}{backend}[{inside}]" if inside else f"{written.name}{backend}"
+    given = {name: (_values(name, value),) for name, value in values.items()}
+    return replace(written, values={**written.values, **given}).text
 
 
 def _values(name: str, value: Any) -> str:

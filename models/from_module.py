@@ -66,7 +66,7 @@ class ModuleProblem(Problem):
         super().__init__(
             name=name,
             preset=preset,
-            layout=_layout_of(self.module),
+            layout=layout_of(self.module),
             loss=loss,
             metric=metric,
             initialization=f"as {self.function.kind} initialises itself",
@@ -129,7 +129,7 @@ class ModuleProblem(Problem):
             self._known.check(like)
 
 
-def _layout_of(module: nn.Module) -> Layout:
+def layout_of(module: nn.Module) -> Layout:
     """Return the layout of what is trained; a frozen parameter has no place in it."""
     shapes = shapes_of(module)
     roles, layers = roles_of(module), layers_of(module)

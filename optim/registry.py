@@ -18,6 +18,7 @@ from bench.optim.hessian_free import HessianFree, MomentumHessianFree
 from bench.optim.hyperparameters import UsageError, nearest
 from bench.optim.momentum.methods import CM, NAG, SGD
 from bench.optim.objective import Method
+from bench.optim.route_text import FORM, JOIN
 from bench.optim.text import ParsedEntry, parse
 from bench.optim.torch.adapter import (
     TORCH_PREFIX,
@@ -27,6 +28,7 @@ from bench.optim.torch.adapter import (
     is_optimizer,
     of_torch,
 )
+from bench.optim.torch.routes import route_of
 
 BUILT_IN: dict[str, Any] = {
     cls.name: cls for cls in (SGD, CM, NAG, HessianFree, MomentumHessianFree)
@@ -57,10 +59,26 @@ def is_built_in(name: str) -> bool:
     return name in BUILT_IN or (name.startswith(TORCH_PREFIX) and not plugins.is_plugin(name))
 
 
+def class_of(written: ParsedEntry) -> Any:
+    """Return the class of the method that an entry means; UsageError where there is none."""
+    if len(written.names) > 1:
+        return route_of([find(name) for name in written.names], written.name)
+    if all(map(_is_known, pieces := written.name.split(JOIN))) and len(pieces) > 1:
+        raise UsageError(
+            f"{written.name}: every part of a route says in brackets which parameters it trains, "
+            f"as in {FORM}."
+        )
+    return find(written.name)
+
+
+def _is_known(name: str) -> bool:
+    return plugins.is_plugin(name) or name.startswith(TORCH_PREFIX) or name in names()
+
+
 def draws_nothing(method: Method) -> bool:
     """Say whether a method is bench's own or torch's, none of which draws random numbers."""
     if isinstance(method, TorchMethod):
-        return type(method).made_from is None
+        return all(part.made_from is None for part in method.torch_parts())
     return type(method).__module__.startswith(f"{__package__}.")
 
 
@@ -100,7 +118,7 @@ def make(
     Values come from the text, else from `defaults`, else from the declaration. Raises
     UsageError or Unavailable where the backend cannot run on `device`, "cpu" or "cuda".
     """
-    cls = find(written.name)
+    cls = class_of(written)
     backend = written.backend or _default_backend(cls, device)
     if backend not in cls.backends:
         raise UsageError(

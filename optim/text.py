@@ -1,6 +1,7 @@
 """The notation for methods and problems: name[@backend][key=value|value,…].
 
-A value is a word, or a tuple in parentheses.
+A value is a word, or a tuple in parentheses. A route joins several entries with +, each with
+on=SELECTOR (`route_text`).
 
 >>> parse("nag@numba[lr=0.01|0.05,mu_max=0.99]")
 ParsedEntry(name='nag', backend='numba', values={'lr': ('0.01', '0.05'), 'mu_max': ('0.99',)})
@@ -15,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bench.optim.hyperparameters import UsageError
+from bench.optim.route_text import JOIN, apart, joined, names_of, split_route
 from bench.optim.values import NoValue, split_outside
 
 
@@ -25,6 +27,22 @@ class ParsedEntry:
     name: str
     backend: str | None = None
     values: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> list[ParsedEntry]:
+        """The entries that a route joins; the entry itself, if it is none."""
+        pairs = apart(self.name, self.values)
+        return [ParsedEntry(name, self.backend, values) for name, values in pairs]
+
+    @property
+    def names(self) -> list[str]:
+        """The name of every part."""
+        return names_of(self.name, self.values)
+
+    @property
+    def text(self) -> str:
+        """The entry as it is written."""
+        return JOIN.join(map(_text, self.parts))
 
 
 def split(text: str) -> list[str]:
@@ -53,7 +71,19 @@ def parse(text: str) -> ParsedEntry:
     """Read one entry; raise UsageError with the mistake and the correct form."""
     if len(split(text)) != 1:
         raise UsageError(f"{text!r} has several entries, but only one is allowed here.")
-    text = text.strip()
+    parts = [_parse_one(part) for part in split_route(text.strip())]
+    if len(parts) == 1:
+        return parts[0]
+    backends = {part.backend for part in parts} - {None}
+    if len(backends) > 1:
+        raise UsageError(
+            f"{text!r}: the parts of a route have one backend. Write one, or leave it out."
+        )
+    name, values = joined([(part.name, part.values) for part in parts], text)
+    return ParsedEntry(name, next(iter(backends), None), values)
+
+
+def _parse_one(text: str) -> ParsedEntry:
     head, bracket, inside = text.partition("[")
     if bracket and inside.index("]") != len(inside) - 1:
         raise UsageError(f"{text!r}: nothing may follow the closing bracket.")
@@ -79,6 +109,12 @@ def _values(inside: str) -> dict[str, tuple[str, ...]]:
             raise NoValue(f": {key!r} is given twice.")
         values[key] = choices
     return values
+
+
+def _text(part: ParsedEntry) -> str:
+    backend = f"@{part.backend}" if part.backend else ""
+    inside = ",".join(f"{key}={'|'.join(choices)}" for key, choices in part.values.items())
+    return f"{part.name}{backend}[{inside}]" if inside else f"{part.name}{backend}"
 
 
 def _tuple_hint(before: dict[str, tuple[str, ...]], text: str) -> str:

@@ -99,7 +99,10 @@ def _makes_an_optimizer(loaded: object) -> bool:
 
 def kind_of(text: str) -> Kind:
     """Return whether a text names a problem or an optimizer; raise Usage if neither."""
-    name = parse(text).name
+    written = parse(text)
+    name = written.name
+    if len(written.names) > 1:
+        return "optimizer"
     if name in problems.names():
         return "problem"
     if name in registry.names() or name.startswith(TORCH_PREFIX):

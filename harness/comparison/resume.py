@@ -123,7 +123,7 @@ def unapproved_plugins(request: Request, plugins: Collection[str]) -> list[str]:
     could have written it.
     """
     written = chain(split(request.optimizers), *request.added)
-    methods = [parse(text).name for text in written]
+    methods = [name for text in written for name in parse(text).names]
     problem = parse(request.problem).name
     own = [name for name in methods if not registry.is_built_in(name)]
     own += [] if problems.is_built_in(problem) else [problem]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from bench.optim.hyperparameters import UsageError
 from bench.optim.loaded_files import digest_of_file
 from bench.optim.plugins import current_objects, found_in
 from bench.optim.source_files import name_of, source_files
+from bench.optim.torch.adapter import TorchMethod
 
 
 def source_digest(*objects: Any) -> str:
@@ -29,7 +31,7 @@ def source_digest(*objects: Any) -> str:
     For an object of a Python program it is all that `contents_digest` reads; where that cannot be
     told, the digest is equal within one call, and never again.
     """
-    parts = {key_of(found): found for found in map(_sources, objects)}
+    parts = {key_of(found): found for found in map(_sources, _apart(objects))}
     return key_of([found for _, found in sorted(parts.items())])
 
 
@@ -40,7 +42,7 @@ def not_covered(*objects: Any) -> list[str]:
     at the end of a comparison, too.
     """
     found: dict[str, None] = {}
-    for thing in objects:
+    for thing in _apart(objects):
         for module in _modules(thing):
             with suppress(UsageError):
                 found |= source_files(module).uncovered
@@ -51,6 +53,13 @@ def is_lost(thing: Any) -> bool:
     """Say whether an object of a Python program has a source that cannot be had."""
     objects = current_objects()
     return objects is not None and _contents(thing) == objects.token
+
+
+def _apart(objects: Iterable[Any]) -> Iterator[Any]:
+    """Yield objects, and instead of a route the methods of its parts."""
+    for thing in objects:
+        is_torch = isinstance(thing, type) and issubclass(thing, TorchMethod)
+        yield from thing.torch_parts() if is_torch else (thing,)
 
 
 def _sources(thing: Any) -> dict[str, str]:

@@ -11,6 +11,7 @@ import rfc8785
 
 from bench.harness.core.errors import Usage
 from bench.harness.core.text import is_storable, shortened, visible
+from bench.optim.route_text import JOIN, apart
 from bench.optim.values import value_text
 
 PROTOCOL_VERSION = 2
@@ -149,8 +150,10 @@ class MethodSpec:
     @property
     def text(self) -> str:
         """The text that resolves to this method again."""
-        inside = ",".join(f"{k}={value_text(v)}" for k, v in self.hyperparameters.items())
-        return f"{self.name}@{self.backend}[{inside}]" if inside else f"{self.name}@{self.backend}"
+        return JOIN.join(
+            _method_text(name, self.backend, values)
+            for name, values in apart(self.name, self.hyperparameters)
+        )
 
 
 @dataclass(frozen=True)
@@ -182,3 +185,8 @@ def _unstorable_text(value: Any) -> str | None:
     elif not isinstance(value, list | tuple):
         return None
     return next((found for each in value if (found := _unstorable_text(each)) is not None), None)
+
+
+def _method_text(name: str, backend: str, values: Mapping[str, Any]) -> str:
+    inside = ",".join(f"{key}={value_text(value)}" for key, value in values.items())
+    return f"{name}@{backend}[{inside}]" if inside else f"{name}@{backend}"

@@ -44,7 +44,7 @@ def trial_command(prepared: PreparedRequest, trial: Trial) -> str:
         for entry, points in zip(prepared.written, prepared.points, strict=True)
         if any(point is method for point in points)
     )
-    if names := names_in([written.name, request.problem]):
+    if names := names_in([written.text, request.problem]):
         return no_command(names)
     # The process that trained it does not change the result; the number of ranks in an update does.
     nproc = request.nproc_per_node if request.mode == "data" else None

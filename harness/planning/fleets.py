@@ -17,7 +17,7 @@ from bench.harness.training.memory import MemoryModel
 from bench.models.problem import Data, Problem
 from bench.optim.momentum.methods import Momentum
 from bench.optim.objective import Method
-from bench.optim.registry import find, make
+from bench.optim.registry import class_of, make
 from bench.optim.text import ParsedEntry
 
 Purpose = Literal["reported", "tuning"]
@@ -85,7 +85,7 @@ def make_methods(
     budget in updates. Where the number of updates is not known there is no final phase: final=0,
     and Usage if the entry asks for one.
     """
-    space = {h.name for h in find(written.name).space}
+    space = {h.name for h in class_of(written).space}
     defaults = {
         name: value
         for name, value in tuned_values(problem.name, problem.preset, written.name).items()

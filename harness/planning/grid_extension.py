@@ -16,7 +16,7 @@ from bench.harness.planning.fleets import Candidate
 from bench.harness.planning.selection import TuningResult
 from bench.harness.planning.tuning import tuned_names
 from bench.optim.objective import Method
-from bench.optim.registry import find
+from bench.optim.registry import class_of
 
 MAX_ROUNDS = 6
 """Rounds of extension at most: three decades if a grid has two values per decade."""
@@ -94,7 +94,7 @@ def _nearer_first(axis: Axis, value: float) -> list[Side]:
 
 def _points(tried: TuningResult, values: Iterator[tuple[str, float]]) -> Iterator[NewPoint]:
     """Yield the chosen point with each of these values, if the result is allowed and new."""
-    kinds = {h.name: h.kind for h in find(tried.written.name).space}
+    kinds = {h.name: h.kind for h in class_of(tried.written).space}
     # Values that the user did not give stay open: they may follow from the value that changes.
     asked = tried.written.values.keys() | tuned_names(tried.written, tried.tune)
     old = tried.points[tried.winner]

@@ -24,7 +24,7 @@ def names_of(request: Request) -> list[str]:
 
 def names_in(texts: Iterable[str]) -> list[str]:
     """Return the names in texts of methods or problems that are of such objects, each once."""
-    names = dict.fromkeys(parse(text).name for text in texts)
+    names = dict.fromkeys(name for text in texts for name in parse(text).names)
     return [name for name in names if is_of_program(name)]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from bench.harness.analysis.grids import Scale
 from bench.harness.core.errors import Usage
 from bench.optim.hyperparameters import Hyperparameter
-from bench.optim.registry import find
+from bench.optim.registry import class_of
 from bench.optim.text import ParsedEntry
 from bench.optim.values import Value, is_number, leaves, takes_words, without_none
 
@@ -83,7 +83,7 @@ def tuned(written: ParsedEntry) -> list[Tuned]:
     What an entry gives a value, or a grid, stays as it is written.
     """
     given, found = written_ranges(written), []
-    for h in find(written.name).space:
+    for h in class_of(written).space:
         if h.name in given:
             found.append(given[h.name])
         elif h.tune is not None and h.name not in written.values:
@@ -94,7 +94,7 @@ def tuned(written: ParsedEntry) -> list[Tuned]:
 
 def written_ranges(written: ParsedEntry) -> dict[str, Tuned]:
     """Return the hyperparameters with a written range; Usage for one that cannot be searched."""
-    space = {h.name: h for h in find(written.name).space}
+    space = {h.name: h for h in class_of(written).space}
     found = {}
     for name, values in written.values.items():
         # An unknown name is refused where methods are made.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from scipy.stats import qmc
@@ -15,7 +16,7 @@ from bench.harness.core.seeds import FIRST_TUNING_SEED
 from bench.harness.planning.ranges import Tuned, tuned, written_ranges
 from bench.optim.hyperparameters import Hyperparameter
 from bench.optim.objective import Method
-from bench.optim.registry import find
+from bench.optim.registry import class_of
 from bench.optim.text import ParsedEntry
 from bench.optim.values import Value, is_number, leaves, value_text
 
@@ -56,8 +57,8 @@ def tuning_points(written: ParsedEntry, tune: str) -> list[ParsedEntry]:
             return [written]
         if first is None:
             raise Usage(
-                f"--tune grid: {written.name} declares no grid for what {_entry_text(written)} "
-                f"leaves open. Write one: {written.name}[{_first_number(space)}=a|b|c]."
+                f"--tune grid: {written.name} declares no grid for what {written.text} "
+                f"leaves open. Write one: {_example(written, space, 'a', 'b', 'c')}."
             )
         values = {**written.values, first.name: tuple(map(value_text, first.grid))}
         return [ParsedEntry(written.name, written.backend, values)]
@@ -65,7 +66,7 @@ def tuning_points(written: ParsedEntry, tune: str) -> list[ParsedEntry]:
     if not drawn:
         raise Usage(
             f"--tune {tune}: {written.name} declares no range to tune in. Write one, for example "
-            f"{written.name}[{_first_number(space)}=0.001..0.1]. Or leave out --tune and write a "
+            f"{_example(written, space, '0.001..0.1')}. Or leave out --tune and write a "
             "grid of the same size for every method, key=a|b|c."
         )
     seed = int.from_bytes(hashlib.sha256(written.name.encode()).digest()[:8], "big")
@@ -88,7 +89,7 @@ def tuning_points(written: ParsedEntry, tune: str) -> list[ParsedEntry]:
 
 def _open(written: ParsedEntry) -> list[Hyperparameter]:
     """Return the hyperparameters to which an entry gives no value."""
-    return [h for h in find(written.name).space if h.name not in written.values]
+    return [h for h in class_of(written).space if h.name not in written.values]
 
 
 def _has_grid(written: ParsedEntry) -> bool:
@@ -100,15 +101,12 @@ def has_range(written: ParsedEntry) -> bool:
     return bool(tuned(written))
 
 
-def _first_number(space: Sequence[Hyperparameter]) -> str:
-    """Return the name of a rate, or else of the first number that is left open."""
+def _example(written: ParsedEntry, space: Sequence[Hyperparameter], *values: str) -> str:
+    """Return an entry with values for a rate, or else for the first number that is left open."""
     names = [h.name for h in space if h.kind is float]
-    return "lr" if "lr" in names or not names else names[0]
-
-
-def _entry_text(written: ParsedEntry) -> str:
-    inside = ",".join(f"{name}={'|'.join(texts)}" for name, texts in written.values.items())
-    return f"{written.name}[{inside}]" if inside else written.name
+    name = "lr" if "lr" in names or not names else names[0]
+    own = written.values if len(written.names) > 1 else {}
+    return replace(written, values={**own, name: values}).text
 
 
 def _first_grid(space: Sequence[Hyperparameter]) -> Hyperparameter | None:
@@ -136,7 +134,7 @@ def axes(written: ParsedEntry, points: Sequence[Method], tune: str) -> list[Axis
     """
     found, names = list[Axis](), tuned_names(written, tune)
     drawn = {each.name: each for each in tuned(written)} if tune.isdecimal() else {}
-    for h in find(written.name).space:
+    for h in class_of(written).space:
         values = [point.hyperparameters[h.name] for point in points]
         if h.name in drawn:
             found += _drawn_axes(drawn[h.name], values)

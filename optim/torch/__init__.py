@@ -1,5 +1,6 @@
 """Optimizers of `torch.optim`, and classes that derive from its base, as methods.
 
-Here: `adapter`; `parameters`, the network's as an optimizer gets them; `probe`, which tries how one
+Here: `adapter`; `routes`, several for one network, and `together`, which lets them step as one;
+`parameters`, the network's as an optimizer gets them; `probe`, which tries how one
 works; and `fit`, which tries whether it takes the parameters of one network.
 """

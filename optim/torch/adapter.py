@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections import deque
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +19,7 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.optim.hyperparameters import UsageError, cast_all, nearest
 from bench.optim.momentum.methods import BATCH
@@ -31,6 +30,7 @@ from bench.optim.torch.fit import state_size
 from bench.optim.torch.parameters import LOST, Parameters, taken
 from bench.optim.torch.probe import Manner, manner_of, switches
 from bench.optim.torch.signature import Makes, arguments, declared, like
+from bench.optim.torch.together import load, members
 
 TORCH_PREFIX = "torch.optim."
 
@@ -68,8 +68,6 @@ class TorchMethod(Method):
     optimizer: ClassVar[Makes]
     made_from: ClassVar[Makes | None] = None
     """The class or factory whose source a trial runs; None for torch's own."""
-    average: ClassVar[str | None] = None
-    """The entry of the optimizer's state that is evaluated instead of θ."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """The constructor's own defaults, which show in what form it takes its arguments."""
     hyperparameters: Mapping[str, Any]
@@ -89,6 +87,11 @@ class TorchMethod(Method):
         self.layout: Layout | None = None
         self.held = self.manner.held
 
+    @classmethod
+    def torch_parts(cls) -> tuple[type[TorchMethod], ...]:
+        """Return the classes of the torch optimizers that this method consists of."""
+        return (cls,)
+
     @property
     def cost_of_a_step(self) -> float | None:
         """One gradient on every case of the batch, unless a step may evaluate more often."""
@@ -102,7 +105,7 @@ class TorchMethod(Method):
     @property
     def vectors(self) -> int:
         """θ, the gradient and its copy, the optimizer's state, and what its step makes."""
-        torchs_own = self.name.startswith(TORCH_PREFIX)
+        torchs_own = all(part.made_from is None for part in self.torch_parts())
         return 3 + self.held + (MADE_IN_A_STEP if torchs_own else MADE_BY_OTHERS)
 
     @property
@@ -128,10 +131,19 @@ class TorchMethod(Method):
                 f"{self.name} trains one trial at a time; it was given {theta.shape[0]} rows."
             )
         parameters = Parameters(theta, self.layout)
-        optimizer = self._made(list(parameters.named.values()))
+        optimizer = self.assemble(parameters.named, self.layout, budget)
         if switches(optimizer):
             optimizer.train()  # type: ignore[attr-defined]
         return State(parameters, optimizer, taken(optimizer))
+
+    def assemble(
+        self, named: Mapping[str, nn.Parameter], layout: Layout | None, updates: int | None
+    ) -> torch.optim.Optimizer:
+        """Make the optimizer on a network's parameters, or on a part of them.
+
+        `updates` is the number of updates, if that is known.
+        """
+        return self._made(list(named.values()))
 
     def step(
         self, theta: Float[Tensor, "1 P"], objective: Objective, state: State
@@ -163,15 +175,15 @@ class TorchMethod(Method):
         torch's ASGD is evaluated at its average, and one with `eval` and `train` where `eval` puts
         it; θ is left as it is.
         """
-        own, parameters = state.optimizer.state, state.parameters
-        if not switches(state.optimizer):
-            averages = {p: held[self.average] for p, held in own.items() if self.average in held}
+        optimizer, parameters = state.optimizer, state.parameters
+        averages = _averages_in(optimizer)
+        if not switches(optimizer):
             return parameters.whole(averages) if averages else theta
         places = parameters.places()
         parameters.place(theta.clone())
-        state.optimizer.eval()  # type: ignore[attr-defined]
-        point = parameters.whole({})
-        state.optimizer.train()  # type: ignore[attr-defined]
+        optimizer.eval()  # type: ignore[attr-defined]
+        point = parameters.whole(averages)
+        optimizer.train()  # type: ignore[attr-defined]
         # The way there and back rounds.
         parameters.restore(places)
         return point
@@ -188,22 +200,20 @@ class TorchMethod(Method):
 
     def load_state_dict(self, state: State, saved: Mapping[str, Any]) -> None:
         """Go on from a saved state."""
-        state.optimizer.load_state_dict(copy.deepcopy(saved["optimizer"]))
-        # torch has cast everything to θ's type, also NAdam's product, which is float32 always.
-        own, held = state.optimizer.state, saved["optimizer"]["state"]
-        every = (each for group in state.optimizer.param_groups for each in group["params"])
-        for number, each in enumerate(every):
-            if number in held:
-                own[each] = _uncast(own[each], held[number])
+        load(state.optimizer, saved["optimizer"])
         state.parameters.rewind()
 
     def _held_on(self, layout: Layout) -> int:
         """Return the size of its state for these parameters, once in a process for a class."""
-        key = self.optimizer, tuple(self.hyperparameters.items()), tuple(layout.shapes.items())
-        if isinstance(self.optimizer, type) and key in _held:
+        kinds = tuple(part.optimizer for part in self.torch_parts())
+        network = tuple((n, s, layout.role(n), layout.layer(n)) for n, s in layout.shapes.items())
+        key = kinds, tuple(self.hyperparameters.items()), network
+        # A factory is asked again each time: it may make something else.
+        known = all(isinstance(kind, type) for kind in kinds)
+        if known and key in _held:
             return _held[key]
-        found = state_size(self._made, self.name, layout, self.manner)
-        if isinstance(self.optimizer, type):
+        found = state_size(self.assemble, self.name, layout, self.manner)
+        if known:
             _held[key] = found
         return found
 
@@ -237,7 +247,7 @@ class TorchMethod(Method):
 
 
 _held: dict[Any, int] = {}
-"""The size of the state, by class, hyperparameters and the network's shapes."""
+"""The size of the state, by classes, hyperparameters and the network."""
 
 _manners: dict[tuple[Makes, tuple[tuple[str, Any], ...]], Manner] = {}
 """What the probe has found. A factory is asked again each time: it may make something else."""
@@ -273,7 +283,6 @@ def adapt(optimizer: Makes, name: str) -> type[TorchMethod]:
         "name": name,
         "optimizer": staticmethod(optimizer),
         "space": tuple(declared(optimizer, name)),
-        "average": _average_of(optimizer),
         "defaults": {each.name: each.default for each in arguments(optimizer, name)},
     }
     called = getattr(optimizer, "__name__", type(optimizer).__name__)
@@ -284,11 +293,16 @@ def adapt(optimizer: Makes, name: str) -> type[TorchMethod]:
     return type(called, (TorchMethod,), given)
 
 
-def _average_of(optimizer: Makes) -> str | None:
-    """Return the name of the average in the state of one of torch's optimizers, or None."""
-    if not isinstance(optimizer, type):
-        return None
-    return next((name for base, name in AVERAGES.items() if issubclass(optimizer, base)), None)
+def _averages_in(optimizer: torch.optim.Optimizer) -> dict[Tensor, Tensor]:
+    """Return the averages of parameters that are evaluated instead of them."""
+    return {
+        parameter: held[name]
+        for each in members(optimizer)
+        for base, name in AVERAGES.items()
+        if isinstance(each, base)
+        for parameter, held in each.state.items()
+        if name in held
+    }
 
 
 def _refusal(optimizer: Makes, error: Exception) -> str:
@@ -299,16 +313,3 @@ def _refusal(optimizer: Makes, error: Exception) -> str:
     if isinstance(error, TypeError | ValueError):
         return f"refuses its hyperparameters: {str(error).rstrip('.')}"
     return f"cannot be made: {short(error).rstrip('.')}"
-
-
-def _uncast(loaded: Any, saved: Any) -> Any:
-    """Return a loaded state with every tensor in the type that it was saved in."""
-    if isinstance(saved, Tensor) and isinstance(loaded, Tensor):
-        same = loaded.dtype == saved.dtype
-        return loaded if same else saved.detach().clone().to(loaded.device)
-    if isinstance(saved, dict) and isinstance(loaded, dict):
-        return {key: _uncast(loaded[key], saved[key]) for key in loaded}
-    if type(saved) in (list, tuple, deque) and len(loaded) == len(saved):
-        made = [_uncast(*pair) for pair in zip(loaded, saved, strict=True)]
-        return deque(made, saved.maxlen) if isinstance(saved, deque) else type(saved)(made)
-    return loaded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,15 +12,18 @@ from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import Layout
 from bench.optim.plugins import short
 from bench.optim.random_streams import RandomStreams
+from bench.optim.route_text import FORM
 from bench.optim.torch.parameters import Parameters, taken
 from bench.optim.torch.probe import Manner, held_by, switches
 
 SCALE = 0.02
 """Standard deviation of the parameters and gradients of the step."""
+UPDATES = 1_000
+"""The number of updates that is told to an optimizer that is only tried."""
 
 
 def state_size(
-    make: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
+    make: Callable[[Mapping[str, nn.Parameter], Layout, int], torch.optim.Optimizer],
     name: str,
     layout: Layout,
     manner: Manner,
@@ -45,7 +48,7 @@ def state_size(
 
     try:
         with RandomStreams.seeded(0).in_place(), torch.no_grad():
-            optimizer = make(own)
+            optimizer = make(parameters.named, layout, UPDATES)
             check_taken(optimizer, parameters, name)
             if switches(optimizer):
                 optimizer.train()  # type: ignore[attr-defined]
@@ -60,7 +63,7 @@ def state_size(
     except Exception as error:
         raise UsageError(
             f"{name} cannot train this network: {short(error).rstrip('.')}. Give it the parameters "
-            "that it is made for, and another optimizer the rest."
+            f"that it is made for, and another optimizer the rest, as in {FORM}."
         ) from error
     return held_by(optimizer, own)
 

@@ -40,6 +40,8 @@ OPTIMIZERS = [
     ("zzzz", "There are: sgd, cm, nag, hf"),
     ("torch.optim.AdmW", "did you mean 'AdamW'?"),
     ("torch.optim.Muon", "Muon only supports 2D parameters"),
+    ("torch.optim.SGD[on=norms]+torch.optim.AdamW[on=rest]", "on=norms] takes no parameter of"),
+    ("torch.optim.SGD[on=matrices]+nag[on=rest]", "nag cannot be a part of torch.optim.SGD+nag"),
     ("nag@cuda", "no backend 'cuda'; did you mean 'numba-cuda'? Allowed: torch, numba, numba-cuda"),
     ("nag@nmba", "did you mean 'numba'?"),
     ("not_there:Mine", "importing 'not_there' failed"),

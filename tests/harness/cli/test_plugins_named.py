@@ -112,6 +112,7 @@ def test_the_newest_comparison_may_be_anybodys(bench: Bench, recorded: str) -> N
         ("nag,./mine.py:harm[a=1|2]", "curves", ["./mine.py:harm"]),
         ("nag@numba,os:system", "./mine.py:harm[x=1]", ["os:system", "./mine.py:harm"]),
         ("installed,torch.optim.x:y", "add[T=30]", ["installed", "torch.optim.x:y"]),
+        ("torch.optim.SGD[on=a]+x:Y[on=rest]+installed[on=b]", "curves", ["x:Y", "installed"]),
         ("torch.optim../mine.py:Mine", "mine.so", ["torch.optim../mine.py:Mine", "mine.so"]),
     ],
 )

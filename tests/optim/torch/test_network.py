@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from bench.models.from_module import layout_of
 from bench.models.layout import Layout
 from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import Method
@@ -77,16 +78,23 @@ class OfModule:
         return loss.detach()[None].double(), out
 
 
-def trained(module: nn.Module, method: Method, steps: int) -> Mapping[str, Tensor]:
+def trained(
+    module: nn.Module, method: Method, steps: int, stop: int | None = None
+) -> Mapping[str, Tensor]:
+    """Return what a method has trained; before step `stop` it goes on from its saved state."""
     named = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    layout = Layout({name: tuple(each.shape) for name, each in named.items()})
+    layout = layout_of(module)
     theta = torch.zeros(1, layout.size)
     for name, view in layout.views(theta[0]).items():
         view.copy_(named[name].detach())
     bound, objective = method.for_layout(layout), OfModule(module, layout)
     with torch.no_grad():
         state = bound.init(theta, 0, steps)
-        for _ in range(steps):
+        for number in range(steps):
+            if number == stop:
+                saved = bound.state_dict(state)
+                state = bound.init(theta, 0, steps)
+                bound.load_state_dict(state, saved)
             bound.step(theta, objective, state)  # type: ignore[arg-type]
     between = torch.ones(1, layout.size)
     for view in layout.views(between).values():
@@ -174,7 +182,8 @@ def test_one_that_takes_no_vectors_says_so() -> None:
     assert refusal(Network, resolve("torch.optim.Muon")) == (
         "torch.optim.Muon cannot train this network: ValueError: Muon only supports 2D parameters "
         "whereas we found a parameter with size: torch.Size([3, 4, 2]). Give it the parameters "
-        "that it is made for, and another optimizer the rest."
+        "that it is made for, and another optimizer the rest, as in "
+        "torch.optim.Muon[on=hidden]+torch.optim.AdamW[on=rest]."
     )
 
 
