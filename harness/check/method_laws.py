@@ -26,6 +26,7 @@ from bench.harness.check.laws import (
 from bench.harness.check.observed_trial import STEPS, ObservedTrial
 from bench.harness.check.small_problems import Network, network_for
 from bench.harness.check.thread_ranks import run_on_ranks
+from bench.harness.core.spec import name_text
 from bench.harness.distributed.ranks import Ranks
 from bench.optim.hyperparameters import Hyperparameter
 from bench.optim.objective import Method
@@ -117,7 +118,8 @@ class MethodLaws:
                 # Raises the error that a user would see.
                 cast = h.cast(value, method.name)
                 expect(cast == value, f"{h.name}={value} as written", repr(cast))
-        return ", ".join(f"{name}={method.hyperparameters[name]}" for name in names) or "none"
+        values = [f"{name}={name_text(method.hyperparameters[name])}" for name in names]
+        return ", ".join(values) or "none"
 
     def effects(self) -> str:
         """Check that `lr` changes the run; name the other hyperparameters that have not.

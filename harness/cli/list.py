@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.harness.cli import list_recorded
-from bench.optim.values import kind_text, value_text
+from bench.optim.values import kind_text, takes_words, value_text, without_none
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,17 +59,22 @@ def problems() -> None:
     )
 
 
-@command.command(epilog="Example: bench list optimizers")
-def optimizers() -> None:
-    """List optimizers with their backends, reference and hyperparameters."""
+@command.command(
+    epilog="Example: bench list optimizers   or   bench list optimizers torch.optim.AdamW"
+)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+def optimizers(names: tuple[str, ...]) -> None:
+    """List optimizers with their backends, reference and hyperparameters: all, or those named."""
     from bench.harness.cli.console import UNFOLDED, add_row, console, table
     from bench.optim.registry import BUILT_IN, installed
 
     out = console(UNFOLDED)
-    for name in BUILT_IN:
+    for name in names or BUILT_IN:
         for part in _optimizer(name):
             out.print(part)
         out.print()
+    if names:
+        return
     if others := installed():
         shown = table("optimizer", "", whole=("optimizer",))
         shown.show_header = False
@@ -79,7 +84,7 @@ def optimizers() -> None:
         out.print()
     out.print(
         "You can also use torch.optim.NAME, such as 'torch.optim.AdamW[lr=1e-3]', and your own "
-        "class: package.module:Class or ./file.py:Class.\n"
+        "class: package.module:Class or ./file.py:Class. `bench list optimizers NAME` shows it.\n"
         "Write 'nag[lr=0.05]' to set a hyperparameter and 'nag@torch' to choose a backend.",
         style="dim",
     )
@@ -112,9 +117,9 @@ def _optimizer(name: str) -> Sequence[object]:
     from rich.text import Text
 
     from bench.harness.cli.console import add_row, table
-    from bench.optim.registry import BUILT_IN
+    from bench.optim.registry import find
 
-    cls = BUILT_IN[name]
+    cls = find(name)
     title = Text(name, style="bold")
     title.append(f"  backends: {', '.join(cls.backends)}; {cls.reference}", style="not bold")
     shown = table("  hyperparameter", "type", "default", "allowed", "meaning", whole=("default",))
@@ -125,6 +130,8 @@ def _optimizer(name: str) -> Sequence[object]:
 
 
 def _allowed(h: Hyperparameter) -> str:
-    if h.kind is bool:
+    if h.choices:
+        return ", ".join(map(value_text, h.choices))
+    if without_none(h.kind) is bool:
         return "true, false"
-    return ", ".join(map(value_text, h.choices)) or ("any" if h.kind is str else h.bounds())
+    return "any" if takes_words(h.kind) else h.bounds()

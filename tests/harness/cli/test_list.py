@@ -34,6 +34,17 @@ def test_optimizers(bench):
             assert all(choice in lines[h.name] for choice in h.choices)
 
 
+def test_optimizers_that_are_named(bench):
+    said = bench("list", "optimizers", "torch.optim.Adam", "pytorch_optimizer:Kron")
+    assert said.code == 0, said.err
+    lines = {tuple(line.split()[:3]): line for line in said.out.splitlines() if line}
+    assert ("betas", "(float,float)", "(0.9,0.999)") in lines
+    assert "one_diag, smart_one_diag, all_diag" in lines["memory_save_mode", "str", "or"]
+    assert "hf  backends" not in said.out
+    said = bench("list", "optimizers", "torch.optim.adam")
+    assert (said.code, said.out) == (2, "") and "did you mean 'Adam'?" in said.err
+
+
 def test_comparisons(bench, filled):
     first = filled.comparison()
     for label in ("nag", "hf[lam=1]"):
