@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -18,7 +18,7 @@ from bench.optim.hessian_free import HessianFree, MomentumHessianFree
 from bench.optim.hyperparameters import UsageError, nearest
 from bench.optim.momentum.methods import CM, NAG, SGD
 from bench.optim.objective import Method
-from bench.optim.route_text import FORM, JOIN
+from bench.optim.route_text import FORM, JOIN, ON
 from bench.optim.text import ParsedEntry, parse
 from bench.optim.torch.adapter import (
     TORCH_PREFIX,
@@ -28,6 +28,7 @@ from bench.optim.torch.adapter import (
     is_optimizer,
     of_torch,
 )
+from bench.optim.torch.groups import grouped
 from bench.optim.torch.routes import route_of
 
 BUILT_IN: dict[str, Any] = {
@@ -61,14 +62,22 @@ def is_built_in(name: str) -> bool:
 
 def class_of(written: ParsedEntry) -> Any:
     """Return the class of the method that an entry means; UsageError where there is none."""
-    if len(written.names) > 1:
-        return route_of([find(name) for name in written.names], written.name)
+    if len(parts := written.parts) > 1:
+        kinds = [_with_keys(part.name, part.values.keys() - {ON}) for part in parts]
+        return route_of(kinds, written.name)
     if all(map(_is_known, pieces := written.name.split(JOIN))) and len(pieces) > 1:
         raise UsageError(
             f"{written.name}: every part of a route says in brackets which parameters it trains, "
             f"as in {FORM}."
         )
-    return find(written.name)
+    return _with_keys(written.name, written.values)
+
+
+def _with_keys(name: str, keys: Iterable[str]) -> Any:
+    """Return the class of a name; that of a torch optimizer has values for parts of a network."""
+    kind = find(name)
+    is_torch = isinstance(kind, type) and issubclass(kind, TorchMethod)
+    return grouped(kind, keys) if is_torch else kind
 
 
 def _is_known(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -11,7 +12,7 @@ import rfc8785
 
 from bench.harness.core.errors import Usage
 from bench.harness.core.text import is_storable, shortened, visible
-from bench.optim.route_text import JOIN, apart
+from bench.optim.route_text import JOIN, apart, names_of
 from bench.optim.values import value_text
 
 PROTOCOL_VERSION = 2
@@ -154,6 +155,16 @@ class MethodSpec:
             _method_text(name, self.backend, values)
             for name, values in apart(self.name, self.hyperparameters)
         )
+
+
+def brief_name(name: str, hyperparameters: Mapping[str, Any]) -> str:
+    """Return a method's name without where it was found; of a route, that of every part.
+
+    >>> brief_name("torch.optim.Muon+./mine.py:Mine", {"1.on": "hidden", "2.on": "rest"})
+    'Muon+Mine'
+    """
+    parts = names_of(name, hyperparameters)
+    return JOIN.join(re.split(r"[/.:]", part)[-1] or part for part in parts)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
@@ -22,7 +22,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from bench.optim.hyperparameters import UsageError, cast_all, nearest
-from bench.optim.momentum.methods import BATCH
 from bench.optim.objective import Layout, Method, Objective
 from bench.optim.plugins import short
 from bench.optim.random_streams import RandomStreams
@@ -232,13 +231,14 @@ class TorchMethod(Method):
             _manners[key] = found
         return found
 
-    def _made(self, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    def _made(self, parameters: Sequence[Any], **changed: object) -> torch.optim.Optimizer:
+        """Make the optimizer on parameters, or on groups of them, with other values if given."""
         given = {
             h.name: like(self.defaults[h.name], self.hyperparameters[h.name])
             for h in self.space
-            if h is not BATCH
+            if h.name in self.defaults
         }
-        made = self.optimizer(parameters, **given)
+        made = self.optimizer(parameters, **{**given, **changed})
         if not isinstance(made, torch.optim.Optimizer):
             raise UsageError(
                 f"{self.name} gave {type(made).__name__}, not a torch.optim.Optimizer."

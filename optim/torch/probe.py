@@ -71,6 +71,14 @@ def manner_of(make: Make, name: str, known: bool = False, may_rest: bool = False
     return run.manner
 
 
+def effect_of(make: Make, other: Make) -> bool:
+    """Return whether two ways to make an optimizer lead the first parameter to another place."""
+    shapes = _accepted(make)
+    first = torch.Size(shapes[0]).numel()
+    ends = [_Run(each, shapes).path[-1][:first].nan_to_num() for each in (make, other)]
+    return not torch.equal(*ends)
+
+
 def _accepted(make: Make) -> Shapes:
     """Return the first shapes of parameters with which the optimizer makes a step."""
     for shapes in (NETWORK, MATRICES, VECTOR):

@@ -14,7 +14,7 @@ from typing import Any
 
 from bench.harness.core.defaults import tuned_values
 from bench.harness.core.records import ComparisonRecord, Measurement, TrialRecord
-from bench.harness.core.spec import Protocol, name_text, problem_text
+from bench.harness.core.spec import Protocol, brief_name, name_text, problem_text
 from bench.harness.core.text import storable
 from bench.harness.store.mlflow.colors import GROUP_TAG, color, group
 
@@ -82,7 +82,7 @@ def run_name(trial: TrialRecord, protocol: Protocol | None = None) -> str:
     values that are in neither the label nor `core/defaults.toml`, such as tuned ones.
     """
     head, bracket, inside = trial.method.partition("[")
-    head = re.split(r"[/.:]", head)[-1] or head
+    head = brief_name(head, trial.hyperparameters)
     if not bracket and isinstance(rate := trial.hyperparameters.get("lr"), float):
         inside = f"lr={rate:g}"
     inside = inside.removesuffix("]")
