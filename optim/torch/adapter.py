@@ -161,7 +161,7 @@ class TorchMethod(Method):
 
         if not self.manner.by_closure:
             closure()
-        if self.manner.by_closure or self.manner.sometimes:
+        if self.manner.by_closure or self.manner.besides:
             state.optimizer.step(closure=closure)
         else:
             state.optimizer.step()

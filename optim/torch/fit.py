@@ -53,7 +53,7 @@ def state_size(
             if switches(optimizer):
                 optimizer.train()  # type: ignore[attr-defined]
             closure()
-            if manner.by_closure or manner.sometimes:
+            if manner.by_closure or manner.besides:
                 optimizer.step(closure=closure)
             else:
                 optimizer.step()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 import torch
 from jaxtyping import Float
@@ -121,5 +121,15 @@ class Parameters:
 
 
 def taken(optimizer: torch.optim.Optimizer) -> Set[int]:
-    """Return the `id` of every parameter in an optimizer's groups."""
-    return {id(each) for group in optimizer.param_groups for each in group["params"]}
+    """Return the `id` of every parameter in the groups of an optimizer and of those in it."""
+    # A wrapper may have no groups.
+    groups = [group for each in wrapped(optimizer) for group in getattr(each, "param_groups", [])]
+    return {id(each) for group in groups for each in group["params"]}
+
+
+def wrapped(optimizer: torch.optim.Optimizer) -> Iterator[torch.optim.Optimizer]:
+    """Yield an optimizer and, one after another, those that it is made of."""
+    yield optimizer
+    for each in vars(optimizer).values():
+        if isinstance(each, torch.optim.Optimizer):
+            yield from wrapped(each)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from bench.optim.hyperparameters import UsageError
 from bench.optim.plugins import short
 from bench.optim.random_streams import RandomStreams
-from bench.optim.torch.parameters import LOST, taken
+from bench.optim.torch.parameters import LOST, taken, wrapped
 
 Make = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
 Shapes = tuple[tuple[int, ...], ...]
@@ -38,13 +38,13 @@ class Manner:
     """How an optimizer's step obtains gradients, and the size of its state."""
 
     by_closure: bool
-    """Whether it evaluates the given closure always, and so needs no gradient before the step."""
+    """Whether it evaluates the given closure always, and needs no gradient before the step."""
     once: bool
     """Whether a step takes one gradient always; where it took more, it may take others later."""
     held: int
     """Numbers in its state for each number of the parameters, rounded up."""
-    sometimes: bool = False
-    """Whether it evaluates the closure in some steps, beside the gradient before the step."""
+    besides: bool = False
+    """Whether it evaluates the closure, always or sometimes, and needs the gradient before too."""
 
 
 def manner_of(make: Make, name: str, known: bool = False, may_rest: bool = False) -> Manner:
@@ -68,6 +68,8 @@ def manner_of(make: Make, name: str, known: bool = False, may_rest: bool = False
         raise UsageError(f"{name} {fault}")
     if not known and (fault := _unlike_a_loop(make, run)):
         raise UsageError(f"{name} {fault}")
+    if run.manner.by_closure and _needs_gradient(make, run):
+        return replace(run.manner, by_closure=False, once=False, besides=True)
     return run.manner
 
 
@@ -103,6 +105,10 @@ class _Run:
     """Whether gradients can be differentiated again."""
     attached: bool = False
     """Whether the loss that the closure returns can be differentiated."""
+    still: bool = False
+    """Whether m stays where it is, for those that move only if gradients go on pointing one way."""
+    bare: bool = False
+    """Whether there are no gradients before a step."""
     backward: bool = False
     """Whether gradients come from `backward`, as in a training loop, and are not assigned."""
     counts: list[int] = field(default_factory=list)
@@ -111,6 +117,8 @@ class _Run:
         sizes = [torch.Size(shape).numel() for shape in self.shapes]
         self.numbers = sum(sizes)
         start = torch.linspace(-1, 2, self.numbers, dtype=self.dtype)
+        # Biases begin at 0, and some optimizers train small numbers alone.
+        start[-1] = 0
         self._d = torch.linspace(0.5, 2, self.numbers, dtype=self.dtype)
         self._at = torch.arange(self.numbers, dtype=self.dtype)
         parts = zip(start.split(sizes), self.shapes, strict=True)
@@ -131,7 +139,7 @@ class _Run:
             by_closure=least > 0,
             once=most <= 1 and most == least,
             held=held_by(self.optimizer, self.parameters),
-            sometimes=least == 0 < most,
+            besides=least == 0 < most,
         )
 
     @property
@@ -167,7 +175,7 @@ class _Run:
 
         def gradient() -> Tensor:
             with torch.enable_grad():
-                away = self._flat() - torch.sin(self._at + number)
+                away = self._flat() - torch.sin(self._at + (0 if self.still else number))
                 loss = 0.5 * (self._d * away * away).sum()
             if self.backward:
                 self.optimizer.zero_grad()
@@ -187,7 +195,11 @@ class _Run:
             asked += 1
             return gradient()
 
-        gradient()
+        if self.bare:
+            for parameter in self.parameters:
+                parameter.grad = None
+        else:
+            gradient()
         with torch.no_grad():
             self.optimizer.step(**({"closure": closure} if takes_closure(self.optimizer) else {}))
         self.counts.append(asked)
@@ -204,10 +216,14 @@ _HOOKS = (
 
 def held_by(optimizer: torch.optim.Optimizer, parameters: Sequence[torch.nn.Parameter]) -> int:
     """Return how many numbers an optimizer's state has for each of the parameters', rounded up."""
-    held = sum(tensor.numel() for tensor in tensors_in(list(optimizer.state.values())))
+    states = [dict(getattr(each, "state", {})) for each in wrapped(optimizer)]
+    # Some share their state with the one that they wrap.
+    tensors = {id(tensor): tensor.numel() for tensor in tensors_in(states)}
     # A count of steps is no vector.
     few = 8 * len(parameters)
-    return max(0, math.ceil((held - few) / sum(each.numel() for each in parameters)))
+    return max(
+        0, math.ceil((sum(tensors.values()) - few) / sum(each.numel() for each in parameters))
+    )
 
 
 def switches(optimizer: torch.optim.Optimizer) -> bool:
@@ -254,12 +270,21 @@ def _hooked(make: Make) -> str | None:
 
 
 def _never_moves(make: Make, run: _Run) -> str | None:
-    if run.moved.any() or _Run(make, run.shapes, MANY).moved.any():
+    if run.moved.any() or _Run(make, run.shapes, MANY, still=True).moved.any():
         return None
     return (
         f"has moved no parameter in {MANY} steps. It may keep parameters of its own, or write to a "
         "copy. It must change the tensors that it was given."
     )
+
+
+def _needs_gradient(make: Make, run: _Run) -> bool:
+    """Return whether an optimizer that evaluates the closure also uses the gradient from before."""
+    try:
+        bare = _Run(make, run.shapes, FEW, bare=True)
+    except Exception:
+        return True
+    return not torch.equal(bare.path[-1].nan_to_num(), run.path[FEW - 1].nan_to_num())
 
 
 def _unlike_a_loop(make: Make, run: _Run) -> str | None:

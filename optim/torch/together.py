@@ -65,21 +65,19 @@ def load(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
         return
     optimizer.load_state_dict(copy.deepcopy(dict(saved)))
     # torch has cast everything to θ's type, also NAdam's product, which is float32 always.
-    own, held = optimizer.state, saved["state"]
-    every = (each for group in optimizer.param_groups for each in group["params"])
-    for number, each in enumerate(every):
-        if number in held:
-            own[each] = _uncast(own[each], held[number])
+    _uncast(optimizer.state_dict(), saved)
 
 
 def _uncast(loaded: Any, saved: Any) -> Any:
     """Return a loaded state with every tensor in the type that it was saved in."""
     if isinstance(saved, Tensor) and isinstance(loaded, Tensor):
-        same = loaded.dtype == saved.dtype
-        return loaded if same else saved.detach().clone().to(loaded.device)
-    if isinstance(saved, dict) and isinstance(loaded, dict):
-        return {key: _uncast(loaded[key], saved[key]) for key in loaded}
-    if type(saved) in (list, tuple, deque) and len(loaded) == len(saved):
+        if loaded.dtype != saved.dtype:
+            # It stays the tensor that the optimizer holds, or one that it wraps.
+            loaded.data = saved.detach().clone().to(loaded.device)
+    elif isinstance(saved, dict) and isinstance(loaded, dict):
+        for key in loaded.keys() & saved.keys():
+            loaded[key] = _uncast(loaded[key], saved[key])
+    elif type(saved) in (list, tuple, deque) and len(loaded) == len(saved):
         made = [_uncast(*pair) for pair in zip(loaded, saved, strict=True)]
         return deque(made, saved.maxlen) if isinstance(saved, deque) else type(saved)(made)
     return loaded

@@ -31,7 +31,10 @@ class Own(torch.optim.Optimizer):
 
 class Keeping(Own):
     def u(self, each: Tensor) -> Tensor:
-        self.state[each] = {"v": torch.zeros_like(each), "lists": [torch.zeros_like(each)] * 2}
+        self.state[each] = {
+            "v": torch.zeros_like(each),
+            "list": [torch.zeros_like(each) for _ in "ab"],
+        }
         return super().u(each)
 
 
@@ -383,7 +386,7 @@ def test_a_step_size_of_0_may_rest() -> None:
         (Rebinding, Manner(False, True, 0)),
         (Setting, Manner(False, True, 0)),
         (Waiting, Manner(False, True, 0)),
-        (Seldom, Manner(False, False, 0, sometimes=True)),
+        (Seldom, Manner(False, False, 0, besides=True)),
         (Spread, Manner(True, False, 0)),
         (Uneven, Manner(True, False, 0)),
         (Once, Manner(True, True, 0)),
