@@ -11,7 +11,7 @@ import torch
 from bench.harness.check.laws import Finding, check_laws, one_thread
 from bench.harness.check.method_laws import MethodLaws
 from bench.harness.check.problem_laws import ProblemLaws
-from bench.harness.check.small_problems import CASES
+from bench.harness.check.small_problems import CASES, network_for
 from bench.harness.core.errors import BenchError, Infrastructure, Usage
 from bench.harness.core.notices import say
 from bench.harness.core.paths import data_source
@@ -49,9 +49,10 @@ def check(text: str, preset: str, data_dir: str | None) -> LawReport:
     Raises Usage if there is no such problem or optimizer, and Infrastructure if data are missing.
     """
     if kind_of(text) == "optimizer":
-        registry.resolve(text)
-        written = parse(text)
-        batch = registry.resolve(text).hyperparameters.get("batch", 0)
+        method, written = registry.resolve(text), parse(text)
+        # It says now what it cannot train.
+        network_for(method)
+        batch = method.hyperparameters.get("batch", 0)
         if isinstance(batch, int) and batch > CASES:
             # A larger batch costs more and shows nothing else: it repeats the same cases.
             say(f"The laws are checked with batch={CASES}: the small problems have no more cases.")

@@ -50,6 +50,8 @@ class State:
     optimizer: torch.optim.Optimizer
     taken: Set[int]
     """The parameters in its groups, by their `id`."""
+    begun: bool = False
+    """Whether it has made a step; before, some have no point to evaluate but θ."""
 
     def follow(self) -> None:
         """Put θ where the optimizer has put its parameters; UsageError where that is no θ."""
@@ -166,6 +168,7 @@ class TorchMethod(Method):
         else:
             state.optimizer.step()
         state.follow()
+        state.begun = True
         return {"loss": losses[0]}
 
     def iterate(self, theta: Float[Tensor, "1 P"], state: State) -> Float[Tensor, "1 P"]:
@@ -174,6 +177,8 @@ class TorchMethod(Method):
         torch's ASGD is evaluated at its average, and one with `eval` and `train` where `eval` puts
         it; θ is left as it is.
         """
+        if not state.begun:
+            return theta
         optimizer, parameters = state.optimizer, state.parameters
         averages = _averages_in(optimizer)
         if not switches(optimizer):
@@ -200,6 +205,7 @@ class TorchMethod(Method):
     def load_state_dict(self, state: State, saved: Mapping[str, Any]) -> None:
         """Go on from a saved state."""
         load(state.optimizer, saved["optimizer"])
+        state.begun = True
         state.parameters.rewind()
 
     def _held_on(self, layout: Layout) -> int:

@@ -1,11 +1,12 @@
 """docs/optimizers.md says of each of torch's optimizers and two packages' what `bench check` finds.
 
 `python -m tests.harness.check.test_optimizers_page` tries them all, for a quarter of an hour,
-and writes the tables.
+and writes the tables. Those in FACTORIES are tried as factories.py makes them.
 """
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import torch
 from bench.harness.check.subject import check
 from bench.optim.hyperparameters import UsageError
 from bench.optim.torch.adapter import is_optimizer
+from tests.harness.check import factories
 
 PAGE = Path(__file__).parents[3] / "docs" / "optimizers.md"
 BEGIN, END = "<!-- found -->\n", "<!-- end of found -->\n"
@@ -27,6 +29,11 @@ PACKAGES = {
     "pytorch_optimizer": "pytorch_optimizer:",
 }
 """Modules, and how names of theirs are written."""
+FACTORIES = {
+    "pytorch_optimizer": "Lookahead OrthoGrad ScheduleFreeWrapper TRAC SAM FriendlySAM LookSAM "
+    "WSAM BSAM Ranger21 Muon AdaMuon AdaGO NorMuon MuonClip"
+}
+"""What is made of another optimizer, of groups, or of a number that has no default."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,13 @@ class Outcome:
 
 def names(module: str) -> list[str]:
     return sorted(n for n, value in vars(import_module(module)).items() if is_optimizer(value))
+
+
+def written(module: str, name: str) -> str:
+    """How an optimizer is named on the command line."""
+    if name in FACTORIES.get(module, "").split():
+        return f"{factories.__file__}:{name}"
+    return f"{PACKAGES[module]}{name}"
 
 
 def outcome(name: str) -> Outcome:
@@ -80,7 +94,18 @@ def rendered(found: dict[str, dict[str, Outcome]]) -> str:
             if each.state == "refused":
                 reasons[each.said].append(name)
         lines += [f"| {module} | {', '.join(ns)} | {said} |" for said, ns in reasons.items()]
-    return "\n".join(lines) + "\n\n"
+    return "\n".join(lines) + made_by_factories() + "\n"
+
+
+def made_by_factories() -> str:
+    """The table of factories, with the expression that each returns."""
+    lines = ["", "", "### Tried through a factory", "", "| package | what the factory returns |"]
+    lines += ["|---|---|"]
+    for module, of in FACTORIES.items():
+        for name in of.split():
+            source = inspect.getsource(getattr(factories, name))
+            lines.append(f"| {module} | `{source.rpartition('return po.')[2].strip()}` |")
+    return "\n".join(lines) + "\n"
 
 
 def listed(page: str, module: str, name: str) -> Outcome:
@@ -99,8 +124,8 @@ TRIED = {
     "torch.optim": "Adadelta Adafactor Adam AdamW ASGD Muon NAdam RAdam Rprop SGD SparseAdam",
     "schedulefree": "AdamWScheduleFree AdamWScheduleFreePaper AdamWScheduleFreeReference "
     "RAdamScheduleFree RAdamScheduleFreeClosure SGDScheduleFree SGDScheduleFreeClosure",
-    "pytorch_optimizer": "AdaBelief AdaHessian AdaShift Gravity LOMO Lamb Lion Lookahead Muon "
-    "Prodigy SAM ScheduleFreeSGD Yogi",
+    "pytorch_optimizer": "AdaBelief AdaHessian AdaShift Gravity LOMO Lamb Lion LoRARite Lookahead "
+    "MADGRAD Muon Prodigy SAM SPlus ScheduleFreeSGD Yogi",
 }
 
 
@@ -111,7 +136,7 @@ def test_the_page_is_true_of_a_dozen(module: str) -> None:
     page = PAGE.read_text()
     with torch.random.fork_rng(devices=[]):
         for name in TRIED[module].split():
-            found = outcome(f"{PACKAGES[module]}{name}")
+            found = outcome(written(module, name))
             said = listed(page, module, name)
             assert (found.state, found.said) == (said.state, said.said), name
 
@@ -143,6 +168,6 @@ def test_an_optimizer_is_found_on_the_page_under_its_own_outcome() -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    every = {m: {n: outcome(f"{p}{n}") for n in names(m)} for m, p in PACKAGES.items()}
+    every = {m: {n: outcome(written(m, n)) for n in names(m)} for m in PACKAGES}
     before, _, rest = PAGE.read_text().partition(BEGIN)
     PAGE.write_text(before + BEGIN + rendered(every) + END + rest.partition(END)[2])

@@ -303,3 +303,37 @@ def test_what_cannot_be_made_says_why(optimizer: Any, reason: str) -> None:
     with pytest.raises(UsageError) as caught:
         adapt(optimizer, "it")("torch")
     assert str(caught.value).startswith(f"it {reason}")
+
+
+class Plain(torch.optim.SGD):
+    """Its state has something else than dictionaries, and its average begins with its steps."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        for group in self.param_groups:
+            for each in group["params"]:
+                self.state["steps"] = self.state.get("steps", 0) + 1  # type: ignore[call-overload, index]
+                self.state["average"] = each.detach() / 2  # type: ignore[index]
+        return loss
+
+
+class Beginning(Plain):
+    def eval(self) -> None:
+        for group in self.param_groups:
+            for each in group["params"]:
+                self.kept = each.detach().clone()
+                each.data.copy_(self.state["average"])  # type: ignore[index]
+
+    def train(self) -> None:
+        if hasattr(self, "kept"):
+            self.param_groups[0]["params"][0].data.copy_(self.kept)
+
+
+@pytest.mark.parametrize("optimizer", [Plain, Beginning])
+def test_it_is_evaluated_before_its_first_step_and_with_any_state(optimizer: Any) -> None:
+    method, theta = adapt(optimizer, "own")("torch"), start()
+    state = method.init(theta, 0, None)
+    assert torch.equal(method.iterate(theta, state), start())
+    method.step(theta, MovingObjective(), state)
+    expected = theta / 2 if optimizer is Beginning else theta
+    assert torch.equal(method.iterate(theta, state), expected)
