@@ -8,7 +8,7 @@ memory, so `Fleet` also counts the passes that run against those that were paid 
 
 from __future__ import annotations
 
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 from weakref import ref
 
 from jaxtyping import Float
@@ -42,10 +42,7 @@ class TrainingBatch(_Opaque):
     @property
     def cases(self) -> int:
         """Number of cases for each row, on all ranks together."""
-        return _CASES[id(self)][1].cases
-
-    def __del__(self) -> None:
-        _CASES.pop(id(self), None)
+        return _CASES[id(self)][2].cases
 
 
 class Product(_Opaque):
@@ -55,12 +52,9 @@ class Product(_Opaque):
 
     def __call__(self, v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
         """Return G v, charged when it is computed; the next product overwrites its memory."""
-        bound, product = _PRODUCTS[id(self)]
+        _, bound, product = _PRODUCTS[id(self)]
         bound.watch.require_step()
         return product(bound.vector(v))
-
-    def __del__(self) -> None:
-        _PRODUCTS.pop(id(self), None)
 
 
 class ChargedObjective(Objective, Protocol):
@@ -85,7 +79,7 @@ class MethodObjective(_Opaque):
         if size is FULL and bound.whole is not None:
             return bound.whole
         batch = TrainingBatch()
-        _CASES[id(batch)] = ref(bound), bound.next_batch(size, stream)
+        _CASES[id(batch)] = _gone(batch, _CASES), ref(bound), bound.next_batch(size, stream)
         if size is FULL:
             bound.whole = batch
         return batch
@@ -114,34 +108,49 @@ class MethodObjective(_Opaque):
         bound = _bound(self)
         computed = bound.curvature(bound.vector(theta), _cases(bound, on), structural)
         product = Product()
-        _PRODUCTS[id(product)] = bound, computed
+        _PRODUCTS[id(product)] = _gone(product, _PRODUCTS), bound, computed
         return product
 
     def dots(self, *pairs: Pair) -> tuple[Float[Tensor, ""], ...]:
         """Return a·b of every pair; with several ranks, each sums its share of the numbers."""
         return _bound(self).dots(*pairs)
 
-    def __del__(self) -> None:
-        _BOUND.pop(id(self), None)
+
+class _Reference(ref[object]):
+    """A weak reference to a handle, which takes the handle's entry away when it goes."""
+
+    __slots__ = ("entries", "key")
+    entries: dict[int, Any]
+    key: int
 
 
-# By the `id` of a handle, which takes its entry away when it goes; a WeakKeyDictionary does the
-# same, and costs an update several times as much. References to a trial are weak: it ends.
-_BOUND: dict[int, ref[ChargedObjective]] = {}
-_CASES: dict[int, tuple[ref[ChargedObjective], Batch]] = {}
-_PRODUCTS: dict[int, tuple[ChargedObjective, Curvature]] = {}
+def _gone(handle: object, entries: dict[int, Any]) -> _Reference:
+    made = _Reference(handle, _remove)
+    made.entries, made.key = entries, id(handle)
+    return made
+
+
+def _remove(reference: Any) -> None:
+    reference.entries.pop(reference.key, None)
+
+
+# By the `id` of a handle; a WeakKeyDictionary does the same, and costs an update several times as
+# much. References to a trial are weak: it ends.
+_BOUND: dict[int, tuple[_Reference, ref[ChargedObjective]]] = {}
+_CASES: dict[int, tuple[_Reference, ref[ChargedObjective], Batch]] = {}
+_PRODUCTS: dict[int, tuple[_Reference, ChargedObjective, Curvature]] = {}
 
 
 def opaque(bound: ChargedObjective) -> MethodObjective:
     """Return the objective that a method is given in place of a bound one."""
     made = MethodObjective()
-    _BOUND[id(made)] = ref(bound)
+    _BOUND[id(made)] = _gone(made, _BOUND), ref(bound)
     return made
 
 
 def _bound(objective: MethodObjective) -> ChargedObjective:
     found = _BOUND.get(id(objective))
-    bound = None if found is None else found()
+    bound = None if found is None else found[1]()
     if bound is None:
         raise BrokenContract(
             "A method asked an objective whose trial has ended, or one that it made itself. Use "
@@ -154,8 +163,8 @@ def _bound(objective: MethodObjective) -> ChargedObjective:
 def _cases(bound: ChargedObjective, on: Batch) -> Batch:
     """Return the cases of a batch that this objective has given; refuse every other object."""
     found = _CASES.get(id(on)) if isinstance(on, TrainingBatch) else None
-    if found is not None and found[0]() is bound:
-        return found[1]
+    if found is not None and found[1]() is bound:
+        return found[2]
     raise BrokenContract(
         f"{bound.watch.method} asked about a batch that this objective has not given (a "
         f"{type(on).__name__}). Take every batch from `objective.next_batch`."

@@ -21,20 +21,27 @@ class Parameters:
     """The parameters that an optimizer changes, and θ, which has their values.
 
     θ has their memory as long as the optimizer changes them in place. Once it has assigned other
-    memory to one, θ is a copy of them.
+    memory to one, θ is a copy of them; and it is one from the beginning where θ has a matrix the
+    other way round, since optimizers may count on parameters whose numbers lie in a row.
     """
 
     def __init__(self, theta: Float[Tensor, "1 P"], layout: Layout | None) -> None:
         self.theta = theta
         self._layout = layout
-        self.named = {name: nn.Parameter(view) for name, view in self._views(theta).items()}
-        self._own = list(self.named.values())
-        self._home = [each.data_ptr() for each in self._own]
+        views = self._views(theta)
         first = theta.storage_offset()
         # One operation for each; as views of views of views they would take three.
-        self._strides = [(e.shape, e.stride(), e.storage_offset() - first) for e in self._own]
-        self._apart = False
+        self._strides = [(v.shape, v.stride(), v.storage_offset() - first) for v in views.values()]
+        self._apart = not all(view.is_contiguous() for view in views.values())
         """Whether θ is a copy."""
+        if self._apart:
+            views = {
+                name: view.clone(memory_format=torch.contiguous_format)
+                for name, view in views.items()
+            }
+        self.named = {name: nn.Parameter(view) for name, view in views.items()}
+        self._own = list(self.named.values())
+        self._home = [each.data_ptr() for each in self._own]
 
     def take(self, gradient: Float[Tensor, "1 P"]) -> None:
         """Give every parameter its part of a gradient, in memory of its own.
@@ -43,7 +50,7 @@ class Parameters:
         """
         flat = gradient.clone()
         for each, place in zip(self._own, self._strides, strict=True):
-            part = flat.as_strided(*place)
+            part = flat.as_strided(*place).contiguous()
             each.grad = part if each.shape == part.shape else part.view(each.shape)
 
     def point(self) -> Float[Tensor, "1 P"]:
@@ -77,7 +84,7 @@ class Parameters:
     def place(self, row: Float[Tensor, "1 P"]) -> None:
         """Let the parameters be views of other memory."""
         for each, view in zip(self._own, self._views(row).values(), strict=True):
-            each.data = view
+            each.data = view.contiguous()
 
     def places(self) -> list[Tensor]:
         """Return the memory of every parameter, for `restore`."""

@@ -228,10 +228,51 @@ def test_a_matrix_of_a_layer_is_as_torch_has_it() -> None:
     state.parameters.take(gradient)
     seen.clear()
     state.optimizer.step()
+    state.follow()
     assert seen == [torch.Size([3, 2]), torch.Size([3])]
     expected = torch.arange(6.0) * (1 - 0.05)
     assert torch.allclose(theta[0, :6], expected)
     assert torch.equal(theta[0, 6:], torch.arange(6.0, 32.0))
+
+
+@pytest.mark.parametrize("name", ["LBFGS", "AdamW", "Adafactor"])
+def test_matrices_the_other_way_round_in_theta_make_no_difference(name: str) -> None:
+    """Optimizers may count on parameters and gradients that are contiguous."""
+    method = resolve(f"torch.optim.{name}[batch=1]")
+    straight, other = (
+        Layout({"W": (3, 2), "b": (3,)}),
+        Layout({"W": (2, 3), "b": (3,)}, transposed=frozenset({"W"})),
+    )
+    ends = []
+    for layout in (straight, other):
+        theta, bound = torch.zeros(1, layout.size), method.for_layout(layout)
+        named = layout.parameters(theta[0])
+        named["W"].copy_(torch.linspace(-1, 1, 6).view(3, 2))
+        objective = Bowl(layout)
+        with torch.no_grad():
+            state = bound.init(theta, 0, None)
+            for _ in range(5):
+                bound.step(theta, objective, state)  # type: ignore[arg-type]
+        assert all(each.is_contiguous() for each in state.parameters.named.values())
+        ends.append({n: each.clone() for n, each in layout.parameters(theta[0]).items()})
+    for name, expected in ends[0].items():
+        assert torch.equal(ends[1][name], expected)
+
+
+class Bowl:
+    """½ Σ (W − 1)² + ½ Σ (b − 2)² on matrices as torch has them."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    def next_batch(self, size: Any, stream: str = "gradient") -> Numbered:
+        return Numbered(0, size)
+
+    def gradient(self, theta: Tensor, on: Any) -> tuple[Tensor, Tensor]:
+        here, out = self.layout.parameters(theta[0]), torch.zeros_like(theta)
+        for name, part in self.layout.parameters(out[0]).items():
+            part.copy_(here[name] - (1 if name == "W" else 2))
+        return 0.5 * out.square().sum(1).double(), out
 
 
 def test_a_saved_state_goes_on_with_every_parameter() -> None:
