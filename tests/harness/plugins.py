@@ -104,7 +104,7 @@ class Sleepy(Watcher):
 
 def tensors_of(batch):
     """What stands behind a batch, which a method has no way to."""
-    return method_objective._CASES[batch][1]
+    return method_objective._CASES[id(batch)][2]
 
 
 def checksum(values: torch.Tensor) -> float:
