@@ -184,12 +184,13 @@ class TorchMethod(Method):
         if not switches(optimizer):
             return parameters.whole(averages) if averages else theta
         places = parameters.places()
-        parameters.place(theta.clone())
+        kept = [place.clone() for place in places]
+        # In their own memory: some know a parameter by it.
         optimizer.eval()  # type: ignore[attr-defined]
         point = parameters.whole(averages)
         optimizer.train()  # type: ignore[attr-defined]
         # The way there and back rounds.
-        parameters.restore(places)
+        parameters.restore(places, kept)
         return point
 
     def state_dict(self, state: State) -> dict[str, Any]:

@@ -90,10 +90,11 @@ class Parameters:
         """Return the memory of every parameter, for `restore`."""
         return [each.data for each in self._own]
 
-    def restore(self, places: Iterable[Tensor]) -> None:
-        """Give every parameter the memory back that it had."""
-        for each, place in zip(self._own, places, strict=True):
+    def restore(self, places: Iterable[Tensor], values: Iterable[Tensor]) -> None:
+        """Give every parameter the memory and the values back that it had."""
+        for each, place, value in zip(self._own, places, values, strict=True):
             each.data = place
+            each.data.copy_(value)
 
     def whole(self, parts: Mapping[Tensor, Tensor]) -> Float[Tensor, "1 P"]:
         """Return θ with other values for some of the parameters, as a new tensor."""

@@ -337,3 +337,28 @@ def test_it_is_evaluated_before_its_first_step_and_with_any_state(optimizer: Any
     method.step(theta, MovingObjective(), state)
     expected = theta / 2 if optimizer is Beginning else theta
     assert torch.equal(method.iterate(theta, state), expected)
+
+
+class KnownByMemory(torch.optim.SGD):
+    """It knows a parameter by where it lies, and is evaluated at its negative."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, lr=lr)
+        self.places = [each.data_ptr() for each in self.param_groups[0]["params"]]
+
+    def eval(self) -> None:
+        for each in self.param_groups[0]["params"]:
+            assert each.data_ptr() in self.places
+            each.data.mul_(-1)
+
+    def train(self) -> None:
+        """Leave them there, as an inexact way back would leave another rest."""
+
+
+def test_parameters_stay_in_their_memory_while_they_are_evaluated() -> None:
+    method, theta = adapt(KnownByMemory, "own")("torch"), start()
+    state = method.init(theta, 0, None)
+    method.step(theta, MovingObjective(), state)
+    before = theta.clone()
+    assert torch.equal(method.iterate(theta, state), -before)
+    assert torch.equal(theta, before)
