@@ -28,6 +28,7 @@ from bench.optim.torch.adapter import (
     is_optimizer,
     of_torch,
 )
+from bench.optim.torch.configured import Configured, takes_names
 from bench.optim.torch.groups import grouped
 from bench.optim.torch.routes import route_of
 
@@ -77,7 +78,7 @@ def _with_keys(name: str, keys: Iterable[str]) -> Any:
     """Return the class of a name; that of a torch optimizer has values for parts of a network."""
     kind = find(name)
     is_torch = isinstance(kind, type) and issubclass(kind, TorchMethod)
-    return grouped(kind, keys) if is_torch else kind
+    return grouped(kind, keys) if is_torch and not issubclass(kind, Configured) else kind
 
 
 def _is_known(name: str) -> bool:
@@ -162,7 +163,7 @@ def resolve(text: str, device: str = "cpu") -> Method:
 def _entered(cls: Any, name: str) -> Any:
     """Return somebody's class, if it has what a method needs or makes a torch optimizer."""
     if is_optimizer(cls) or is_factory(cls):
-        return adapt(cls, name)
+        return adapt(cls, name, Configured if takes_names(cls) else None)
     if not isinstance(cls, type):
         raise UsageError(
             f"{name!r} is of type {type(cls).__name__}. Give a class of torch optimizers, a class "

@@ -39,7 +39,7 @@ def check(make: Callable[..., Method]) -> str:
     none of them.
     """
     method = _with_small_batches(make)
-    trial = ObservedTrial(method, network_for(method))
+    trial = ObservedTrial(method, network_for(method), budget=STEPS)
     path = [trial.iterate.clone()]
     for _ in range(STEPS):
         path.append(trial.step(1).iterate.clone())

@@ -24,10 +24,11 @@ from bench.harness.check.laws import (
     unchanged_torch_settings,
 )
 from bench.harness.check.observed_trial import STEPS, ObservedTrial
-from bench.harness.check.small_problems import Network, network_for
+from bench.harness.check.small_problems import network_for
 from bench.harness.check.thread_ranks import run_on_ranks
 from bench.harness.core.spec import name_text
 from bench.harness.distributed.ranks import Ranks
+from bench.models.problem import Problem
 from bench.optim.hyperparameters import Hyperparameter
 from bench.optim.objective import Method
 from bench.optim.random_streams import RandomStreams
@@ -96,7 +97,7 @@ class MethodLaws:
         """Return the laws that cost a few steps each, by name, for every comparison to try."""
         return {name: law for name, law in self.laws().items() if name in QUICK}
 
-    def network(self) -> Network:
+    def network(self) -> Problem:
         """Return a new small network that the method can train."""
         return network_for(self.make())
 
@@ -122,12 +123,13 @@ class MethodLaws:
         return ", ".join(values) or "none"
 
     def effects(self) -> str:
-        """Check that `lr` changes the run; name the other hyperparameters that have not.
+        """Check that `lr` changes the run, of every part of a route; name what else has not.
 
         Many act only later or together with others, so those are only named.
         """
         method = self.make()
-        if not any(h.name == "lr" for h in method.space):
+        rates = {h.name for h in method.space if h.name.rpartition(".")[2] == "lr"}
+        if not rates:
             raise NotApplicable("there is no lr")
         first = self.trial().step_until_moved()
         steps = len(first.reports) + FEW
@@ -137,7 +139,8 @@ class MethodLaws:
             other = self._with_another(h)
             if other and equal_bits(ObservedTrial(other, self.network()).step(steps).iterate, end):
                 without.append(h.name)
-        expect("lr" not in without, "another run with another lr", "the same parameters")
+        idle = rates & set(without)
+        expect(not idle, f"another run with another {', '.join(idle)}", "the same parameters")
         no_effect = f"; no effect of {', '.join(without)}" if without else ""
         return f"another lr gives another run within {steps} steps{no_effect}"
 

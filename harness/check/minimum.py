@@ -10,9 +10,10 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bench.harness.check.laws import LawViolation
+from bench.harness.check.laws import LawViolation, NotApplicable
 from bench.harness.check.observed_trial import ObservedTrial
 from bench.harness.check.small_problems import Quadratic
+from bench.harness.training.method_layout import for_layout
 from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import Method
 from bench.optim.values import Value, value_text
@@ -47,6 +48,7 @@ def check(make: Callable[..., Method]) -> str:
     f(W) = mean over cases of ½ ‖xW − xW*‖² has curvatures of 0.1 to 1 and f* = 0 at W* on every
     batch, so a constant step size suffices.
     """
+    _check_takes_a_matrix(make())
     founds = []
     for values in _settings_to_try(make()):
         found = _run(make, values)
@@ -58,6 +60,13 @@ def check(make: Callable[..., Method]) -> str:
         f"expected at most {TOLERANCE:g} of the initial excess left within {STEPS:,} steps with "
         f"one of the step sizes; the best found is {best}"
     )
+
+
+def _check_takes_a_matrix(method: Method) -> None:
+    try:
+        for_layout(method, Quadratic().layout)
+    except UsageError as error:
+        raise NotApplicable(f"the quadratic has a single matrix. {error}") from error
 
 
 def _settings_to_try(method: Method) -> Iterator[dict[str, Value]]:

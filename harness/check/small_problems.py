@@ -1,4 +1,4 @@
-"""Two small problems for checking an optimizer: a convex quadratic and a network."""
+"""Small problems for checking an optimizer: a convex quadratic, and networks."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ INPUTS, OUTPUTS = 7, 3
 
 
 class _Small(Problem):
-    def __init__(self, name: str, shapes: dict[str, tuple[int, ...]], loss: MatchingLoss) -> None:
+    def __init__(self, name: str, layout: Layout, loss: MatchingLoss) -> None:
         super().__init__(
             name=name,
             preset="quick",
-            layout=Layout(shapes),
+            layout=layout,
             loss=loss,
             metric=squared_error(loss),
             initialization="normal",
@@ -56,7 +56,7 @@ class Quadratic(_Small):
     """Linear regression without noise: curvatures of 0.1 to 1 and a known minimum of 0."""
 
     def __init__(self) -> None:
-        super().__init__("quadratic", {"W": (INPUTS, OUTPUTS)}, HalfSquaredError())
+        super().__init__("quadratic", Layout({"W": (INPUTS, OUTPUTS)}), HalfSquaredError())
 
     def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """Return x W."""
@@ -77,12 +77,76 @@ class Network(_Small):
         shapes = {"W1": (INPUTS, 5), "b1": (5,), "W2": (5, OUTPUTS), "b2": (OUTPUTS,)}
         if not biases:
             shapes = {"W1": shapes["W1"], "W2": shapes["W2"]}
-        super().__init__("network", shapes, LogisticCrossEntropy())
+        super().__init__("network", Layout(shapes), LogisticCrossEntropy())
 
     def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """Return tanh(x W₁ + b₁) W₂ + b₂."""
         h = torch.tanh(_affine(inputs, params, "1"))
         return _affine(h, params, "2")
+
+
+WORDS, UNITS, WINDOW = 4, 5, 3
+
+
+class Layers(_Small):
+    """A network with layers of every kind, for a method that tells them apart.
+
+    The greatest of the first inputs is a word, which has an embedding. All inputs go through a
+    convolution, or through a matrix. A norm, two hidden layers and a head follow.
+    """
+
+    def __init__(self, convolution: bool) -> None:
+        first = {"first.weight": (UNITS, INPUTS)}
+        kernel = {"first.weight": (UNITS, 1, WINDOW), "first.bias": (UNITS,)}
+        super().__init__(
+            "layers",
+            Layout(
+                {
+                    "embedding.weight": (WORDS, UNITS),
+                    **(kernel if convolution else first),
+                    "norm.weight": (UNITS,),
+                    "norm.bias": (UNITS,),
+                    "blocks.0.weight": (UNITS, UNITS),
+                    "blocks.0.bias": (UNITS,),
+                    "blocks.1.weight": (UNITS, UNITS),
+                    "blocks.1.bias": (UNITS,),
+                    "head.weight": (OUTPUTS, UNITS),
+                    "head.bias": (OUTPUTS,),
+                },
+                roles={
+                    "embedding.weight": "embedding",
+                    **({"first.weight": "kernel", "first.bias": "bias"} if convolution else {}),
+                    "norm.weight": "norm",
+                    "norm.bias": "norm",
+                    "blocks.0.bias": "bias",
+                    "blocks.1.bias": "bias",
+                    "head.bias": "bias",
+                },
+            ),
+            LogisticCrossEntropy(),
+        )
+
+    def logits(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        """Return what the head makes of the hidden layers."""
+        words = inputs[..., :WORDS]
+        is_word = (words == words.amax(-1, keepdim=True)).to(inputs)
+        h = is_word @ params["embedding.weight"] + self._first(params, inputs)
+        h = (h - h.mean(-1, keepdim=True)) / (h.var(-1, keepdim=True) + 0.1).sqrt()
+        h = h * params["norm.weight"].unsqueeze(1) + params["norm.bias"].unsqueeze(1)
+        for layer in ("blocks.0", "blocks.1"):
+            h = torch.tanh(_linear(h, params, layer))
+        return _linear(h, params, "head")
+
+    def _first(self, params: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+        weight, bias = params["first.weight"], params.get("first.bias")
+        if bias is None:
+            return torch.tanh(inputs @ weight.mT)
+        windows = inputs.unfold(-1, WINDOW, 1) @ weight.swapaxes(1, 2).mT
+        return torch.tanh(windows + bias[:, None, None]).mean(-2)
+
+
+def _linear(x: Tensor, params: Mapping[str, Tensor], layer: str) -> Tensor:
+    return x @ params[f"{layer}.weight"].mT + params[f"{layer}.bias"].unsqueeze(1)
 
 
 def _affine(x: Tensor, params: Mapping[str, Tensor], layer: str) -> Tensor:
@@ -91,13 +155,17 @@ def _affine(x: Tensor, params: Mapping[str, Tensor], layer: str) -> Tensor:
     return product if bias is None else product + bias.unsqueeze(1)
 
 
-def network_for(method: Method) -> Network:
-    """Return the network, or one without biases for a method that trains matrices alone."""
-    network = Network()
-    try:
-        for_layout(method, network.layout)
-    except UsageError:
-        matrices = Network(biases=False)
-        for_layout(method, matrices.layout)
-        return matrices
-    return network
+def network_for(method: Method) -> Problem:
+    """Return the first small network that a method can train; UsageError if there is none.
+
+    Some train matrices alone, and some have parts that are made for layers of a kind.
+    """
+    others = Network(biases=False), Layers(convolution=False), Layers(convolution=True)
+    for network in (Network(), *others):
+        try:
+            for_layout(method, network.layout)
+        except UsageError as error:
+            refused = error
+        else:
+            return network
+    raise UsageError(f"None of the small networks of `bench check` fits. {refused}") from refused

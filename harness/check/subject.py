@@ -24,6 +24,8 @@ from bench.optim.plugins import short
 from bench.optim.random_streams import RandomStreams
 from bench.optim.text import ParsedEntry, parse
 from bench.optim.torch.adapter import TORCH_PREFIX, is_factory
+from bench.optim.torch.configured import takes_names
+from bench.optim.torch.signature import UPDATES, counts
 
 Kind = Literal["problem", "optimizer"]
 
@@ -57,6 +59,7 @@ def check(text: str, preset: str, data_dir: str | None) -> LawReport:
             # A larger batch costs more and shows nothing else: it repeats the same cases.
             say(f"The laws are checked with batch={CASES}: the small problems have no more cases.")
             written = _with(written, batch=CASES)
+        network_for(_make_method(written))  # Raises UsageError if there is none.
         laws = MethodLaws(partial(_make_method, written)).laws()
         with one_thread():
             return LawReport(text, "optimizer", None, check_laws(laws))
@@ -90,9 +93,12 @@ def _makes_an_optimizer(loaded: object) -> bool:
     """Return whether a function is a factory of torch optimizers, and not of a problem."""
     if not is_factory(loaded) or isinstance(loaded, Problem):
         return False
+    if takes_names(loaded):
+        return True
     try:
         with RandomStreams.seeded(0).in_place():
-            made = loaded([torch.nn.Parameter(torch.zeros(1, 1))])  # type: ignore[operator]
+            told = dict.fromkeys(counts(loaded, ""), UPDATES)  # type: ignore[arg-type]
+            made = loaded([torch.nn.Parameter(torch.zeros(1, 1))], **told)  # type: ignore[operator]
     except Exception:  # A user's function may take other arguments.
         return False
     return isinstance(made, torch.optim.Optimizer)

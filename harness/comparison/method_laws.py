@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.harness.check.method_laws import QUICK, quick_laws
+from bench.harness.check.small_problems import network_for
 from bench.harness.core.notices import quiet, say
 from bench.harness.core.paths import cache_folder
 from bench.harness.core.sources import source_digest
 from bench.harness.core.spec import key_of
 from bench.harness.planning.plan import versions
+from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import Method
 from bench.optim.registry import draws_nothing
 
@@ -29,6 +31,11 @@ def law_notes(methods: Iterable[Method]) -> list[str]:
     for method in methods:
         # bench's own methods and torch's are held to the laws by its tests.
         if draws_nothing(method):
+            continue
+        try:
+            network_for(method)
+        except UsageError as error:
+            notes.append(f"No law was tried on {method.name}. {error}")
             continue
         broken = _broken(method)
         if broken:

@@ -103,7 +103,7 @@ def prepare(request: Request) -> PreparedRequest:
         ) from error
     check_network(request.problem, every, problem, data, machine.dtype)
     check_compatibility(every, problem, data)
-    check_layout(every, problem)
+    check_layout(every, problem, budget)
     protocol = make_protocol(problem, data, budget, request.precision)
     if judged_metric(protocol, request.metric).split == "test" and not len(data.test_inputs):
         raise Usage(f"--metric {request.metric}: {problem.name} has no test cases.")

@@ -22,6 +22,7 @@ from bench.optim.hessian_free.base import OneTrial
 from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import Method
 from bench.optim.text import ParsedEntry
+from bench.optim.torch.adapter import TorchMethod
 
 
 def check_tune(tune: str, extend: bool) -> None:
@@ -66,11 +67,13 @@ def check_grids(
             )
 
 
-def check_layout(candidates: Sequence[Candidate], problem: Problem) -> None:
-    """Check that every method can train the parameters of the problem's network."""
+def check_layout(candidates: Sequence[Candidate], problem: Problem, budget: Budget) -> None:
+    """Check that every method can train the problem's network for the updates of the budget."""
     for candidate in candidates:
         try:
-            for_layout(candidate.method, problem.layout)
+            method = for_layout(candidate.method, problem.layout)
+            if isinstance(method, TorchMethod):
+                method.check_budget(budgeted_updates(method, budget))
         except UsageError as error:
             raise Usage(f"--optimizers {candidate.label}: {error}") from error
 

@@ -28,8 +28,8 @@ from bench.optim.random_streams import RandomStreams
 from bench.optim.torch.fit import state_size
 from bench.optim.torch.parameters import LOST, Parameters, taken
 from bench.optim.torch.probe import Manner, manner_of, switches
-from bench.optim.torch.signature import Makes, arguments, declared, like
-from bench.optim.torch.together import load, members
+from bench.optim.torch.signature import UPDATES, Makes, arguments, counts, declared, like
+from bench.optim.torch.together import check_lasts, load, members
 
 TORCH_PREFIX = "torch.optim."
 
@@ -71,6 +71,8 @@ class TorchMethod(Method):
     """The class or factory whose source a trial runs; None for torch's own."""
     defaults: ClassVar[Mapping[str, Any]] = {}
     """The constructor's own defaults, which show in what form it takes its arguments."""
+    counts: ClassVar[tuple[str, ...]] = ()
+    """Arguments that get the number of updates."""
     hyperparameters: Mapping[str, Any]
 
     def __init__(self, backend: str = "torch", **given: object) -> None:
@@ -144,7 +146,34 @@ class TorchMethod(Method):
 
         `updates` is the number of updates, if that is known.
         """
-        return self._made(list(named.values()))
+        return self._made(list(named.values()), **self.told(updates))
+
+    def arguments(self, updates: int | None) -> dict[str, Any]:
+        """Return what the class or factory is called with, behind the parameters."""
+        given = {
+            h.name: like(self.defaults[h.name], self.hyperparameters[h.name])
+            for h in self.space
+            if h.name in self.defaults
+        }
+        return {**given, **self.told(updates)}
+
+    def told(self, updates: int | None) -> dict[str, int]:
+        """Return the arguments that get the number of updates; UsageError if it is not known."""
+        if updates is None and self.counts:
+            raise UsageError(
+                f"{self.name} asks for the number of updates ({', '.join(self.counts)}), and this "
+                "budget does not tell it. Give a budget in gradients, updates or examples."
+            )
+        return {} if updates is None else dict.fromkeys(self.counts, updates)
+
+    def check_budget(self, updates: int | None) -> None:
+        """Raise UsageError where the optimizer cannot be made for so many updates."""
+        assert self.layout is not None
+        parameters = Parameters(torch.zeros(1, self.layout.size), self.layout)
+        with RandomStreams.seeded(0).in_place():
+            made = self.assemble(parameters.named, self.layout, updates)
+        if updates is not None:
+            check_lasts(made, updates, self.name)
 
     def step(
         self, theta: Float[Tensor, "1 P"], objective: Objective, state: State
@@ -240,12 +269,7 @@ class TorchMethod(Method):
 
     def _made(self, parameters: Sequence[Any], **changed: object) -> torch.optim.Optimizer:
         """Make the optimizer on parameters, or on groups of them, with other values if given."""
-        given = {
-            h.name: like(self.defaults[h.name], self.hyperparameters[h.name])
-            for h in self.space
-            if h.name in self.defaults
-        }
-        made = self.optimizer(parameters, **{**given, **changed})
+        made = self.optimizer(parameters, **{**self.arguments(UPDATES), **changed})
         if not isinstance(made, torch.optim.Optimizer):
             raise UsageError(
                 f"{self.name} gave {type(made).__name__}, not a torch.optim.Optimizer."
@@ -281,23 +305,25 @@ def is_factory(value: object) -> bool:
     return callable(value) and not isinstance(value, type)
 
 
-def adapt(optimizer: Makes, name: str) -> type[TorchMethod]:
+def adapt(optimizer: Makes, name: str, base: type[TorchMethod] | None = None) -> type[TorchMethod]:
     """Return the method class for a torch optimizer, under the name by which it is written.
 
-    `optimizer` is its class or a factory; UsageError for a signature that cannot be one.
+    `optimizer` is its class or a factory; UsageError for a signature that cannot be one. `base` is
+    how it is made, if not of parameters alone.
     """
     given = {
         "name": name,
         "optimizer": staticmethod(optimizer),
         "space": tuple(declared(optimizer, name)),
         "defaults": {each.name: each.default for each in arguments(optimizer, name)},
+        "counts": tuple(counts(optimizer, name)),
     }
     called = getattr(optimizer, "__name__", type(optimizer).__name__)
     if not name.startswith(TORCH_PREFIX):
         # So that its source is what a trial's certificate has the digest of.
         module = getattr(optimizer, "__module__", type(optimizer).__module__)
         given |= {"__module__": module, "reference": module, "made_from": staticmethod(optimizer)}
-    return type(called, (TorchMethod,), given)
+    return type(called, (base or TorchMethod,), given)
 
 
 def _averages_in(optimizer: torch.optim.Optimizer) -> dict[Tensor, Tensor]:

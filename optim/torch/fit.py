@@ -15,11 +15,10 @@ from bench.optim.random_streams import RandomStreams
 from bench.optim.route_text import FORM
 from bench.optim.torch.parameters import Parameters, taken
 from bench.optim.torch.probe import Manner, held_by, switches
+from bench.optim.torch.signature import UPDATES
 
 SCALE = 0.02
 """Standard deviation of the parameters and gradients of the step."""
-UPDATES = 1_000
-"""The number of updates that is told to an optimizer that is only tried."""
 
 
 def state_size(

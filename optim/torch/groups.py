@@ -49,7 +49,7 @@ class Grouped(TorchMethod):
         for name, each in named.items():
             group = groups.setdefault(str(values[name]), {"params": [], **values[name]})
             group["params"].append(each)
-        return self._made(list(groups.values()))
+        return self._made(list(groups.values()), **self.told(updates))
 
     def _values(self, named: Mapping[str, Any], layout: Layout) -> dict[str, dict[str, Any]]:
         """Return what is given for every parameter; UsageError for what is given twice."""

@@ -27,6 +27,7 @@ NETWORK: Shapes = ((6, 4), (6,), (3, 6), (3,))
 MATRICES: Shapes = ((6, 4), (3, 6))
 VECTOR: Shapes = ((12,),)
 """Some optimizers take matrices alone, and a few take vectors alone."""
+TRIED = NETWORK, MATRICES, VECTOR
 STEPS, FEW, MANY = 10, 3, 100
 """MANY steps are made where STEPS have moved nothing: some wait before their first update."""
 SAME = 1e-3
@@ -47,16 +48,22 @@ class Manner:
     """Whether it evaluates the closure, always or sometimes, and needs the gradient before too."""
 
 
-def manner_of(make: Make, name: str, known: bool = False, may_rest: bool = False) -> Manner:
+def manner_of(
+    make: Make,
+    name: str,
+    known: bool = False,
+    may_rest: bool = False,
+    tried: Sequence[Shapes] = TRIED,
+) -> Manner:
     """Return how the optimizer works that `make` makes.
 
     UsageError, with the reason, where it cannot make a step, or where it would not do what it does
     in a training loop. `known` optimizers, torch's own, are not asked the last. `may_rest` is for a
-    step size of 0.
+    step size of 0. The parameters have the first of the `tried` shapes that it takes.
     """
-    if hooked := _hooked(make):
+    if hooked := _hooked(make, tried):
         raise UsageError(f"{name} {hooked}")
-    shapes = _accepted(make)
+    shapes = _accepted(make, tried)
     try:
         run = _Run(make, shapes)
     except Exception as error:
@@ -81,16 +88,16 @@ def effect_of(make: Make, other: Make) -> bool:
     return not torch.equal(*ends)
 
 
-def _accepted(make: Make) -> Shapes:
+def _accepted(make: Make, tried: Sequence[Shapes] = TRIED) -> Shapes:
     """Return the first shapes of parameters with which the optimizer makes a step."""
-    for shapes in (NETWORK, MATRICES, VECTOR):
+    for shapes in tried:
         try:
             _Run(make, shapes, steps=1)
         except Exception:
             continue
         return shapes
     # Its reason is said for these.
-    return NETWORK
+    return tried[0]
 
 
 @dataclass
@@ -255,9 +262,9 @@ def _hooks_of(parameter: torch.nn.Parameter) -> bool:
     )
 
 
-def _hooked(make: Make) -> str | None:
+def _hooked(make: Make, tried: Sequence[Shapes]) -> str | None:
     """Say that an optimizer works in hooks, which may keep it from making a step without them."""
-    for shapes in (NETWORK, MATRICES, VECTOR):
+    for shapes in tried:
         parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in shapes]
         try:
             with RandomStreams.seeded(0).in_place():

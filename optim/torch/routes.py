@@ -21,6 +21,7 @@ from bench.optim.plugins import short
 from bench.optim.route_text import FORM, JOIN, ON
 from bench.optim.selectors import REST, chosen, listed
 from bench.optim.torch.adapter import TorchMethod
+from bench.optim.torch.configured import Configured
 from bench.optim.torch.probe import Manner
 from bench.optim.torch.together import Together
 
@@ -131,6 +132,11 @@ def route_of(parts: Sequence[Any], name: str) -> type[Route]:
             raise UsageError(
                 f"{part.name} cannot be a part of {name}: it trains all parameters at once, as one "
                 f"vector. The parts are torch optimizers, as in {FORM}."
+            )
+        if issubclass(part, Configured):
+            raise UsageError(
+                f"{part.name} cannot be a part of {name}: it is given all parameters by name. Let "
+                "it return a list of optimizers, and use it alone."
             )
     space = [BATCH]
     for number, part in enumerate(parts, 1):

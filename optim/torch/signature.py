@@ -27,6 +27,11 @@ HOW_TORCH_COMPUTES = ("capturable", "differentiable", "foreach", "fused")
 Makes = Callable[..., torch.optim.Optimizer]
 """(parameters, **hyperparameters) → a torch optimizer: its class, or a factory."""
 
+COUNTS = ("budget", "num_iterations", "total_steps", "num_training_steps", "T_max")
+"""Arguments without a default that get the number of updates."""
+UPDATES = 1_000
+"""That number for an optimizer that is only tried."""
+
 MEANING = "see its manual"
 
 
@@ -35,6 +40,8 @@ def declared(optimizer: Makes, name: str) -> list[Hyperparameter]:
     found = [BATCH]
     for parameter in arguments(optimizer, name)[1:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if parameter.name in counts(optimizer, name):
             continue
         _check(parameter, optimizer, name)
         if parameter.name in HOW_TORCH_COMPUTES:
@@ -57,6 +64,15 @@ def arguments(optimizer: Makes, name: str) -> list[inspect.Parameter]:
             "as its first argument."
         )
     return found
+
+
+def counts(optimizer: Makes, name: str) -> list[str]:
+    """Return the arguments that get the number of updates."""
+    return [
+        each.name
+        for each in arguments(optimizer, name)[1:]
+        if each.name in COUNTS and each.default is each.empty
+    ]
 
 
 def like(default: Any, value: Value) -> Any:

@@ -1,4 +1,4 @@
-"""Several torch optimizers as one: each has parameters of its own, and all step at once."""
+"""Several torch optimizers as one, with their schedulers: all step at once, each on its own."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler
 
+from bench.optim.hyperparameters import UsageError
 from bench.optim.torch.probe import switches
 
 
 class Together(torch.optim.Optimizer):
-    """Optimizers that step one after the other, on one gradient."""
+    """Optimizers that step one after the other, on one gradient, and then their schedulers."""
 
-    def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    def __init__(
+        self,
+        optimizers: Sequence[torch.optim.Optimizer],
+        schedulers: Sequence[LRScheduler] = (),
+    ) -> None:
         # The base's own constructor would make groups of parameters: each optimizer has its own.
-        self.optimizers = list(optimizers)
+        self.optimizers, self.schedulers = list(optimizers), list(schedulers)
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
@@ -31,9 +37,22 @@ class Together(torch.optim.Optimizer):
         return {p: held for each in self.optimizers for p, held in each.state.items()}
 
     def step(self) -> None:  # type: ignore[override]
-        """Make one update; the gradient is there."""
+        """Make one update; the gradient is there. UsageError where a scheduler has ended."""
         for each in self.optimizers:
             each.step()
+        for scheduler in self.schedulers:
+            try:
+                scheduler.step()
+            except ValueError as error:
+                raise UsageError(
+                    f"{type(scheduler).__name__} ends before the budget does: {error}. Let it last "
+                    "for as many updates as the budget pays for."
+                ) from error
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Take the gradients away."""
+        for each in self.optimizers:
+            each.zero_grad(set_to_none)
 
     def train(self) -> None:
         """Put those that switch into training mode."""
@@ -47,7 +66,10 @@ class Together(torch.optim.Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of each."""
-        return {"optimizers": [each.state_dict() for each in self.optimizers]}
+        return {
+            "optimizers": [each.state_dict() for each in self.optimizers],
+            "schedulers": [each.state_dict() for each in self.schedulers],
+        }
 
 
 def members(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
@@ -57,11 +79,25 @@ def members(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
     return [each for one in optimizer.optimizers for each in members(one)]
 
 
+def check_lasts(optimizer: torch.optim.Optimizer, updates: int, name: str) -> None:
+    """Raise UsageError for a scheduler that ends before so many updates are made."""
+    for each in optimizer.schedulers if isinstance(optimizer, Together) else []:
+        last = getattr(each, "total_steps", None)
+        if last is not None and last < updates:
+            raise UsageError(
+                f"{name}: {type(each).__name__} ends after {last:,} updates, and the budget pays "
+                f"for {updates:,}. Give it the number of updates, which is the argument `budget` "
+                "of the function."
+            )
+
+
 def load(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:
     """Let an optimizer go on from what its `state_dict` has returned."""
     if isinstance(optimizer, Together):
         for each, own in zip(optimizer.optimizers, saved["optimizers"], strict=True):
             load(each, own)
+        for scheduler, own in zip(optimizer.schedulers, saved["schedulers"], strict=True):
+            scheduler.load_state_dict(copy.deepcopy(own))
         return
     optimizer.load_state_dict(copy.deepcopy(dict(saved)))
     # torch has cast everything to θ's type, also NAdam's product, which is float32 always.
