@@ -52,8 +52,6 @@ def check(text: str, preset: str, data_dir: str | None) -> LawReport:
     """
     if kind_of(text) == "optimizer":
         method, written = registry.resolve(text), parse(text)
-        # It says now what it cannot train.
-        network_for(method)
         batch = method.hyperparameters.get("batch", 0)
         if isinstance(batch, int) and batch > CASES:
             # A larger batch costs more and shows nothing else: it repeats the same cases.

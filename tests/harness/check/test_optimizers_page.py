@@ -99,8 +99,10 @@ def rendered(found: dict[str, dict[str, Outcome]]) -> str:
 
 def made_by_factories() -> str:
     """The table of factories, with the expression that each returns."""
-    lines = ["", "", "### Tried through a factory", "", "| package | what the factory returns |"]
-    lines += ["|---|---|"]
+    lines = ["", "", "### Tried through a factory", ""]
+    lines += ["These are made of another optimizer, of groups, or of a number that has no default."]
+    lines += ["`groups` puts matrices into one group and all else into another.", ""]
+    lines += ["| package | what the factory returns |", "|---|---|"]
     for module, of in FACTORIES.items():
         for name in of.split():
             source = inspect.getsource(getattr(factories, name))
