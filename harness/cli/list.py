@@ -117,9 +117,10 @@ def _optimizer(name: str) -> Sequence[object]:
     from rich.text import Text
 
     from bench.harness.cli.console import add_row, table
-    from bench.optim.registry import find
+    from bench.optim.registry import class_of
+    from bench.optim.text import parse
 
-    cls = find(name)
+    cls = class_of(parse(name))
     title = Text(name, style="bold")
     title.append(f"  backends: {', '.join(cls.backends)}; {cls.reference}", style="not bold")
     shown = table("  hyperparameter", "type", "default", "allowed", "meaning", whole=("default",))

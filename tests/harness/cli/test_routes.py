@@ -47,3 +47,9 @@ def test_a_grid_of_a_part_is_extended(bench):
     done = bench("compare", "--optimizers", ROUTE.format("1|3|10"), *ASKED, "--extend")
     assert done.code == 0
     assert "torch.optim.Muon+torch.optim.AdamW 1.lr=" in done.err
+
+
+def test_the_values_of_a_route_are_listed(bench):
+    said = bench("list", "optimizers", ROUTE.format(0.1))
+    assert said.code == 0
+    assert all(name in said.out for name in ("1.lr", "1.momentum", "2.on", "2.betas"))
