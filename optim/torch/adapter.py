@@ -170,8 +170,16 @@ class TorchMethod(Method):
         """Raise UsageError where the optimizer cannot be made for so many updates."""
         assert self.layout is not None
         parameters = Parameters(torch.zeros(1, self.layout.size), self.layout)
-        with RandomStreams.seeded(0).in_place():
-            made = self.assemble(parameters.named, self.layout, updates)
+        try:
+            with RandomStreams.seeded(0).in_place():
+                made = self.assemble(parameters.named, self.layout, updates)
+        except UsageError:
+            raise
+        except Exception as error:
+            raise UsageError(
+                f"{self.name} cannot be made for {updates} updates: {short(error).rstrip('.')}. "
+                "Give another budget."
+            ) from error
         if updates is not None:
             check_lasts(made, updates, self.name)
 

@@ -176,6 +176,8 @@ class Counted(SGD):
     """Wants the number of updates."""
 
     def __init__(self, params: Any, num_iterations: int, lr: float = 0.1) -> None:
+        if num_iterations < 5:
+            raise ValueError("too few iterations")
         self.all, self.made = num_iterations, 0
         super().__init__(params, lr=lr)
 
@@ -192,6 +194,11 @@ def test_a_class_that_wants_the_number_of_updates_gets_it() -> None:
 
     ours = trained(made(Network), adapt(Counted, "mine")("torch"), STEPS)
     same(ours, own_loop(by_hand))
+
+
+def test_a_number_of_updates_that_a_class_refuses_is_said() -> None:
+    said = refused_budget(adapt(Counted, "mine")("torch"), 3)
+    assert "mine cannot be made for 3 updates: ValueError: too few iterations." in said
 
 
 def test_it_is_no_part_of_a_route() -> None:
