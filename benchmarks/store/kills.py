@@ -77,12 +77,15 @@ def compare_words() -> list[str]:
 
 
 def problems(store: str, folder: Path) -> list[str]:
-    """Return everything that is wrong with a store in which one comparison has ended."""
+    """Return everything that is wrong with a store in which a comparison has ended.
+
+    A command that is killed after its end is started again, and its comparison reuses the trials.
+    """
     found = []
     ended = answer(
         store,
         folder,
-        "select t.label, t.seed, t.id, (select count(*) from bench_measurement m where "
+        "select distinct t.label, t.seed, t.id, (select count(*) from bench_measurement m where "
         "m.trial_id = t.id) as n, (select max(idx) from bench_measurement m where "
         "m.trial_id = t.id) as last from bench_trial t join bench_comparison_trial c on "
         "c.trial_id = t.id join bench_comparison k on k.id = c.comparison_id "
