@@ -26,7 +26,7 @@ from bench.optim.objective import Layout, Method, Objective
 from bench.optim.plugins import short
 from bench.optim.random_streams import RandomStreams
 from bench.optim.torch.fit import state_size
-from bench.optim.torch.parameters import LOST, Parameters, taken
+from bench.optim.torch.parameters import LOST, Parameters, copies, taken
 from bench.optim.torch.probe import Manner, manner_of, switches
 from bench.optim.torch.signature import UPDATES, Makes, arguments, counts, declared, like
 from bench.optim.torch.together import check_lasts, load, members
@@ -124,7 +124,8 @@ class TorchMethod(Method):
         """Return the method for a network's parameters; UsageError where it does not take them."""
         made = copy.copy(self)
         # A history grows for more than one step, which the probe has seen.
-        made.layout, made.held = layout, max(self.held, self._held_on(layout))
+        made.layout = layout
+        made.held = max(self.held, self._held_on(layout)) + copies(layout)
         return made
 
     def init(self, theta: Float[Tensor, "1 P"], seed: int, budget: int | None) -> State:

@@ -128,6 +128,15 @@ class Parameters:
         return {"θ": row[0]} if self._layout is None else self._layout.parameters(row[0])
 
 
+def copies(layout: Layout) -> int:
+    """Return how many tensors of θ's size there are beside it where it is a copy, at most.
+
+    They are the parameters, the point of a gradient, and the gradient in the parameters' order.
+    """
+    views = layout.parameters(torch.empty(layout.size, device="meta")).values()
+    return 0 if all(view.is_contiguous() for view in views) else 3
+
+
 def taken(optimizer: torch.optim.Optimizer) -> Set[int]:
     """Return the `id` of every parameter in the groups of an optimizer and of those in it."""
     # A wrapper may have no groups.

@@ -87,7 +87,8 @@ def test_files_that_cannot_be_written(bench, workdir, flag):
     (workdir / "folder").mkdir()
     said = bench("reproduce", "figure2", flag, "folder")
     assert (said.code, said.out) == (4, "")
-    assert said.err == f"bench: {flag} folder cannot be written: Is a directory.\n"
+    told = f"bench: {flag} folder cannot be written: it is a folder. Name a file in it.\n"
+    assert said.err == told
 
 
 def test_a_flag_has_an_environment_variable(bench, workdir, monkeypatch):

@@ -75,7 +75,7 @@ def test_what_only_the_next_update_finds_is_told_and_the_fleet_begins_anew(runs:
     files = Checkpoints(run.checkpoints, f"{run.comparison_id}-0000", identity, print)
     state = files.read()
     assert state is not None
-    (kept,) = state["fleet"]["method"]["optimizer"]["state"].values()
+    kept, *_ = state["fleet"]["method"]["optimizer"]["state"].values()
     del kept["exp_avg_sq"]
     files.clear()
     files.write(state)
