@@ -30,6 +30,9 @@ PERIOD, PERIODS_PER_DEADLINE = 1.0, 10
 STOPPED_AFTER = 3
 """A process has stopped if its heartbeat does not change for this many periods."""
 
+DIAGNOSIS = "diagnosis"
+"""The key of the sentence that all ranks say."""
+
 Condition = Literal["is behind", "has died"]
 
 
@@ -44,6 +47,9 @@ class KeyValueStore(Protocol):
 
     def set(self, key: str, value: str) -> None:
         """Write a value."""
+
+    def check(self, keys: list[str]) -> bool:
+        """Return whether all of some keys exist."""
 
     def multi_get(self, keys: list[str]) -> list[bytes]:
         """Return the values of some keys; wait until all exist."""
@@ -104,6 +110,8 @@ class Watchdog:
         self._on_hang, self._period = on_hang, min(PERIOD, deadline / PERIODS_PER_DEADLINE)
         self._heartbeat = Heartbeat(f"{socket.gethostname()}:{os.getpid()}", at=time.time())
         self._beats = 0
+        self._diagnosis = ""
+        """What another rank has found; it ends then, and so may the store."""
         self._write()
         self._first_heartbeats = self._all_heartbeats()
         self._closed = Event()
@@ -137,18 +145,21 @@ class Watchdog:
         try:
             return sentences.get(timeout=3 * STOPPED_AFTER * self._period)
         except Empty:
-            return (
+            return self._diagnosis or (
                 f"Rank 0 ({self._first_heartbeats[0].process}), or the launcher that started it, "
                 f"does not answer; rank {self._rank} waits at update {self._heartbeat.updates + 1}."
             )
 
     def _write_diagnosis(self, condition: Condition, put: Callable[[str], None]) -> None:
+        if self._diagnosis:
+            put(self._diagnosis)
+            return
         with suppress(RuntimeError):  # The store does not answer.
             before = self._all_heartbeats()
             time.sleep(STOPPED_AFTER * self._period)
             sentence = diagnosis(before, self._all_heartbeats(), time.time(), condition)
             # The first diagnosis counts: a rank that has one ends, and later ranks would blame it.
-            sentence = self._reader.compare_set("diagnosis", "", sentence).decode()
+            sentence = self._reader.compare_set(DIAGNOSIS, "", sentence).decode()
             if self._rank == 0:
                 # The store may live in this process; the others need time to read it.
                 time.sleep(STOPPED_AFTER * self._period)
@@ -163,10 +174,16 @@ class Watchdog:
         heartbeat = replace(self._heartbeat, beat=self._beats)
         self._writer.set(str(self._rank), json.dumps(asdict(heartbeat)))
 
+    def _read_diagnosis(self) -> None:
+        """Keep the diagnosis of another rank: this one may notice only when that one has ended."""
+        if not self._diagnosis and self._writer.check([DIAGNOSIS]):
+            self._diagnosis = self._writer.multi_get([DIAGNOSIS])[0].decode()
+
     def _write_heartbeats(self) -> None:
         while not self._closed.wait(self._period):
             with suppress(RuntimeError):  # Training may continue although the store is away.
                 self._write()
+                self._read_diagnosis()
 
     def _check_activity(self) -> None:
         silent, last, before = 0.0, self._heartbeat, time.monotonic()

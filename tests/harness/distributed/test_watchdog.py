@@ -69,6 +69,10 @@ class Stored:
     def set(self, key, value):
         self.values[key] = value.encode()
 
+    def check(self, keys):
+        self.stopped.wait()
+        return all(key in self.values for key in keys)
+
     def multi_get(self, keys):
         self.stopped.wait()
         return [self.values[key] for key in keys]
@@ -132,6 +136,18 @@ def test_a_store_that_does_not_answer_is_not_waited_for(two):
     until(lambda: said[1])
     assert said[1][0].startswith("Rank 0 (")
     assert "does not answer; rank 1 waits at update 6." in said[1][0]
+
+
+def test_the_first_diagnosis_counts_where_the_store_has_gone_with_its_rank(two):
+    """A rank may notice only when another has found the dead one, and has ended."""
+    store, (_, second), said = two
+    second.record_activity(5)
+    store.values["diagnosis"] = b"Rank 7 has died."
+    until(lambda: second._diagnosis)
+    store.stopped.clear()
+    assert second.diagnose("has died") == "Rank 7 has died."
+    until(lambda: said[1])
+    assert said[1][0].startswith("Rank 7 has died. No sign of life for 0.4 s")
 
 
 def test_a_process_that_was_stopped_itself_has_not_waited(monkeypatch):
