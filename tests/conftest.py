@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +38,9 @@ def pytest_configure() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if folder := os.environ.get("BENCH_DATA_DIR"):
         os.environ["BENCH_DATA_DIR"] = str(Path(folder).resolve())
+    # A shell lets what it starts in the background ignore Ctrl-C, and so would our own processes.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)
