@@ -108,9 +108,12 @@ def test_a_statement_that_may_take_long(postgres_url: str) -> None:
 def test_a_statement_that_waits_for_a_lock(postgres_url: str) -> None:
     with Store.open(postgres_url) as store, store._write() as holder:
         holder.execute(text("SELECT pg_advisory_xact_lock(1)"))
-        threading.Timer(2, holder.rollback).start()
+        end = threading.Timer(2, holder.rollback)
+        end.start()
         with store._write() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(1)"))
+        # The server has let go of the lock; the other thread may still be in rollback().
+        end.join()
 
 
 def test_a_signal_is_heard_meanwhile(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
