@@ -8,6 +8,7 @@ and conjugate-gradient vectors are flat tensors of shape (K, P), a row a trial.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any, ClassVar, Literal, Protocol
@@ -223,6 +224,15 @@ class Method(Protocol):
         the parameter's name, where it cannot train such a network.
         """
         return self
+
+    def anytime_updates(self, budget: int | None) -> float:
+        """Return how many of a run's first updates do not depend on where its budget ends.
+
+        They are the same as those of a longer run from the same start. `budget` is that of `init`.
+        0 if the first update depends on it, as under a learning rate that falls until the end;
+        ∞ for an anytime method, which does not look at `budget`.
+        """
+        return math.inf
 
     def init(self, theta: Float[Tensor, "K P"], seed: int, budget: int | None) -> Any:
         """Return the state before the first step, without moving θ.

@@ -117,6 +117,10 @@ class OneTrial:
             return {}
         return {"stop": "The loss cannot be lowered further at this precision."}
 
+    def anytime_updates(self, budget: int | None) -> float:
+        """Return ∞: λ, the batches and CG never look at the budget."""
+        return math.inf
+
     def iterate(self, theta: Float[Tensor, "1 P"], state: State) -> Float[Tensor, "1 P"]:
         """Return θ itself."""
         return theta

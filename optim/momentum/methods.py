@@ -14,6 +14,7 @@ does it all: it reads y, v and the gradient and writes y and v. This is not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -169,6 +170,17 @@ class Momentum(Method):
         }
         mu = before[h["schedule"]]
         return mu if budget is None else FinalPhase(mu, budget, h["final"], h["final_mu"])
+
+    def anytime_updates(self, budget: int | None) -> float:
+        """Return the number of updates before the final phase lowers μ in a row; ∞ if it does not.
+
+        A final phase of n updates in a run of T gives T − n, unless μ is still as low as that then.
+        """
+        schedules = [row.schedule(budget) for row in self._rows]
+        return min(
+            schedule.first_lowered if isinstance(schedule, FinalPhase) else math.inf
+            for schedule in schedules
+        )
 
     def init(self, theta: Float[Tensor, "K P"], seed: int, budget: int | None) -> State:
         """Return zero velocity at t = 0, where y is θ."""

@@ -76,3 +76,9 @@ class FinalPhase:
         """Return μ_t."""
         mu = self.before(t)
         return min(self.final_mu, mu) if t >= self.updates - self.length else mu
+
+    @property
+    def first_lowered(self) -> float:
+        """The first update of the run whose μ it lowers; ∞ if it lowers none."""
+        last = range(max(0, self.updates - self.length), self.updates)
+        return next((t for t in last if self.before(t) > self.final_mu), math.inf)

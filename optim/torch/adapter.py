@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
@@ -115,6 +116,10 @@ class TorchMethod(Method):
     def linearized(self) -> float:
         """No curvature."""
         return 0.0
+
+    def anytime_updates(self, budget: int | None) -> float:
+        """Return 0 if the class or function gets the number of updates, else ∞."""
+        return 0.0 if self.counts else math.inf
 
     def join(self, others: list[Any]) -> Method:
         """Refuse."""

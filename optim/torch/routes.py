@@ -54,6 +54,10 @@ class Route(TorchMethod):
         """Return the classes of the parts."""
         return cls.parts
 
+    def anytime_updates(self, budget: int | None) -> float:
+        """Return the least of the parts."""
+        return min(each.anytime_updates(budget) for each in self.members)
+
     def assemble(
         self, named: Mapping[str, nn.Parameter], layout: Layout | None, updates: int | None
     ) -> torch.optim.Optimizer:

@@ -145,6 +145,25 @@ def test_batches_and_inputs_are_left_alone(text: str, problem: Callable[[], Prob
 
 @every_problem
 @every_method
+@pytest.mark.parametrize("final_mu", [0.5, 0.9])
+def test_the_first_updates_do_not_depend_on_where_the_budget_ends(
+    text: str, problem: Callable[[], Problem], final_mu: float
+) -> None:
+    known = {h.name for h in find(text.split("@")[0]).space}
+    given = {"final_mu": final_mu} if "final_mu" in known else {}
+    short, long = (Run(method(text, **given), problem(), budget=n) for n in (12, 40))
+    same_for = short.method.anytime_updates(12)
+    assert short.method.anytime_updates(None) == math.inf
+    for update in range(1, 13):
+        short.step()
+        long.step()
+        # NAG's θ is its look-ahead point without the next μ: the same one, but for rounding.
+        are_same = torch.allclose(short.iterate, long.iterate, rtol=1e-12, atol=1e-14)
+        assert are_same == (update <= same_for)
+
+
+@every_problem
+@every_method
 def test_the_ledger_shows_every_call_and_the_declared_cost(
     text: str, problem: Callable[[], Problem]
 ) -> None:

@@ -343,6 +343,18 @@ def test_without_a_known_end_there_is_no_final_phase() -> None:
     assert schedule(10**9) == 0.99
 
 
+def test_the_updates_before_the_final_phase_do_not_depend_on_the_budget() -> None:
+    nag = NAG("torch", mu_max=0.99, period=10, final=40, final_mu=0.6)
+    assert nag.anytime_updates(200) == 160
+    assert nag.anytime_updates(None) == math.inf
+    assert NAG("torch", mu_max=0.6, period=10, final=40, final_mu=0.6).anytime_updates(200) == (
+        math.inf
+    )
+    assert SGD("torch").anytime_updates(200) == math.inf
+    joined = nag.join([NAG("torch", final=0), NAG("torch", period=10, final=50, final_mu=0.6)])
+    assert joined.anytime_updates(200) == 150
+
+
 def test_sgd_knows_no_momentum() -> None:
     assert [h.name for h in SGD.space] == ["lr", "batch", "l2"]
     with pytest.raises(UsageError, match="sgd has no hyperparameter 'mu_max'"):

@@ -71,6 +71,16 @@ def test_final_phase_never_raises_momentum() -> None:
     assert FinalPhase(Rising(0.99), 20_000, 10, 0.0)(19_990) == 0.0
 
 
+def test_the_first_update_that_a_final_phase_lowers() -> None:
+    # μ passes 0.9 at update 1,250.
+    assert FinalPhase(Rising(0.99), 30_000, 1_000).first_lowered == 29_000
+    assert FinalPhase(Rising(0.99), 2_000, 1_000).first_lowered == 1_250
+    assert FinalPhase(Rising(0.99), 1_250, 1_000).first_lowered == math.inf
+    assert FinalPhase(Rising(0.9), 30_000, 1_000).first_lowered == math.inf
+    assert FinalPhase(Rising(0.99), 30_000, 0).first_lowered == math.inf
+    assert FinalPhase(Constant(0.99, 0), 100, 1_000).first_lowered == 0
+
+
 def test_no_final_phase() -> None:
     schedule = FinalPhase(Rising(0.99), updates=20_000, length=0)
     assert schedule(19_999) == 0.99

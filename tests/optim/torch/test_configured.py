@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch.optim.lr_scheduler import (
 from bench.models.from_module import layout_of
 from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import Method
-from bench.optim.torch.adapter import adapt
+from bench.optim.torch.adapter import adapt, of_torch
 from bench.optim.torch.configured import Configured, takes_names
 from bench.optim.torch.routes import route_of
 from tests.optim.torch.test_network import Network, loss_of, made, trained
@@ -156,6 +157,18 @@ def test_a_budget_that_is_asked_for_must_be_known() -> None:
         "mine asks for the number of updates (budget), and this budget does not tell it. Give a "
         "budget in gradients, updates or examples."
     )
+
+
+def test_a_run_depends_on_its_end_where_the_number_of_updates_is_told() -> None:
+    told = [muon_and_adam, one_cycle, warm_up_and_cosine]
+    assert {configured(each).anytime_updates(STEPS) for each in told} == {0}
+    assert {configured(each).anytime_updates(STEPS) for each in (one, several)} == {math.inf}
+    counted = adapt(Counted, "mine")
+    assert counted("torch").anytime_updates(STEPS) == 0
+    adam = of_torch("torch.optim.AdamW")
+    assert adam("torch").anytime_updates(STEPS) == math.inf
+    assert route_of([adam, adam], "mine+mine")("torch").anytime_updates(STEPS) == math.inf
+    assert route_of([adam, counted], "mine+mine")("torch").anytime_updates(STEPS) == 0
 
 
 def short_cycle(named_parameters: Named) -> Any:
