@@ -135,6 +135,7 @@ def _sections(
             "test metric": any_number(trial.test_metric),
             **ledger,
             "seconds are": trial.seconds_are,
+            **_anytime(trial),
             **times,
         },
         "protocol": _plain_fields(store.protocol(trial.protocol_key)),
@@ -148,6 +149,13 @@ def _sections(
         "context": _flat(store.context_of(trial.context_digest)),
         "info": _flat(store.info_of(trial.id)),
     }
+
+
+def _anytime(trial: TrialRecord) -> dict[str, str]:
+    """Return up to where a trial does not depend on the end of its budget, if it does at all."""
+    if trial.anytime_updates is None:
+        return {}
+    return {"anytime up to": f"update {trial.anytime_updates:,}"}
 
 
 def _certificate(trial: TrialRecord) -> dict[str, dict[str, str]]:

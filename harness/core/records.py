@@ -104,6 +104,9 @@ class TrialRecord:
     mlflow_run_id: str | None
     certificate: Certificate | None = None
     """None if an earlier version of bench recorded the trial."""
+    anytime_updates: int | None = None
+    """How many of its first updates do not depend on where its budget ends; None: all of them, or
+    an earlier version of bench recorded the trial."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from bench.harness.planning.preparation import PreparedRequest
 from bench.harness.report.files import both_errors
 from bench.harness.store.owner import this_process
 from bench.harness.store.recorder import Recorder
+from bench.harness.training.anytime import anytime_updates
 from bench.harness.training.cases import DeviceData
 from bench.harness.training.checkpoint import Checkpoints
 from bench.harness.training.fleet import Fleet, Outcome, Progress
@@ -240,6 +241,7 @@ class LeasedFleet:
             owner=owner,
             fleet=(self._lease.id, row),
             certificate=self._certificate(trial, fleet, row),
+            anytime_updates=anytime_updates(trial.candidate.method, fleet.updates),
         )
 
     def _sources(self, trial: Trial) -> dict[str, Any]:

@@ -205,6 +205,7 @@ class StoreWriter(StoreReader):
         owner: str,
         fleet: tuple[int, int] | None = None,
         certificate: Certificate | None = None,
+        anytime_updates: int | None = None,
     ) -> int:
         """Record the next attempt at a trial as running, leased to `owner`; return its id.
 
@@ -252,6 +253,7 @@ class StoreWriter(StoreReader):
                     info=to_json(info),
                     fleet_rows=fleet_rows,
                     seconds_are=seconds_are,
+                    anytime_updates=anytime_updates,
                     created=time,
                     started=time,
                     heartbeat=time,

@@ -117,6 +117,7 @@ def trial_of(row: Row[Any]) -> TrialRecord:
         ended=plain["ended"],
         mlflow_run_id=plain["mlflow_run_id"],
         certificate=_certificate_of(plain),
+        anytime_updates=plain["anytime_updates"],
     )
 
 

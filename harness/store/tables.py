@@ -246,6 +246,12 @@ trial = Table(
     Column("info", Text, nullable=False, comment="JSON: user, host, folder, command line, commit"),
     Column("fleet_rows", Integer, nullable=False, comment="Trials trained as one tensor program"),
     Column("seconds_are", String(8), nullable=False, comment="alone or shared on its machine"),
+    Column(
+        "anytime_updates",
+        BigInteger,
+        comment="Its first updates that do not depend on where its budget ends; NULL: all, or not "
+        "recorded",
+    ),
     Column("created", Utc, nullable=False, comment="When it was entered"),
     Column("started", Utc, comment="When training began"),
     Column("ended", Utc, comment="When it ended"),

@@ -171,6 +171,8 @@ def tags(
         GROUP_TAG: group(text(trial.method, MAX_LABEL_LENGTH)),
         "mlflow.runColor": color(text(trial.method, MAX_LABEL_LENGTH)),
     }
+    if trial.anytime_updates is not None:
+        values["bench.anytime_updates"] = trial.anytime_updates
     if (certificate := trial.certificate) is not None:
         values |= {
             "bench.theta": certificate.theta,

@@ -201,7 +201,7 @@ def foreign(file):
         (Path.mkdir, "is a folder, not a file"),
         (lambda file: file.write_text("Dear diary, " * 99), "is not a SQLite database"),
         (foreign, "belongs to another program: it has the tables invoices. Nothing was changed"),
-        (newer, "at revision 9999, newer than 0006"),
+        (newer, "at revision 9999, newer than 0007"),
     ],
 )
 def test_a_store_that_is_none(compare, tmp_path, make, told):

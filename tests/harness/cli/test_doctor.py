@@ -55,7 +55,7 @@ def test_a_store_that_is_there(bench, filled):
     assert said.code == 0, said.err
     state, detail = states(said)["store"]
     assert state == "ok"
-    assert detail.endswith("revision 0006, writable")
+    assert detail.endswith("revision 0007, writable")
 
 
 @pytest.mark.postgres
@@ -66,7 +66,7 @@ def test_a_store_on_a_server(bench, postgres_url):
     Store.open(postgres_url).close()
     state, detail = states(bench("doctor", "--store", postgres_url))["store"]
     assert state == "ok"
-    assert detail.endswith("revision 0006, writable")
+    assert detail.endswith("revision 0007, writable")
 
 
 def make_tables(file, *names):

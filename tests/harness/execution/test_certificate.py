@@ -296,6 +296,14 @@ def test_a_trial_records_the_plan_of_its_seed(store: Store, store_url: str) -> N
     assert made(trial).seeds == seed_plan(5)
 
 
+def test_a_trial_records_where_it_begins_to_depend_on_its_end(store: Store, store_url: str) -> None:
+    options = "final=4,period=1,final_mu=0.6,mu_max=0.9,batch=20"
+    for text in (f"nag[{options}]", "sgd", f"cm[{options}]", "nag[final=0]"):
+        run_one(request(store_url, text, budget="updates=10"), 0)
+    run_one(request(store_url, f"nag[{options}]", budget="gradients=1e4"), 0)
+    assert [t.anytime_updates for t in store.trials()] == [6, None, 6, None, 496]
+
+
 # The command
 
 

@@ -147,7 +147,7 @@ def test_a_newer_revision_is_refused_with_the_version_needed(url: str) -> None:
         connection.exec_driver_sql(f"UPDATE {tables.VERSION_TABLE} SET version_num = '0042'")
         connection.exec_driver_sql("UPDATE bench_store SET needs = '0.9.0'")
     here = version("bench-harness")
-    told = f"revision 0042, newer than 0006, .* need bench 0.9.0 or newer, and this is {here}:"
+    told = f"revision 0042, newer than 0007, .* need bench 0.9.0 or newer, and this is {here}:"
     with pytest.raises(Infrastructure, match=told):
         Store.open(url)
     with engine.begin() as connection:

@@ -55,11 +55,15 @@ def test_a_trial_is_read_back(
     assert found.method_key == spec.method.key and found.protocol_key == spec.protocol.key
     assert (found.status, found.purpose, found.seconds_are) == ("running", "tuning", "alone")
     assert found.context_digest == key_of({"threads": 1})
+    assert found.anytime_updates is None
+    assert [store.trial(begin(comparison, anytime_updates=n)).anytime_updates for n in (0, 9)] == (
+        [0, 9]
+    )
     assert store.context_of(found.context_digest) == {"threads": 1}
     assert store.info_of(id) == {"host": "here"}
     assert found.ledger == Ledger() and found.train_metric is None
     second = begin(comparison)
-    assert store.trials(comparison) == [found, store.trial(second)]
+    assert [store.trials(comparison)[i] for i in (0, -1)] == [found, store.trial(second)]
     assert [t.id for t in store.trials(limit=1)] == [second]
     assert [t.id for t in store.trials(purpose="tuning")] == [id]
 

@@ -29,6 +29,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "schema.md"
 BEGIN, END = "<!-- tables -->\n", "<!-- end of tables -->\n"
 UNITS = {
     "updates": "updates",
+    "anytime_updates": "updates",
     "examples": "cases",
     "gradients": "gradient-equivalents",
     "products": "products",

@@ -26,6 +26,7 @@ USUAL: dict[str, Any] = {
     "fleet_rows": 2,
     "seconds_are": "alone",
     "owner": "cluster:1",
+    "anytime_updates": 7,
 }
 
 

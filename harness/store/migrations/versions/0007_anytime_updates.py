@@ -1,0 +1,21 @@
+"""How much of a trial does not depend on where its budget ends.
+
+Revision 0007, after 0006.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+COMMENT = (
+    "Its first updates that do not depend on where its budget ends; NULL: all, or not recorded"
+)
+
+
+def upgrade() -> None:
+    """Add anytime_updates to trials."""
+    op.add_column("bench_trial", sa.Column("anytime_updates", sa.BigInteger(), comment=COMMENT))
