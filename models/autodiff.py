@@ -4,6 +4,8 @@ The Gauss–Newton product is the cached double backward: with w = 0, the gradie
 gs(w) = ∂⟨w, z⟩/∂θ is linear in w, so that Jv = ∂⟨gs, v⟩/∂w. Its graph does not
 depend on v and is made once per linearisation. Structural damping needs J_x v too, which
 comes from the same double backward through z and x together.
+
+The Hessian product differentiates the gradient g(θ), whose graph is made once: Hv = ∂⟨g, v⟩/∂θ.
 """
 
 from __future__ import annotations
@@ -151,6 +153,48 @@ class AutodiffPasses:
 
         return product
 
+    def hessian(
+        self,
+        theta: Float[Tensor, "K P"],
+        inputs: Tensor,
+        targets: Tensor,
+        out: Float[Tensor, "K P"],
+    ) -> tuple[Float[Tensor, " K"], Callable[[Float[Tensor, "K P"]], Float[Tensor, "K P"]]]:
+        """Write the gradient of the mean loss into `out`; return the mean loss and v ↦ H v.
+
+        H is the Hessian of the mean loss. Every product is written into the same memory.
+        """
+        point = theta.clone()
+        params = self._leaves(point)
+        watched = self._watch.over(θ=point, inputs=inputs, targets=targets)
+        with watched, torch.enable_grad():
+            value = self._loss_of(params, inputs, targets)
+            with _differentiated_twice():
+                gs = torch.autograd.grad(value.sum(), list(params.values()), create_graph=True)
+        _copy((g.detach() for g in gs), self.layout.views(out).values())
+        # Where the loss is linear in a parameter, its gradient is a constant without a graph.
+        curved = {name: g for name, g in zip(params, gs, strict=True) if g.requires_grad}
+        product = torch.zeros_like(theta)
+        into = self.layout.views(product)
+
+        def multiply(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
+            PASSES.run += 1
+            if not curved:
+                return product.zero_()
+            along = self.layout.views(v)
+            with _differentiated_twice():
+                hv = torch.autograd.grad(
+                    list(curved.values()),
+                    list(params.values()),
+                    [along[name] for name in curved],
+                    retain_graph=True,
+                    materialize_grads=True,
+                )
+            _copy(hv, into.values())
+            return product
+
+        return value.detach(), multiply
+
     def _leaves(self, theta: Tensor) -> dict[str, Tensor]:
         """Return each view as a leaf: through a slice of θ, autograd would make P values a view."""
         return {k: view.detach().requires_grad_() for k, view in self.layout.views(theta).items()}
@@ -177,9 +221,10 @@ def _differentiated_twice() -> Iterator[None]:
         if not any(word in str(error) for word in ONCE):
             raise
         raise ProblemError(
-            "Gauss–Newton products differentiate the network twice, and an operation in it can be "
-            f"differentiated once only ({str(error).splitlines()[0].rstrip('.')}). Compare methods "
-            "that need gradients only, or write its derivative with operations of torch"
+            "Gauss–Newton and Hessian products differentiate the network twice, and an operation "
+            f"in it can be differentiated once only ({str(error).splitlines()[0].rstrip('.')}). "
+            "Compare methods that need gradients only, or write its derivative with operations of "
+            "torch"
         ) from error
 
 

@@ -57,6 +57,14 @@ class Prices(Protocol):
     def product(self) -> float:
         """A Gauss–Newton product."""
 
+    @property
+    def hessian(self) -> float:
+        """What comes before the first Hessian product, loss and gradient among it."""
+
+    @property
+    def hessian_product(self) -> float:
+        """A Hessian product."""
+
 
 @dataclass(frozen=True)
 class LayerPrices:
@@ -91,6 +99,16 @@ class LayerPrices:
     def product(self) -> float:
         """4F − 2F₁: two products a layer forwards and two backwards, one each for the first."""
         return (4 * self.forward - 2 * self.first) / self._of_gradient
+
+    @property
+    def hessian(self) -> float:
+        """3F − F₁: a gradient."""
+        return 1.0
+
+    @property
+    def hessian_product(self) -> float:
+        """6F − 4F₁: differentiated, a gradient has two products a layer for each of its three."""
+        return (6 * self.forward - 4 * self.first) / self._of_gradient
 
     @property
     def _of_gradient(self) -> float:

@@ -12,14 +12,22 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from bench.models.autodiff import AutodiffPasses
 from bench.models.passes import PASSES, Passes, Prices
 from bench.models.problem import Problem
 
 COUNTED_CASES = 2
 """Every case costs the same, so a few tell the price."""
-UNCOUNTED = {"loss": 1 / 3, "squared_gradient": 1.0, "linearization": 1 / 3, "product": 4 / 3}
-"""Prices of a network without products or convolutions: a forward pass is 1/3 of a gradient, and
-a Gauss–Newton product takes two forwards and two backwards."""
+UNCOUNTED = {
+    "loss": 1 / 3,
+    "squared_gradient": 1.0,
+    "linearization": 1 / 3,
+    "product": 4 / 3,
+    "hessian": 1.0,
+    "hessian_product": 2.0,
+}
+"""Prices of a network without products or convolutions: a forward pass is 1/3 of a gradient, a
+Gauss–Newton product takes two forwards and two backwards, and a Hessian product two gradients."""
 
 aten = torch.ops.aten
 _IN_PLACE = {aten.addmm_: aten.addmm, aten.baddbmm_: aten.baddbmm}
@@ -109,6 +117,24 @@ class CountedPrices:
             return count(lambda: product(v))
 
         return self._ratio("product", self._run(compute))
+
+    @cached_property
+    def hessian(self) -> float:
+        """What comes before the first Hessian product, loss and gradient among it."""
+        return self._price("hessian", lambda _, *on: self._twice(*on))
+
+    @cached_property
+    def hessian_product(self) -> float:
+        """A Hessian product, without what comes before it."""
+
+        def compute(_: Passes, theta: Tensor, x: Tensor, t: Tensor) -> int:
+            product, v = self._twice(theta, x, t), torch.ones_like(theta)
+            return count(lambda: product(v))
+
+        return self._ratio("hessian_product", self._run(compute))
+
+    def _twice(self, theta: Tensor, x: Tensor, t: Tensor) -> Callable[[Tensor], Tensor]:
+        return AutodiffPasses(self._problem).hessian(theta, x, t, torch.zeros_like(theta))[1]
 
     @cached_property
     def _of_gradient(self) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.models.autodiff import AutodiffPasses
 from bench.models.case_checks import check_cases
 from bench.models.errors import ProblemError
 from bench.models.losses import MatchingLoss
@@ -35,7 +36,11 @@ TensorPair = Callable[[Tensor, Tensor], Tensor]
 
 
 def check_problem(
-    problem: Problem, data: Data, dtype: type[np.floating], needs_curvature: bool
+    problem: Problem,
+    data: Data,
+    dtype: type[np.floating],
+    needs_curvature: bool,
+    needs_hessian: bool = False,
 ) -> None:
     """Raise ProblemError for what cannot be compared; `dtype` is the precision of the training."""
     check_declared(problem)
@@ -50,6 +55,8 @@ def check_problem(
         trial.check_gradient()
         if needs_curvature:
             trial.check_curvature()
+        if needs_hessian:
+            trial.check_hessian()
     except ProblemError:
         raise
     except Exception as error:  # The user's code may raise anything.
@@ -328,10 +335,7 @@ class TrialRun:
         which the best step counts.
         """
         x, t = self.parts["train"]
-        noise = torch.Generator().manual_seed(0)
-        v = torch.zeros_like(self.theta)
-        for view in self.problem.layout.views(v).values():
-            view.copy_(torch.randn(view.shape, generator=noise).double())
+        v = self._direction()
         product = self._left_alone(
             *("train", "Gauss–Newton product", self._product, (x, t, v), x, t)
         )
@@ -352,6 +356,42 @@ class TrialRun:
                 "backward is not differentiable itself. Compare methods that need gradients only, "
                 "or write that derivative with operations of torch"
             )
+
+    def check_hessian(self) -> None:
+        """Raise ProblemError unless H v is that of the differences of the gradient along v."""
+        x, t = self.parts["train"]
+        v, passes = self._direction(), AutodiffPasses(self.problem)
+        gradient = torch.zeros_like(self.theta)
+
+        def product(x: Tensor, t: Tensor, v: Tensor) -> Tensor:
+            return passes.hessian(self.theta, x, t, gradient)[1](v)
+
+        found = self._left_alone("train", "Hessian product", product, (x, t, v), x, t)
+        errors, out = [], torch.zeros_like(self.theta)
+        for h in STEPS:
+            ends = []
+            for s in (h, -h):
+                self.passes.gradient(self.theta + s * v, x, t, out)
+                ends.append(out.clone())
+            wanted = (ends[0] - ends[1]) / (2 * h)
+            least = RESOLVED * float(gradient.norm())
+            scale = max(float(found.norm()), float(wanted.norm()), least, 1e-15)
+            errors.append(float((found - wanted).norm()) / scale)
+        if not min(errors) <= RESOLVED:
+            raise ProblemError(
+                "Hessian products are not those of the loss, by a relative difference of "
+                f"{min(errors):.2g}: an operation in it has a wrong derivative, as where a custom "
+                "backward is not differentiable itself. Compare methods that need gradients only, "
+                "or write that derivative with operations of torch"
+            )
+
+    def _direction(self) -> Tensor:
+        """Return normal numbers at the place of every parameter."""
+        noise = torch.Generator().manual_seed(0)
+        v = torch.zeros_like(self.theta)
+        for view in self.problem.layout.views(v).values():
+            view.copy_(torch.randn(view.shape, generator=noise).double())
+        return v
 
 
 def _axes_hint(z: Tensor, axes: int) -> str:

@@ -83,10 +83,10 @@ class Dots(Protocol):
 
 
 class Curvature(Protocol):
-    """v ↦ G v, linearised once at one θ on one batch and reused by every product."""
+    """v ↦ G v or v ↦ H v, linearised once at one θ on one batch and reused by every product."""
 
     def __call__(self, v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
-        """Return G v, mean over cases, without λ or L2.
+        """Return the product, mean over cases, without λ or L2.
 
         Its memory may be written over by the caller, and is by the next product, of
         this or of any other operator of the same objective; so v must not be in it.
@@ -133,6 +133,15 @@ class Objective(Protocol):
         `structural` = s adds s·G_S, where G_S = mean over cases of J_xᵀ diag(1 − h²) J_x
         over the hidden pre-activations x of all time steps, h = tanh x (Martens &
         Sutskever 2011); a problem without hidden state over time refuses it with ValueError.
+        """
+
+    def hessian(
+        self, theta: Float[Tensor, "K P"], on: Batch
+    ) -> tuple[Float[Tensor, " K"], Float[Tensor, "K P"], Curvature]:
+        """Return f(θ), ∇f(θ) and v ↦ H v, the Hessian ∇²f(θ) on `on`, exact and often indefinite.
+
+        It costs a gradient, whose graph is kept, and every product is charged when it is made.
+        The gradient's memory is reused by the next call.
         """
 
     def dots(self, *pairs: Pair) -> tuple[Float[Tensor, ""], ...]:
@@ -208,6 +217,14 @@ class Method(Protocol):
         0 for a method that asks for none.
         """
         return LINEARIZED
+
+    @property
+    def hessian_part(self) -> float:
+        """The greatest part of a batch of `batch` cases whose Hessian is asked for at once.
+
+        0 for a method that asks for none.
+        """
+        return 0.0
 
     def join(self, others: list[Any]) -> Method:
         """Return one method whose rows are this one's and the others', in that order.

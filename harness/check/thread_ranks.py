@@ -170,5 +170,6 @@ def _all_results(
         "loss": bound.loss(theta, batch),
         "squared gradient": bound.squared_gradient(theta, batch),
         "curvature product": bound.curvature(theta, batch)(v).clone(),
+        "Hessian product": bound.hessian(theta, batch)[2](v).clone(),
         "price": torch.tensor([account.gradients, account.examples], dtype=torch.float64),
     }

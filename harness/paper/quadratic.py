@@ -75,6 +75,12 @@ class Quadratic:
             raise ValueError("A quadratic has no hidden state over time; write structural=0.")
         return self.products
 
+    def hessian(
+        self, theta: Float[Tensor, "K P"], on: Batch
+    ) -> tuple[Float[Tensor, " K"], Float[Tensor, "K P"], Curvature]:
+        """Return φ(θ), ∇φ(θ) and v ↦ A v."""
+        return *self.gradient(theta, on), self.products
+
 
 @torch.no_grad()
 def follow(

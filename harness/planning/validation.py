@@ -105,10 +105,12 @@ def check_network(
 ) -> None:
     """Try the problem on a few cases, with the derivatives that the methods ask for."""
     curvature = any(isinstance(candidate.method, OneTrial) for candidate in candidates)
+    methods = [for_layout(candidate.method, problem.layout) for candidate in candidates]
+    hessian = any(getattr(method, "hessian_part", 0) > 0 for method in methods)
     precision = np.float64 if dtype == torch.float64 else np.float32
     try:
         with torch.random.fork_rng(devices=[]):
-            check_problem(problem, data, precision, curvature)
+            check_problem(problem, data, precision, curvature, hessian)
     except ProblemError as error:
         raise Usage(f"--problem {text}: {error}.") from error
 

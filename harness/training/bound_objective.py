@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import get_args
 
 import torch
@@ -20,6 +20,7 @@ from bench.harness.training.cuda_graph import ReplayedFunction, can_capture
 from bench.harness.training.ledger import Account
 from bench.harness.training.method_objective import MethodObjective, TrainingBatch, opaque
 from bench.harness.training.method_watch import MethodWatch
+from bench.models.autodiff import AutodiffPasses
 from bench.models.prices import prices_of
 from bench.models.problem import Problem
 from bench.optim.hyperparameters import UsageError
@@ -49,6 +50,7 @@ class BoundObjective:
         method: str = "The method",
     ) -> None:
         self._passes, self._ranks = problem.passes(), ranks
+        self._twice = AutodiffPasses(problem)
         self._problem, self._data, self._account = problem, data, account
         self._prices = prices_of(problem, self._passes, data.train.inputs, data.train.targets)
         self._shape = torch.Size((len(seeds), problem.layout.size))
@@ -140,12 +142,11 @@ class BoundObjective:
         """Return f(θ) and ∇f(θ); the next call overwrites the gradient's memory."""
         assert isinstance(on, Cases)
         self._account.charge(self._prices.gradient * on.cases, examples=on.cases)
-        if self._gradient is None:
-            self._gradient = torch.zeros_like(theta)
+        gradient = self._gradient_memory(theta)
         with self.watch:
-            value = self._sum_of_gradients(theta, list(on.slices(SLICE_CASES)), self._gradient)
-        self._ranks.all_reduce(value, self._gradient)
-        return value, self._gradient
+            value = self._sum_of_gradients(theta, list(on.slices(SLICE_CASES)), gradient)
+        self._ranks.all_reduce(value, gradient)
+        return value, gradient
 
     def _sum_of_gradients(
         self,
@@ -203,6 +204,37 @@ class BoundObjective:
                 raise
             raise UsageError(f"{error}.") from error
 
+        multiply = self._sum_of_products(theta, parts)
+        compute = ReplayedFunction(multiply, theta) if self.capturable else multiply
+        return self._charged(compute, prices.product, cases)
+
+    def hessian(
+        self, theta: Float[Tensor, "K P"], on: Batch
+    ) -> tuple[Float[Tensor, " K"], Float[Tensor, "K P"], Curvature]:
+        """Return f(θ), ∇f(θ) and v ↦ H v; each product is charged when it is computed.
+
+        The next gradient overwrites the gradient's memory.
+        """
+        assert isinstance(on, Cases)
+        prices, cases = self._prices, on.cases
+        self._account.charge(prices.hessian * cases, examples=cases)
+        value = theta.new_zeros(theta.shape[0], dtype=torch.float64)
+        gradient, some = self._gradient_memory(theta).zero_(), torch.zeros_like(theta)
+        parts: list[tuple[Callable[[Tensor], Tensor], float]] = []
+        with self.watch:
+            for part, share in on.slices(SLICE_CASES):
+                loss, product = self._twice.hessian(theta, part.inputs, part.targets, some)
+                value.add_(loss, alpha=share)
+                gradient.add_(some, alpha=share)
+                parts.append((product, share))
+        self._ranks.all_reduce(value, gradient)
+        multiply = self._sum_of_products(theta, parts)
+        return value, gradient, self._charged(multiply, prices.hessian_product, cases)
+
+    def _sum_of_products(
+        self, theta: Float[Tensor, "K P"], parts: Sequence[tuple[Callable[[Tensor], Tensor], float]]
+    ) -> Curvature:
+        """Return v ↦ Σ share · product(v) over the slices of all ranks."""
         # A rank without cases contributes zeros.
         zeros = None if parts else torch.zeros_like(theta)
 
@@ -217,14 +249,23 @@ class BoundObjective:
             self._ranks.all_reduce(value)
             return value
 
-        compute: Curvature = ReplayedFunction(multiply, theta) if self.capturable else multiply
+        return multiply
+
+    def _charged(self, compute: Curvature, price: float, cases: int) -> Curvature:
+        """Return a product that is charged each time before it is computed."""
 
         def product(v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
-            self._account.charge(prices.product * cases, examples=cases, products=1)
+            self._account.charge(price * cases, examples=cases, products=1)
             with self.watch:
                 return compute(v)
 
         return product
+
+    def _gradient_memory(self, theta: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
+        """Return the memory that every gradient is written into."""
+        if self._gradient is None:
+            self._gradient = torch.zeros_like(theta)
+        return self._gradient
 
     def dots(self, *pairs: Pair) -> tuple[Float[Tensor, ""], ...]:
         """Return a·b of every pair; with several ranks, each sums its share of the numbers."""

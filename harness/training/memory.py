@@ -25,6 +25,7 @@ from bench.harness.training.cases import Cases, DeviceData
 from bench.harness.training.chunks import SLICE_CASES, evaluation_slice
 from bench.harness.training.free_memory import free_memory
 from bench.harness.training.method_layout import for_layout
+from bench.models.autodiff import AutodiffPasses
 from bench.models.problem import Problem
 from bench.optim.objective import FORESEEN, LINEARIZED, VECTORS, Method
 
@@ -49,6 +50,8 @@ class MethodDemand(NamedTuple):
     """Cases of a batch."""
     chunk: int
     """Cases that are linearised at once; 0 without curvature products."""
+    twice: int
+    """Cases whose gradient is differentiated again at once; 0 without Hessian products."""
 
 
 class MemoryModel:
@@ -164,6 +167,10 @@ class MemoryModel:
         gradient = max(_transient_bytes(self._gradient, size) for size in _slices(demand.batch))
         if demand.batch > SLICE_CASES:
             gradient += self._row_bytes
+        if demand.twice:
+            graph = sum(self._hessian.bytes_at_end(size) for size in _every_slice(demand.twice))
+            again = max(_transient_bytes(self._hessian, size) for size in _slices(demand.twice))
+            gradient = max(gradient, graph + self._row_bytes + again)
         if not demand.chunk:
             return gathered + gradient
         value = self._row_bytes // self.problem.layout.size
@@ -183,7 +190,8 @@ class MemoryModel:
         vectors = getattr(method, "vectors", VECTORS) + (method.cost_of_a_step is None)
         batch = self._batch(method)
         chunk = math.ceil(batch * getattr(method, "linearized", LINEARIZED))
-        return MethodDemand(vectors, batch, chunk)
+        twice = math.ceil(batch * getattr(method, "hessian_part", 0.0))
+        return MethodDemand(vectors, batch, chunk, twice)
 
     def _batch(self, method: Method) -> int:
         return method.hyperparameters.get("batch") or self._data.train.cases
@@ -212,6 +220,19 @@ class MemoryModel:
 
         with torch.no_grad():
             return measure_growth(linearize, self._separate_cases)
+
+    @cached_property
+    def _hessian(self) -> MemoryGrowth:
+        theta = self._theta()
+        out, v = torch.zeros_like(theta), torch.zeros_like(theta)
+
+        def differentiate(on: Cases) -> object:
+            _, product = AutodiffPasses(self.problem).hessian(theta, on.inputs, on.targets, out)
+            product(v)
+            return product
+
+        with torch.no_grad():
+            return measure_growth(differentiate, self._separate_cases)
 
     def _theta(self) -> Float[Tensor, "K P"]:
         start = self.problem.initialize(generator(0, "initialization"))

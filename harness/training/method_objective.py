@@ -46,12 +46,12 @@ class TrainingBatch(_Opaque):
 
 
 class Product(_Opaque):
-    """A product v ↦ G v is only a function to a method."""
+    """A product v ↦ G v or v ↦ H v is only a function to a method."""
 
     __slots__ = ()
 
     def __call__(self, v: Float[Tensor, "K P"]) -> Float[Tensor, "K P"]:
-        """Return G v, charged when it is computed; the next product overwrites its memory."""
+        """Return the product, charged when it is computed; the next one overwrites its memory."""
         _, bound, product = _PRODUCTS[id(self)]
         bound.watch.require_step()
         return product(bound.vector(v))
@@ -107,9 +107,15 @@ class MethodObjective(_Opaque):
         """Return v ↦ G v, linearised once at θ; each product is charged when it is computed."""
         bound = _bound(self)
         computed = bound.curvature(bound.vector(theta), _cases(bound, on), structural)
-        product = Product()
-        _PRODUCTS[id(product)] = _gone(product, _PRODUCTS), bound, computed
-        return product
+        return _product(bound, computed)
+
+    def hessian(
+        self, theta: Float[Tensor, "K P"], on: Batch
+    ) -> tuple[Float[Tensor, " K"], Float[Tensor, "K P"], Curvature]:
+        """Return f(θ), ∇f(θ) and v ↦ H v; each product is charged when it is computed."""
+        bound = _bound(self)
+        value, gradient, computed = bound.hessian(bound.vector(theta), _cases(bound, on))
+        return value, gradient, _product(bound, computed)
 
     def dots(self, *pairs: Pair) -> tuple[Float[Tensor, ""], ...]:
         """Return a·b of every pair; with several ranks, each sums its share of the numbers."""
@@ -146,6 +152,12 @@ def opaque(bound: ChargedObjective) -> MethodObjective:
     made = MethodObjective()
     _BOUND[id(made)] = _gone(made, _BOUND), ref(bound)
     return made
+
+
+def _product(bound: ChargedObjective, computed: Curvature) -> Product:
+    product = Product()
+    _PRODUCTS[id(product)] = _gone(product, _PRODUCTS), bound, computed
+    return product
 
 
 def _bound(objective: MethodObjective) -> ChargedObjective:

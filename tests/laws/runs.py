@@ -88,10 +88,18 @@ class RecordingObjective:
     def curvature(self, theta: Tensor, on: Cases, structural: float | None = None) -> Curvature:
         self.price += self.prices.linearization * on.cases
         self.examples += on.cases
-        product = self.inner.curvature(theta, on, structural)
+        return self._counted(self.inner.curvature(theta, on, structural), self.prices.product, on)
 
+    def hessian(self, theta: Tensor, on: Cases) -> tuple[Tensor, Tensor, Curvature]:
+        self.price += self.prices.hessian * on.cases
+        self.examples += on.cases
+        self.gradients.append((theta.clone(), on))
+        loss, gradient, product = self.inner.hessian(theta, on)
+        return loss, gradient, self._counted(product, self.prices.hessian_product, on)
+
+    def _counted(self, product: Curvature, price: float, on: Cases) -> Curvature:
         def counted(v: Tensor) -> Tensor:
-            self.price += self.prices.product * on.cases
+            self.price += price * on.cases
             self.examples += on.cases
             self.products += 1
             return product(v)

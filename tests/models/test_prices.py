@@ -12,7 +12,8 @@ from bench.models.passes import PASSES
 from bench.models.prices import UNCOUNTED, CountedPrices, prices_of
 from tests.models.tiny import Tiny
 
-NAMES = ("loss", "gradient", "squared_gradient", "linearization", "product")
+HESSIAN = ("hessian", "hessian_product")
+NAMES = ("loss", "gradient", "squared_gradient", "linearization", "product", *HESSIAN)
 CASES = torch.rand(1, 3, 12, dtype=torch.float64)
 
 

@@ -52,9 +52,11 @@ def problem(
     return ModuleProblem("toy", "quick", make, loss, metric, lambda source: data, **values)
 
 
-def tried(made: Problem, curvature: bool = False, dtype: Any = np.float32) -> None:
+def tried(
+    made: Problem, curvature: bool = False, dtype: Any = np.float32, hessian: bool = False
+) -> None:
     check_declared(made)
-    check_problem(made, made.data(DataSource(())), dtype, curvature)
+    check_problem(made, made.data(DataSource(())), dtype, curvature, hessian)
 
 
 def changed(array: np.ndarray, value: Any, dtype: Any = None) -> np.ndarray:
@@ -307,8 +309,18 @@ class Distances(nn.Module):
 def test_second_derivatives_are_tried_if_a_method_needs_them(make: Any, told: str) -> None:
     made = problem(make=make)
     tried(made)
-    with pytest.raises(ProblemError, match=told):
+    with pytest.raises(ProblemError, match=f"Gauss–Newton .*{told}"):
         tried(made, curvature=True)
+    with pytest.raises(ProblemError, match=f"Hessian products .*{told}"):
+        tried(made, hessian=True)
+
+
+@pytest.mark.parametrize(
+    "make", [net, lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3))]
+)
+def test_right_second_derivatives_are_accepted(make: Any) -> None:
+    for loss in (SoftmaxCrossEntropy(), LogisticCrossEntropy(), HalfSquaredError(), Huber(0.5)):
+        tried(problem(make=make, loss=loss), curvature=True, hessian=True)
 
 
 class Hand(Problem):

@@ -73,8 +73,18 @@ def linearization(problem: Problem, by: By, theta: Tensor, v: Tensor) -> Callabl
     return compute
 
 
+def hessian(problem: Problem, by: By, theta: Tensor, v: Tensor) -> Callable[[Cases], object]:
+    def compute(on: Cases) -> object:
+        passes = AutodiffPasses(problem)
+        _, product = passes.hessian(theta, on.inputs, on.targets, torch.zeros_like(theta))
+        product(v)
+        return product
+
+    return compute
+
+
 @PASSES
-@pytest.mark.parametrize("work", [gradient, linearization])
+@pytest.mark.parametrize("work", [gradient, linearization, hessian])
 def test_growth_on_few_cases_is_the_peak_on_many(
     name: str, by: By, work: Callable[..., Callable[[Cases], object]]
 ) -> None:

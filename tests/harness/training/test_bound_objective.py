@@ -52,6 +52,8 @@ CALLS: dict[str, Callable[[BoundObjective, Tensor, Any], object]] = {
     "squared_gradient": lambda o, theta, b: o.squared_gradient(theta, b),
     "curvature": lambda o, theta, b: o.curvature(theta, b),
     "product": lambda o, theta, b: o.curvature(theta, b)(theta),
+    "hessian": lambda o, theta, b: o.hessian(theta, b),
+    "hessian_product": lambda o, theta, b: o.hessian(theta, b)[2](theta),
 }
 
 
@@ -65,6 +67,8 @@ CALLS: dict[str, Callable[[BoundObjective, Tensor, Any], object]] = {
         ("squared_gradient", 1, 1, 0),
         ("curvature", LOSS, 1, 0),
         ("product", LOSS + PRODUCT, 2, 1),
+        ("hessian", 1, 1, 0),
+        ("hessian_product", 1 + ARCHITECTURE.prices().hessian_product, 2, 1),
     ],
 )
 def test_every_call_is_charged_at_its_price(
@@ -104,11 +108,13 @@ class Refusing:
 
 
 class Unpaid(Tiny):
+    logits = Refusing.refuse
+
     def passes(self) -> Any:
         return Refusing()
 
 
-@pytest.mark.parametrize("call", ["loss", "gradient", "squared_gradient", "curvature"])
+@pytest.mark.parametrize("call", ["loss", "gradient", "squared_gradient", "curvature", "hessian"])
 @pytest.mark.parametrize("size", [6, FULL])
 def test_what_cannot_be_paid_is_not_computed(call: str, size: Any) -> None:
     objective, account, theta = bound([0], amount=1.9, problem=Unpaid())
@@ -154,13 +160,18 @@ def test_slices_equal_one_piece(
         assert torch.equal(objective.gradient(theta, batch)[1], gradient)
         product = objective.curvature(theta, batch)
         v = torch.randn(theta.shape, generator=torch.Generator().manual_seed(1)).double()
+        again, slope, twice = objective.hessian(theta, batch)
         return [
             value,
             gradient,
             objective.loss(theta, batch),
             objective.squared_gradient(theta, batch),
             product(v).clone(),
-            product(2 * v),
+            product(2 * v).clone(),
+            again,
+            slope.clone(),
+            twice(v).clone(),
+            twice(2 * v),
             torch.tensor([account.gradients, account.examples, account.products]),
         ]
 
@@ -169,6 +180,20 @@ def test_slices_equal_one_piece(
     parts = everything()
     for one, other in zip(whole, parts, strict=True):
         assert (one - other).abs().max() <= 1e-12 * one.abs().max()
+
+
+def test_the_hessian_comes_with_the_gradient_of_its_batch() -> None:
+    objective, _, theta = bound([0, 1])
+    batch = objective.next_batch(6)
+    value, gradient = (each.clone() for each in objective.gradient(theta, batch))
+    found, slope, product = objective.hessian(theta, batch)
+    torch.testing.assert_close(found, value, rtol=1e-13, atol=0)
+    torch.testing.assert_close(slope, gradient, rtol=1e-11, atol=1e-13)
+    v = torch.where(padding(Tiny()), 0.0, torch.linspace(-1, 1, theta.shape[1]).double())
+    away = 1e-5 * v.expand_as(theta)
+    ends = [objective.gradient(theta + s * away, batch)[1].clone() for s in (1, -1)]
+    expected = (ends[0] - ends[1]) / 2e-5
+    assert (product(v.repeat(2, 1)) - expected).norm() <= 1e-7 * expected.norm()
 
 
 def test_slices_cover_every_case_once() -> None:

@@ -91,7 +91,8 @@ def test_objective_batch_and_product_lead_to_no_data_passes_or_ledger() -> None:
 
     def look(theta: Tensor, objective: Any, state: Any) -> None:
         batch = objective.next_batch(BATCH)
-        for thing in (objective, batch, objective.curvature(theta, batch)):
+        products = objective.curvature(theta, batch), objective.hessian(theta, batch)[2]
+        for thing in (objective, batch, *products):
             with pytest.raises(TypeError):
                 vars(thing)
             # Not even the garbage collector sees a reference to anything but the class.
@@ -105,7 +106,7 @@ def test_objective_batch_and_product_lead_to_no_data_passes_or_ledger() -> None:
             looked.append(thing)
 
     train(fleet(Plugin(look), Budget("updates", 1)))
-    assert len(looked) == 3
+    assert len(looked) == 4
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
@@ -268,6 +269,8 @@ def test_no_result_can_be_differentiated(by_hand: bool) -> None:
                 objective.squared_gradient(leaf, batch),
                 product(leaf),
             ]
+            *values, hessian = objective.hessian(leaf, batch)
+            results += [*values, hessian(leaf)]
         assert not any(result.requires_grad for result in results)
 
     train(fleet(Plugin(differentiate), problem=Tiny(by_hand=by_hand)))
@@ -289,14 +292,17 @@ def test_iterate_may_not_ask_the_objective() -> None:
 
 def test_a_product_is_a_call_of_the_objective() -> None:
     def keep(theta: Tensor, objective: Any, state: dict[str, Any]) -> None:
-        state["product"] = objective.curvature(theta, objective.next_batch(BATCH))
+        batch = objective.next_batch(BATCH)
+        state["products"] = objective.curvature(theta, batch), objective.hessian(theta, batch)[2]
 
-    def multiply(theta: Tensor, state: dict[str, Any]) -> None:
-        if "product" in state:
-            state["product"](theta)
+    for which in (0, 1):
 
-    with pytest.raises(BrokenContract, match="outside of its `step`"):
-        train(fleet(Plugin(keep, iterate=multiply)))
+        def multiply(theta: Tensor, state: dict[str, Any], which: int = which) -> None:
+            if "products" in state:
+                state["products"][which](theta)
+
+        with pytest.raises(BrokenContract, match="outside of its `step`"):
+            train(fleet(Plugin(keep, iterate=multiply)))
 
 
 def test_init_may_not_ask_the_objective_of_another_trial() -> None:
