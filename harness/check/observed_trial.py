@@ -19,7 +19,7 @@ from bench.harness.training.ledger import Account, Clock
 from bench.harness.training.method_layout import for_layout
 from bench.harness.training.method_stream import with_random_stream
 from bench.models.problem import DataSource, Problem
-from bench.optim.objective import Batch, Method
+from bench.optim.objective import Batch, Curvature, Method
 
 CPU = torch.device("cpu")
 STEPS = 10
@@ -52,6 +52,11 @@ class RecordingObjective(BoundObjective):
         """Return f(θ) and ∇f(θ), and record the first."""
         value, gradient = super().gradient(theta, on)
         return self._noted(theta, on, value), gradient
+
+    def hessian(self, theta: Tensor, on: Batch) -> tuple[Tensor, Tensor, Curvature]:
+        """Return f(θ), ∇f(θ) and v ↦ H v, and record the first."""
+        value, gradient, product = super().hessian(theta, on)
+        return self._noted(theta, on, value), gradient, product
 
     def _noted(self, theta: Tensor, on: Batch, value: Tensor) -> Tensor:
         assert isinstance(on, Cases)

@@ -14,6 +14,7 @@ import copy
 import inspect
 import math
 from collections.abc import Mapping, Sequence, Set
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
@@ -28,7 +29,7 @@ from bench.optim.plugins import short
 from bench.optim.random_streams import RandomStreams
 from bench.optim.torch.fit import state_size
 from bench.optim.torch.parameters import LOST, Parameters, copies, taken
-from bench.optim.torch.probe import Manner, manner_of, switches
+from bench.optim.torch.probe import Manner, advance, manner_of, switches
 from bench.optim.torch.signature import UPDATES, Makes, arguments, counts, declared, like
 from bench.optim.torch.together import check_lasts, load, members
 
@@ -41,6 +42,9 @@ MADE_IN_A_STEP = 3
 """Tensors of θ's size that any of torch's optimizers makes and drops within a step, at most."""
 MADE_BY_OTHERS = 10
 """And any of somebody else's; the most that was found among a hundred of them."""
+
+MADE_BY_PRODUCTS = 3
+"""The gradient's parts once more, z, and a copy of H z."""
 
 
 @dataclass
@@ -98,8 +102,9 @@ class TorchMethod(Method):
 
     @property
     def cost_of_a_step(self) -> float | None:
-        """One gradient on every case of the batch, unless a step may evaluate more often."""
-        return float(self.hyperparameters["batch"]) if self.manner.once else None
+        """One gradient on every case of the batch, unless a step may ask for more."""
+        fixed = self.manner.once and not self.manner.differentiates
+        return float(self.hyperparameters["batch"]) if fixed else None
 
     @property
     def fleet_key(self) -> None:
@@ -110,7 +115,8 @@ class TorchMethod(Method):
     def vectors(self) -> int:
         """θ, the gradient and its copy, the optimizer's state, and what its step makes."""
         torchs_own = all(part.made_from is None for part in self.torch_parts())
-        return 3 + self.held + (MADE_IN_A_STEP if torchs_own else MADE_BY_OTHERS)
+        made = MADE_IN_A_STEP if torchs_own else MADE_BY_OTHERS
+        return 3 + self.held + made + (MADE_BY_PRODUCTS if self.manner.differentiates else 0)
 
     @property
     def linearized(self) -> float:
@@ -120,6 +126,11 @@ class TorchMethod(Method):
     def anytime_updates(self, budget: int | None) -> float:
         """Return 0 if the class or function gets the number of updates, else ∞."""
         return 0.0 if self.counts else math.inf
+
+    @property
+    def hessian_part(self) -> float:
+        """All of a batch, where the optimizer differentiates its gradient."""
+        return 1.0 if self.manner.differentiates else 0.0
 
     def join(self, others: list[Any]) -> Method:
         """Refuse."""
@@ -199,17 +210,17 @@ class TorchMethod(Method):
         def closure() -> Any:
             # An optimizer turns gradients on around it, for those who need autograd.
             with torch.no_grad():
-                loss, gradient = objective.gradient(state.parameters.point(), on=batch)
-                state.parameters.take(gradient)
+                point, product = state.parameters.point(), None
+                if self.manner.differentiates:
+                    loss, gradient, product = objective.hessian(point, on=batch)
+                else:
+                    loss, gradient = objective.gradient(point, on=batch)
+                state.parameters.take(gradient, product)
             losses.append(loss)
             return loss[0]
 
-        if not self.manner.by_closure:
-            closure()
-        if self.manner.by_closure or self.manner.besides:
-            state.optimizer.step(closure=closure)
-        else:
-            state.optimizer.step()
+        with state.parameters.graphs() if self.manner.differentiates else nullcontext():
+            advance(state.optimizer, closure, self.manner)
         state.follow()
         state.begun = True
         return {"loss": losses[0]}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -50,7 +51,8 @@ class Configured(TorchMethod):
     def for_layout(self, layout: Layout) -> Method:
         """Return the method for a network, after trying it there; UsageError with the reason."""
         if self._bound is None or self._bound[0] is not layout:
-            self._try(layout)
+            again = self._try(layout).differentiates
+            self.manner = replace(self.manner, differentiates=again)
             self._bound = layout, super().for_layout(layout)
         return self._bound[1]
 
@@ -68,11 +70,11 @@ class Configured(TorchMethod):
             ) from error
         return together(made, named, self.name)
 
-    def _try(self, layout: Layout) -> None:
+    def _try(self, layout: Layout) -> Manner:
         """Make a few steps on a network with the same names, and with shorter axes."""
         views = layout.parameters(torch.zeros(layout.size))
         small = tuple(tuple(min(n, SMALL) for n in view.shape) for view in views.values())
-        manner_of(
+        return manner_of(
             lambda parameters: self.assemble(
                 dict(zip(views, parameters, strict=True)), layout, UPDATES
             ),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import Layout
@@ -14,7 +14,7 @@ from bench.optim.plugins import short
 from bench.optim.random_streams import RandomStreams
 from bench.optim.route_text import FORM
 from bench.optim.torch.parameters import Parameters, taken
-from bench.optim.torch.probe import Manner, held_by, switches
+from bench.optim.torch.probe import Manner, advance, held_by, switches
 from bench.optim.torch.signature import UPDATES
 
 SCALE = 0.02
@@ -40,9 +40,13 @@ def state_size(
     gradient = theta.flip(1)
     own = list(parameters.named.values())
 
+    def identity(v: Tensor) -> Tensor:
+        """Return H v: any Hessian will do."""
+        return v
+
     def closure() -> Any:
         with torch.no_grad():
-            parameters.take(gradient)
+            parameters.take(gradient, identity if manner.differentiates else None)
         return torch.ones(())
 
     try:
@@ -51,11 +55,8 @@ def state_size(
             check_taken(optimizer, parameters, name)
             if switches(optimizer):
                 optimizer.train()  # type: ignore[attr-defined]
-            closure()
-            if manner.by_closure or manner.besides:
-                optimizer.step(closure=closure)
-            else:
-                optimizer.step()
+            with parameters.graphs():
+                advance(optimizer, closure, manner)
             parameters.follow(name)
     except UsageError:
         raise

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from bench.optim.hyperparameters import UsageError
-from bench.optim.objective import Layout
+from bench.optim.objective import Curvature, Layout
+from bench.optim.torch.gradient_graph import differentiable
 
 LOST = (
     "puts other tensors into its param_groups than it was given, so the parameters of a network "
@@ -43,15 +46,48 @@ class Parameters:
         self._own = list(self.named.values())
         self._home = [each.data_ptr() for each in self._own]
 
-    def take(self, gradient: Float[Tensor, "1 P"]) -> None:
+    def take(
+        self,
+        gradient: Float[Tensor, "1 P"],
+        product: Curvature | None = None,
+    ) -> None:
         """Give every parameter its part of a gradient, in memory of its own.
 
-        Some optimizers write over a gradient, and some keep it for a later step.
+        Some optimizers write over a gradient, and some keep it for a later step. With the Hessian
+        `product` at this point it can be differentiated, within `graphs`.
         """
-        flat = gradient.clone()
-        for each, place in zip(self._own, self._strides, strict=True):
-            part = flat.as_strided(*place).contiguous()
-            each.grad = part if each.shape == part.shape else part.view(each.shape)
+        parts: Sequence[Tensor] = self._parts(gradient.clone())
+        if product is not None:
+            own = [part.clone() for part in parts]
+            parts = differentiable(own, self._own, partial(self._along, product))
+        for each, part in zip(self._own, parts, strict=True):
+            each.grad = part
+
+    @contextmanager
+    def graphs(self) -> Iterator[None]:
+        """Within it gradients may have graphs, and after it they are numbers."""
+        try:
+            # The objective is asked in this thread alone, also where autograd asks it.
+            with torch.autograd.set_multithreading_enabled(False):
+                yield
+        finally:
+            # A gradient with a graph and its parameter hold each other, and would never go.
+            for each in self._own:
+                if each.grad is not None:
+                    each.grad = each.grad.detach()
+
+    def _along(self, product: Curvature, z: Sequence[Tensor]) -> list[Tensor]:
+        """Return the parts of H z."""
+        v = torch.zeros_like(self.theta)
+        for each, place in zip(z, self._strides, strict=True):
+            v.as_strided(*place).copy_(each.view(place[0]))
+        return self._parts(product(v).clone())
+
+    def _parts(self, flat: Float[Tensor, "1 P"]) -> list[Tensor]:
+        """Return what every parameter has of a vector, with its shape; most are views of it."""
+        parts = [flat.as_strided(*place).contiguous() for place in self._strides]
+        pairs = zip(parts, self._own, strict=True)
+        return [part if each.shape == part.shape else part.view(each.shape) for part, each in pairs]
 
     def point(self) -> Float[Tensor, "1 P"]:
         """Return where the parameters are: θ itself while they are views of it, or else a copy."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -46,6 +48,18 @@ class Manner:
     """Numbers in its state for each number of the parameters, rounded up."""
     besides: bool = False
     """Whether it evaluates the closure, always or sometimes, and needs the gradient before too."""
+    differentiates: bool = False
+    """Whether it differentiates gradients again, as after `backward(create_graph=True)`."""
+
+
+def advance(optimizer: torch.optim.Optimizer, closure: Callable[[], Any], manner: Manner) -> None:
+    """Let an optimizer make a step; `closure` computes the loss and assigns gradients."""
+    if not manner.by_closure:
+        closure()
+    if manner.by_closure or manner.besides:
+        optimizer.step(closure=closure)
+    else:
+        optimizer.step()
 
 
 def manner_of(
@@ -65,7 +79,7 @@ def manner_of(
         raise UsageError(f"{name} {hooked}")
     shapes = _accepted(make, tried)
     try:
-        run = _Run(make, shapes)
+        run = _Run(make, shapes, differentiable=_differentiates(make, shapes))
     except Exception as error:
         # After a first step that changes the type or the shape, the second may fail by anything.
         if (of_a_step := _fault_of_a_step(make, shapes)) is not None:
@@ -83,21 +97,35 @@ def manner_of(
 def effect_of(make: Make, other: Make) -> bool:
     """Return whether two ways to make an optimizer lead the first parameter to another place."""
     shapes = _accepted(make)
-    first = torch.Size(shapes[0]).numel()
-    ends = [_Run(each, shapes).path[-1][:first].nan_to_num() for each in (make, other)]
-    return not torch.equal(*ends)
+    first, again = torch.Size(shapes[0]).numel(), _differentiates(make, shapes)
+    runs = [_Run(each, shapes, differentiable=again) for each in (make, other)]
+    return not torch.equal(*(run.path[-1][:first].nan_to_num() for run in runs))
 
 
 def _accepted(make: Make, tried: Sequence[Shapes] = TRIED) -> Shapes:
     """Return the first shapes of parameters with which the optimizer makes a step."""
-    for shapes in tried:
-        try:
-            _Run(make, shapes, steps=1)
-        except Exception:
-            continue
-        return shapes
+    for differentiable in (False, True):
+        for shapes in tried:
+            try:
+                _Run(make, shapes, steps=1, differentiable=differentiable)
+            except Exception:
+                continue
+            return shapes
     # Its reason is said for these.
     return tried[0]
+
+
+def _differentiates(make: Make, shapes: Shapes) -> bool:
+    """Return whether an optimizer makes steps with gradients that have graphs, and none without."""
+    try:
+        _Run(make, shapes)
+    except Exception:
+        try:
+            _Run(make, shapes, differentiable=True)
+        except Exception:
+            return False
+        return True
+    return False
 
 
 @dataclass
@@ -147,6 +175,7 @@ class _Run:
             once=most <= 1 and most == least,
             held=held_by(self.optimizer, self.parameters),
             besides=least == 0 < most,
+            differentiates=self.differentiable,
         )
 
     @property
@@ -186,7 +215,10 @@ class _Run:
                 loss = 0.5 * (self._d * away * away).sum()
             if self.backward:
                 self.optimizer.zero_grad()
-                loss.backward()
+                with warnings.catch_warnings():
+                    # Of a cycle of graphs and parameters, which ends with the step.
+                    warnings.simplefilter("ignore")
+                    loss.backward(create_graph=self.differentiable)
             elif self.differentiable:
                 found = torch.autograd.grad(loss, self.parameters, create_graph=True)
                 for parameter, each in zip(self.parameters, found, strict=True):
@@ -209,6 +241,9 @@ class _Run:
             gradient()
         with torch.no_grad():
             self.optimizer.step(**({"closure": closure} if takes_closure(self.optimizer) else {}))
+        if self.differentiable:
+            for parameter in self.parameters:
+                parameter.grad = None
         self.counts.append(asked)
 
     def _flat(self) -> Tensor:
@@ -277,7 +312,8 @@ def _hooked(make: Make, tried: Sequence[Shapes]) -> str | None:
 
 
 def _never_moves(make: Make, run: _Run) -> str | None:
-    if run.moved.any() or _Run(make, run.shapes, MANY, still=True).moved.any():
+    longer = partial(_Run, make, run.shapes, MANY, still=True, differentiable=run.differentiable)
+    if run.moved.any() or longer().moved.any():
         return None
     return (
         f"has moved no parameter in {MANY} steps. It may keep parameters of its own, or write to a "
@@ -288,7 +324,7 @@ def _never_moves(make: Make, run: _Run) -> str | None:
 def _needs_gradient(make: Make, run: _Run) -> bool:
     """Return whether an optimizer that evaluates the closure also uses the gradient from before."""
     try:
-        bare = _Run(make, run.shapes, FEW, bare=True)
+        bare = _Run(make, run.shapes, FEW, bare=True, differentiable=run.differentiable)
     except Exception:
         return True
     return not torch.equal(bare.path[-1].nan_to_num(), run.path[FEW - 1].nan_to_num())
@@ -296,8 +332,9 @@ def _needs_gradient(make: Make, run: _Run) -> bool:
 
 def _unlike_a_loop(make: Make, run: _Run) -> str | None:
     """Say what would differ from a training loop: from run to run, or where `backward` runs."""
+    few = partial(_Run, make, run.shapes, FEW, differentiable=run.differentiable)
     try:
-        again = _Run(make, run.shapes, FEW)
+        again = few()
         if not torch.equal(again.path[-1].nan_to_num(), run.path[FEW - 1].nan_to_num()):
             return (
                 "does not repeat itself: made anew, it gave other parameters from the same start "
@@ -305,7 +342,7 @@ def _unlike_a_loop(make: Make, run: _Run) -> str | None:
                 "that no seed sets. Keep the state in the instance, and draw from torch's, NumPy's "
                 "or Python's global stream, which bench seeds."
             )
-        looped = _Run(make, run.shapes, FEW, backward=True)
+        looped = few(backward=True)
     except Exception as error:
         return f"works once, but not as in a training loop: {short(error).rstrip('.')}."
     if not _near(looped.path[-1], run.path[FEW - 1], run):
@@ -330,21 +367,12 @@ def _fault_of_a_step(make: Make, shapes: Shapes) -> str | None:
 
 
 def _reason(make: Make, shapes: Shapes, error: Exception) -> str:
-    """Say why a step failed; where a loss or gradients that can be differentiated help, that."""
-    for given, why in (
-        (
-            {"differentiable": True},
-            "it differentiates gradients again (create_graph=True), and an objective's are numbers",
-        ),
-        (
-            {"attached": True},
-            "it calls backward() on the loss, and an objective's is a number; the closure has "
-            "computed the gradient already",
-        ),
-    ):
-        try:
-            _Run(make, shapes, **given)  # type: ignore[arg-type]
-        except Exception:
-            continue
-        return why
-    return short(error).rstrip(".")
+    """Say why a step failed; where a loss that can be differentiated helps, that."""
+    try:
+        _Run(make, shapes, attached=True)
+    except Exception:
+        return short(error).rstrip(".")
+    return (
+        "it calls backward() on the loss, and an objective's is a number; the closure has "
+        "computed the gradient already"
+    )

@@ -47,7 +47,8 @@ class Route(TorchMethod):
                 )
         self.layout: Layout | None = None
         self.held = max(each.held for each in self.members)
-        self.manner = Manner(by_closure=False, once=True, held=self.held)
+        again = any(each.manner.differentiates for each in self.members)
+        self.manner = Manner(False, once=True, held=self.held, differentiates=again)
 
     @classmethod
     def torch_parts(cls) -> tuple[type[TorchMethod], ...]:

@@ -127,7 +127,7 @@ TRIED = {
     "schedulefree": "AdamWScheduleFree AdamWScheduleFreePaper AdamWScheduleFreeReference "
     "RAdamScheduleFree RAdamScheduleFreeClosure SGDScheduleFree SGDScheduleFreeClosure",
     "pytorch_optimizer": "AdaBelief AdaHessian AdaShift Gravity LOMO Lamb Lion LoRARite Lookahead "
-    "MADGRAD Muon Prodigy SAM SPlus ScheduleFreeSGD Yogi",
+    "MADGRAD Muon Prodigy SAM SPlus ScheduleFreeSGD SophiaH Yogi",
 }
 
 

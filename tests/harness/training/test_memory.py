@@ -143,6 +143,8 @@ def test_need_where_parameters_outweigh_cases(kinds: str) -> None:
         ("curves", "hfm[part=2,cg_steps=5]"),
         ("add", "hf[batch=400,chunks=4,cg_max=20,structural=0.03]"),
         ("curves", "torch.optim.AdamW[batch=200]"),
+        ("curves", "pytorch_optimizer:AdaHessian[batch=200]"),
+        ("add", "pytorch_optimizer:SophiaH[batch=100,num_samples=2]"),
     ],
 )
 def test_methods_of_one_row_need_no_more_than_is_said(name: str, text: str) -> None:

@@ -53,6 +53,9 @@ class Diagonal:
         out = torch.zeros_like(theta)
         return lambda v: torch.mul(v, DIAGONAL, out=out)
 
+    def hessian(self, theta: Tensor, on: Some) -> tuple[Tensor, Tensor, Callable[[Tensor], Tensor]]:
+        return *self.gradient(theta, on), self.curvature(theta, on)
+
 
 DIAGONAL = torch.logspace(-3, 3, P)
 
@@ -127,7 +130,14 @@ def test_a_method_with_a_history() -> None:
     assert 2 * 5 < alive(method, 1) <= method.vectors
 
 
-@pytest.mark.parametrize("name", ["schedulefree:AdamWScheduleFree", "pytorch_optimizer:VSGD"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "schedulefree:AdamWScheduleFree",
+        "pytorch_optimizer:VSGD",
+        "pytorch_optimizer:AdaHessian[num_samples=2]",
+    ],
+)
 def test_one_of_somebody_else(name: str) -> None:
     method = optim.resolve(name)
     assert alive(method, 1) <= method.vectors
