@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.harness.analysis import statistics
+from bench.harness.analysis.budget_end import refusals, refused, statement, without_the_end
 from bench.harness.analysis.cautions import cautions
 from bench.harness.analysis.differences import differences
 from bench.harness.analysis.judged import JudgedMetric, judged_metric
@@ -21,7 +22,7 @@ from bench.harness.analysis.verdict import Direction, Pair, verdicts
 from bench.harness.core.metrics import is_share as named_as_share
 from bench.harness.core.published import NOTE
 from bench.harness.core.records import Measurement, TrialRecord
-from bench.harness.core.spec import CURRENCIES, Protocol
+from bench.harness.core.spec import CURRENCIES, Budget, Protocol
 
 SCHEMA_VERSION = 1
 ALPHA = 0.05
@@ -47,6 +48,7 @@ def summarize(
     contexts: Mapping[str, Mapping[str, Any]] | None = None,
     metric: str | None = None,
     is_share: bool = False,
+    budgets: Mapping[str, Budget] | None = None,
 ) -> dict[str, Any]:
     """Return the comparison of the reported trials as a dictionary that is valid JSON.
 
@@ -55,7 +57,9 @@ def summarize(
     `measurements` is by trial id, in the order of measurement. Of several attempts at one trial,
     the last counts. `targets` are the problem's; the first is the one of `time_to_target`. With
     `log_scale`, `margin` is a difference of logarithms. `contexts`, by digest, let the notes name
-    differences. Values that are missing or not finite are None. Methods are in order of appearance.
+    differences. `budgets`, by protocol key, are those of trials under other protocols, where these
+    differ as allowed. Values that are missing or not finite are None. Methods are in order of
+    appearance.
     """
     judged = judged_metric(protocol, metric)
     is_share = not judged.is_loss and (is_share or named_as_share(judged.quantity))
@@ -85,14 +89,28 @@ def summarize(
         is_share=is_share,
     )
     courses = {
-        method: [Course.of(t, measurements.get(t.id, ())) for t in mine if t.status in ENDED]
+        method: [
+            Course.of(
+                t,
+                measurements.get(t.id, ()),
+                (budgets or {}).get(t.protocol_key, protocol.budget),
+            )
+            for t in mine
+            if t.status in ENDED
+        ]
         for method, mine in by_method.items()
     }
+    end = statement(courses)
+    late = {target: refused(courses, target, protocol.direction) for target in targets}
     horizon = horizons([course for mine in courses.values() for course in mine])
     times = {
-        method: [time_to_target(mine, target, protocol.direction, horizon) for target in targets]
+        method: [
+            _time(time_to_target(mine, target, protocol.direction, horizon), method in late[target])
+            for target in targets
+        ]
         for method, mine in courses.items()
     }
+    profiles = _profiles(without_the_end(courses), targets, protocol.direction)
     one_context = len({t.context_digest for t in latest.values() if t.status in ENDED}) <= 1
     finals = {
         split: _finals(found, ended, log_scale, is_share)
@@ -123,6 +141,11 @@ def summarize(
                 "metric": judged.name,
                 "other_data": other_data(pair, judged.on_other_data, others, log_scale, is_share),
                 "cautions": cautions(ended[pair.a], ended[pair.b], protocol, tuning or {}),
+                "refused_targets": [
+                    float(target)
+                    for target, by in late.items()
+                    if pair.b in by.get(pair.a, ()) or pair.a in by.get(pair.b, ())
+                ],
             }
             for pair in pairs
         ],
@@ -133,9 +156,12 @@ def summarize(
         "is_share": is_share,
         "scale": "log" if log_scale else "plain",
         "targets": [float(target) for target in targets],
-        "profiles": _profiles(courses, targets, protocol.direction),
+        "budget_end": end,
+        "profiles": profiles,
         "published_note": NOTE if any(r["published"] is not None for r in rows) else None,
         "notes": _metric_notes(judged, protocol, log_scale, rows)
+        + ([end["sentence"]] if end["methods"] else [])
+        + refusals(courses, late, protocol.direction, _is_reached(profiles))
         + _notes(by_method, contexts or {}),
         "reproduce": reproduce,
     }
@@ -145,7 +171,7 @@ def _method(
     trials: Sequence[TrialRecord],
     protocol: Protocol,
     measurements: Mapping[int, Sequence[Measurement]],
-    times: Sequence[TimeToTarget],
+    times: Sequence[Mapping[str, Any]],
     final: Mapping[str, Any],
     published: Published,
     one_context: bool,
@@ -153,7 +179,7 @@ def _method(
     ended = [t for t in trials if t.status in ENDED]
     first = trials[0]
     nothing = dict.fromkeys(CURRENCIES)
-    no_target = TimeToTarget(math.nan, 0, len(ended), nothing, nothing, nothing)
+    no_target = _time(TimeToTarget(math.nan, 0, len(ended), nothing, nothing, nothing), False)
     alone = (
         bool(ended)
         and one_context
@@ -167,8 +193,8 @@ def _method(
         "n": len(ended),
         "final": dict(final),
         "ledger": _ledger(ended) | {"seconds_are": "alone" if alone else "shared"},
-        "time_to_target": _time(times[0] if times else no_target),
-        "times_to_targets": [_time(time) for time in times],
+        "time_to_target": times[0] if times else no_target,
+        "times_to_targets": list(times),
         # With parameters in brackets, the problem differs from the published one.
         "published": None
         if protocol.parameters
@@ -281,14 +307,17 @@ def _mean(values: Sequence[float]) -> float | None:
     return int(mean) if isinstance(values[0], int) and mean == int(mean) else mean
 
 
-def _time(time: TimeToTarget) -> dict[str, Any]:
+def _time(time: TimeToTarget, refused: bool) -> dict[str, Any]:
+    """Return a time as plain values; one that may not be compared has no amounts."""
+    nothing = dict.fromkeys(CURRENCIES)
     return {
         "target": _number(time.target),
         "reached": time.reached,
         "of": time.of,
-        **time.median,
-        "restricted_mean": dict(time.restricted_mean),
+        **(nothing if refused else time.median),
+        "restricted_mean": dict(nothing if refused else time.restricted_mean),
         "horizon": dict(time.horizon),
+        "refused": refused,
     }
 
 
@@ -299,6 +328,10 @@ def _profiles(
     reached = refined(targets)
     of = {m: profile(mine, reached, direction) for m, mine in courses.items() if mine and reached}
     return {"targets": reached, "methods": of}
+
+
+def _is_reached(profiles: Mapping[str, Any]) -> bool:
+    return any(steps["updates"][-1][1] > 0 for steps in profiles["methods"].values())
 
 
 def _notes(

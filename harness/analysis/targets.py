@@ -10,10 +10,19 @@ from bench.harness.analysis.sample import ULPS
 from bench.harness.analysis.survival import kaplan_meier
 from bench.harness.analysis.verdict import Direction
 from bench.harness.core.records import Ledger, Measurement, TrialRecord
-from bench.harness.core.spec import CURRENCIES
+from bench.harness.core.spec import CURRENCIES, Budget
 
 Amounts = Mapping[str, float | None]
 """Currency → an amount of it."""
+
+
+@dataclass(frozen=True)
+class BudgetEnd:
+    """The end of a budget, on which updates depend."""
+
+    budget: Budget
+    anytime_updates: int
+    """How many of the first updates do not."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +34,27 @@ class Course:
     whole: bool
     """Whether the trial spent its whole budget. A trial that diverged or stopped by itself would
     not have made progress with a larger budget."""
+    end: BudgetEnd | None = None
+    """The end that its last updates depend on; None if none does."""
 
     @classmethod
-    def of(cls, trial: TrialRecord, measurements: Sequence[Measurement]) -> Course:
-        """Return the course of a recorded trial that has an outcome."""
-        return cls(measurements, trial.ledger, trial.status == "budget" and not trial.reason)
+    def of(cls, trial: TrialRecord, measurements: Sequence[Measurement], budget: Budget) -> Course:
+        """Return the course of a recorded trial that has an outcome; `budget` is what it had."""
+        free = trial.anytime_updates
+        return cls(
+            measurements,
+            trial.ledger,
+            trial.status == "budget" and not trial.reason,
+            None if free is None else BudgetEnd(budget, free),
+        )
+
+    def before_the_end(self) -> Course | None:
+        """Return it as far as it does not depend on its end; None if it does from the beginning."""
+        if self.end is None:
+            return self
+        free = self.end.anytime_updates
+        before = [m for m in self.measurements if m.ledger.updates <= free]
+        return Course(before, before[-1].ledger, whole=False) if free and before else None
 
 
 @dataclass(frozen=True)

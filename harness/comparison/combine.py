@@ -10,6 +10,7 @@ from typing import Any
 
 from bench.harness.analysis.judged import judged_metric
 from bench.harness.analysis.summary import summarize
+from bench.harness.comparison.anytime import with_anytime_updates
 from bench.harness.comparison.comparability import SOURCE, differing_fields, values_in_words
 from bench.harness.comparison.files import write_files
 from bench.harness.core.errors import Incomparable, Infrastructure, Usage
@@ -51,7 +52,7 @@ def combine_records(
     apart = differing_fields(records, allowed, _own_sources(records, reported))
     _check_seconds(records[0], reported)
     metric = metric or _common_metric(records)
-    trials = _labelled(reported)
+    trials = with_anytime_updates(_labelled(reported), [record.protocol for record in records])
     measurements = store.measurements([trial.id for trial in trials])
     first = records[0].summary or {}
     summary = summarize(
@@ -69,6 +70,7 @@ def combine_records(
         tuning=_efforts(records, trials),
         metric=metric,
         is_share=bool(first.get("is_share")),
+        budgets={record.protocol.key: record.protocol.budget for record in records},
     )
     efforts = {row["method"]: row["tuning"]["trials"] for row in summary["methods"]}
     if len(set(efforts.values())) > 1:

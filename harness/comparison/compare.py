@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.harness.analysis.summary import summarize
+from bench.harness.comparison.anytime import with_anytime_updates
 from bench.harness.comparison.files import write_files
 from bench.harness.comparison.method_laws import law_notes
 from bench.harness.comparison.mlflow_runs import completed
@@ -191,7 +192,7 @@ def _finish(runs: Runs, run: Run, plan: Plan) -> dict[str, Any]:
         judged = summarize(
             comparison_id=run.comparison_id,
             protocol=prepared.protocol,
-            trials=recorded,
+            trials=with_anytime_updates(recorded, [prepared.protocol]),
             measurements=measurements,
             targets=prepared.problem.targets,
             margin=prepared.problem.margin,

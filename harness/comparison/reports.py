@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.harness.analysis.summary import summarize
+from bench.harness.comparison.anytime import with_anytime_updates
 from bench.harness.comparison.files import draw
 from bench.harness.comparison.mlflow_runs import with_runs
 from bench.harness.core.errors import Infrastructure
@@ -61,7 +62,8 @@ def read(store: Store, record: ComparisonRecord) -> ReportData:
         measurements = store.measurements([t.id for t in trials])
         # The problem's margin and targets are recorded with the result only.
         summary = summarize(
-            comparison_id=record.id, protocol=record.protocol, trials=trials,
+            comparison_id=record.id, protocol=record.protocol,
+            trials=with_anytime_updates(trials, [record.protocol]),
             measurements=measurements, targets=(), margin=0.0,
             log_scale=not is_share(record.protocol.metric),
             published=published_value, reproduce=record.command,

@@ -56,6 +56,7 @@ class _Time:
     seconds: Spent
     restricted_mean: dict[str, Number]
     horizon: dict[str, Number]
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,21 @@ class Pair:
     ratio: _Ratio | None
     allowed: list[str] | dict[str, Any] = field(default_factory=list)
     seeds_to_decide: int | None = None
+    refused_targets: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Dependence:
+    method: str
+    anytime_updates: Count
+    updates: Count
+
+
+@dataclass(frozen=True)
+class _BudgetEnd:
+    kind: Literal["anytime", "end-of-budget"]
+    methods: list[_Dependence]
+    sentence: str
 
 
 @dataclass(frozen=True)
@@ -168,6 +184,7 @@ class Summary:
     reproduce: str
     joined: list[_Joined] = field(default_factory=list)
     claim: _RuleOf | None = None
+    budget_end: _BudgetEnd | None = None
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ def title(protocol: Plain) -> str:
 
 
 def facts(summary: Plain) -> list[str]:
-    """Return metric, budget, seeds and precision of a comparison."""
+    """Return metric, budget, seeds, precision, and anytime or end-of-budget, of a comparison."""
     protocol = summary["protocol"]
     budget = protocol["budget"]
     seeds = sorted({trial["seed"] for row in summary["methods"] for trial in row["trials"]})
@@ -78,6 +78,8 @@ def facts(summary: Plain) -> list[str]:
         f"{number(budget['amount'])} {_CURRENCY[budget['currency']]} per trial",
         f"{'seed' if len(seeds) == 1 else 'seeds'} {_ranges(seeds)}",
         protocol["precision"],
+        # Comparisons recorded by earlier versions of bench do not have it.
+        *([summary["budget_end"]["kind"]] if "budget_end" in summary else []),
     ]
 
 
@@ -241,7 +243,7 @@ def _restricted_means(summary: Plain) -> list[Text]:
     times = [(row["method"], row["time_to_target"]) for row in summary["methods"]]
     # Comparisons recorded by earlier versions of bench have no restricted mean.
     known = [(method, time) for method, time in times if time.get("horizon", {}).get("gradients")]
-    if not any(time["reached"] for _, time in known):
+    if not any(time["reached"] and not time.get("refused") for _, time in known):
         return []
     within = number(known[0][1]["horizon"]["gradients"])
     means = [f"{method} {number(time['restricted_mean']['gradients'])}" for method, time in known]

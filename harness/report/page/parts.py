@@ -170,10 +170,12 @@ def _targets(summary: Plain) -> Plain | None:
         groups.append((f"{sign} {number(target)}", rows))
     horizon = next((t["horizon"]["gradients"] for t in times if "horizon" in t), None)
     within = f"; means are restricted to {number(horizon)}" if horizon else ""
+    refused = any(time.get("refused") for time in times)
+    late = ", or that updates which depend on where the budget ends reached it (see the notes)"
     return {
         "caption": "Median amount that trials spent to reach a target, estimated by Kaplan–Meier: "
         f"trials that did not reach it are censored{within}. – means that fewer than half reached "
-        "it.",
+        f"it{late if refused else ''}.",
         "restricted": restricted,
         "groups": groups,
     }

@@ -104,6 +104,7 @@ def test_figures():
         "restricted_mean": {"gradients": 10.0, "updates": 0.0, "examples": 0.0, "seconds": 1.0},
         # Under seed 0 a trial made 10 updates, and more under the others.
         "horizon": {"gradients": 100.0, "updates": 10.0, "examples": 1000.0, "seconds": 2.0},
+        "refused": False,
     }  # fmt: skip
     assert [t["target"] for t in nag["times_to_targets"]] == [1.0, 0.3]
     (pair,) = plain["pairs"]

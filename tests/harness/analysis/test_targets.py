@@ -1,10 +1,17 @@
 import math
+from dataclasses import replace
 
 import pytest
 
-from bench.harness.analysis.targets import Course, first_reaching, horizons, time_to_target
+from bench.harness.analysis.targets import (
+    BudgetEnd,
+    Course,
+    first_reaching,
+    horizons,
+    time_to_target,
+)
 from bench.harness.core.records import Ledger, Measurement
-from bench.harness.core.spec import CURRENCIES
+from bench.harness.core.spec import CURRENCIES, Budget
 from tests.harness.analysis.test_summary import trial
 
 
@@ -85,4 +92,7 @@ def test_without_a_whole_trial_there_is_no_horizon():
 def test_the_course_of_a_trial(changes, whole):
     taken = curve(9, 1)
     of = trial(0, "nag", 0, 0.1, **changes)
-    assert Course.of(of, taken) == Course(taken, of.ledger, whole)
+    budget = Budget("updates", 10)
+    assert Course.of(of, taken, budget) == Course(taken, of.ledger, whole)
+    until_seven = replace(of, anytime_updates=7)
+    assert Course.of(until_seven, taken, budget).end == BudgetEnd(budget, 7)
