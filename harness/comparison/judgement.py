@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from bench.harness.analysis.judged import judged_metric
 from bench.harness.analysis.summary import summarize
+from bench.harness.comparison.anytime import with_anytime_updates
 from bench.harness.comparison.reports import labelled_trials
 from bench.harness.core.errors import Usage
 from bench.harness.core.published import published_value
@@ -35,6 +36,9 @@ def judged_by(store: Store, record: ComparisonRecord, metric: str | None) -> Com
     if judged(before)["name"] == name:
         return record
     trials = labelled_trials(record, store.trials(record.id))
+    # Those of a combined comparison may be under several.
+    protocols = [store.protocol(key) for key in {trial.protocol_key for trial in trials}]
+    trials = with_anytime_updates(trials, protocols)
     found = summarize(
         comparison_id=record.id,
         protocol=record.protocol,
@@ -49,6 +53,7 @@ def judged_by(store: Store, record: ComparisonRecord, metric: str | None) -> Com
         contexts=store.contexts(dict.fromkeys(trial.context_digest for trial in trials)),
         metric=name,
         is_share=bool(before.get("is_share")),
+        budgets={protocol.key: protocol.budget for protocol in protocols},
     )
     found |= {key: before[key] for key in _KEPT if key in before}
     for pair, old in zip(found["pairs"], before["pairs"], strict=True):
