@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Literal
 
 import numpy as np
@@ -85,16 +85,52 @@ def verdicts(
     for which only equal results count as equivalent. The interval of a difference of two shares
     of cases lies within ±1.
     """
+    return joint_verdicts(
+        [results],
+        direction=direction,
+        log_scale=log_scale,
+        margin=margin,
+        alpha=alpha,
+        is_share=is_share,
+    )[0]
+
+
+def joint_verdicts(
+    every: Sequence[Results],
+    *,
+    direction: Direction,
+    log_scale: bool,
+    margin: float,
+    alpha: float = 0.05,
+    is_share: bool = False,
+) -> list[list[Pair]]:
+    """Return the `verdicts` on several results, for each of them, as one family.
+
+    Methods are paired within each of the results, and Holm's correction is for all pairs of all of
+    them together.
+    """
     pairs = [
-        _pair(a, b, results, direction, log_scale, alpha, is_share)
-        for a, b in combinations(results, 2)
+        [
+            _pair(a, b, results, direction, log_scale, alpha, is_share)
+            for a, b in combinations(results, 2)
+        ]
+        for results in every
     ]
-    adjusted = statistics.holm([pair.p for pair in pairs])
+    family = list(chain(*pairs))
+    adjusted = iter(statistics.holm([pair.p for pair in family]))
     return [
-        _judge(
-            pair, p, direction, margin if pair.logarithmic == log_scale else 0.0, len(pairs), alpha
-        )
-        for pair, p in zip(pairs, adjusted, strict=True)
+        [
+            _judge(
+                pair,
+                next(adjusted),
+                direction,
+                margin if pair.logarithmic == log_scale else 0.0,
+                len(family),
+                alpha,
+            )
+            for pair in of_one
+        ]
+        for of_one in pairs
     ]
 
 

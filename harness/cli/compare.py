@@ -68,6 +68,12 @@ RECORDED_OPTIONS = (
     is_flag=True,
     help="Extend a grid while its best value lies at its edge; every method gets as many trials.",
 )
+@click.option(
+    "--budgets",
+    metavar="CURRENCY=A|B|C",
+    help="Compare at each of several budgets, run each to its own end, and show the results as "
+    "curves: updates=100|300|1000, or 1e5|3e5|1e6 for gradients.",
+)
 @allow_option
 @run_options
 @click.pass_context
@@ -75,6 +81,7 @@ def command(
     ctx: click.Context,
     recorded: tuple[str, ...],
     optimizers: str | None,
+    budgets: str | None,
     allow: tuple[str, ...],
     json_path: str | None,
     html_path: str | None,
@@ -97,6 +104,9 @@ def command(
         store=store_url(store),
         **settings,  # type: ignore[arg-type]
     )
+    if budgets is not None:
+        _compare_budgets(request, budgets, json_path, html_path)
+        return
     summary = _compare_recorded(request, recorded, allow) if recorded else compare(request)
     if summary is not None:
         finish(summary, request.store, json_path, html_path)
@@ -134,6 +144,17 @@ def _check(
             f"{' and '.join(recorded)} are compared as they were recorded, and nothing is run. "
             "Leave out the options or the IDs."
         )
+
+
+def _compare_budgets(
+    request: Request, budgets: str, json_path: str | None, html_path: str | None
+) -> None:
+    from bench.harness.cli.output import finish_budgets
+    from bench.harness.comparison.budget_curve import compare_budgets
+
+    found = compare_budgets(request, budgets)
+    if found is not None:
+        finish_budgets(found, json_path, html_path)
 
 
 def _compare_recorded(

@@ -14,6 +14,7 @@ from bench.harness.core.errors import Infrastructure
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from bench.harness.comparison.budget_curve import BudgetCurve
     from bench.harness.core.records import ComparisonRecord
     from bench.harness.store.results import Store
 
@@ -63,6 +64,31 @@ def finish(summary: Mapping[str, Any], store_url: str, json: str | None, html: s
             show_result(summary, json)
             if json != "-":
                 show_places(store, record)
+
+
+def finish_budgets(found: BudgetCurve, json: str | None, html: str | None) -> None:
+    """Write the page and the JSON of curves over budgets, and print them.
+
+    The last lines name the comparisons, the page and the folder.
+    """
+    from bench.harness.cli.console import PAGE, console
+    from bench.harness.report.budget_table import render
+    from bench.harness.report.files import to_json
+
+    summary = found.summary
+    ids = [each["comparison"] for each in summary["budgets"]]
+    recorded = f" The comparisons are recorded: {', '.join(f'bench show {id}' for id in ids)}."
+    try:
+        if html is not None:
+            write_text("--html", html, found.page.read_text("utf-8"), recorded)
+    finally:
+        publish(to_json(summary), json, render(summary), recorded)
+        if json != "-":
+            out = console(PAGE)
+            out.print()
+            out.print(f"comparisons: {', '.join(ids)}", soft_wrap=True)
+            out.print(f"page: {found.page}", soft_wrap=True)
+            out.print(f"folder: {found.folder}", soft_wrap=True)
 
 
 def show_places(store: Store, record: ComparisonRecord) -> None:

@@ -48,8 +48,8 @@ def combine_records(
     and Usage for a comparison that is given twice or has no result yet.
     """
     _check(records)
-    reported = {record.id: _reported(store, record) for record in records}
-    apart = differing_fields(records, allowed, _own_sources(records, reported))
+    reported = {record.id: reported_trials(store, record) for record in records}
+    apart = differing_fields(records, allowed, own_sources(records, reported))
     _check_seconds(records[0], reported)
     metric = metric or _common_metric(records)
     trials = with_anytime_updates(_labelled(reported), [record.protocol for record in records])
@@ -173,7 +173,7 @@ def _check(records: Sequence[ComparisonRecord]) -> None:
             )
 
 
-def _own_sources(
+def own_sources(
     records: Sequence[ComparisonRecord], reported: Mapping[str, Sequence[TrialRecord]]
 ) -> dict[str, str]:
     """Return the digests of the source of a user's own problem by comparison, where recorded.
@@ -207,7 +207,7 @@ def _check_seconds(record: ComparisonRecord, reported: Mapping[str, Sequence[Tri
             )
 
 
-def _reported(store: Store, record: ComparisonRecord) -> list[TrialRecord]:
+def reported_trials(store: Store, record: ComparisonRecord) -> list[TrialRecord]:
     """Return the trials that a comparison reported, with its labels."""
     trials = {(trial.key, trial.attempt): trial for trial in store.trials(record.id)}
     found = [

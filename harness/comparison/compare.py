@@ -50,14 +50,7 @@ def compare(request: Request) -> dict[str, Any] | None:
 
     None after a dry run, and where it was planned for others to run.
     """
-    prepared = prepare(request)
-    if request.plan is not None and len(prepared.points[0]) > 1:
-        raise Usage(
-            "--plan: which trials there are follows from tuning, so there is no plan before it. "
-            "Tune with --nproc-per-node, or write out the hyperparameters."
-        )
-    check_reachable(request)
-    check_ranks(request)
+    prepared = checked(request)
     announce(prepared)
     if request.dry_run:
         return None
@@ -67,6 +60,19 @@ def compare(request: Request) -> dict[str, Any] | None:
         else:
             summary = _compare(runs)
     return completed(request, summary)
+
+
+def checked(request: Request) -> PreparedRequest:
+    """Prepare a comparison; raise Usage, before anything is run, for one that cannot be run."""
+    prepared = prepare(request)
+    if request.plan is not None and len(prepared.points[0]) > 1:
+        raise Usage(
+            "--plan: which trials there are follows from tuning, so there is no plan before it. "
+            "Tune with --nproc-per-node, or write out the hyperparameters."
+        )
+    check_reachable(request)
+    check_ranks(request)
+    return prepared
 
 
 def run_one(request: Request, seed: int) -> dict[str, Any] | None:

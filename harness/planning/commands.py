@@ -31,9 +31,13 @@ def reproduce(
         for candidate, written in zip(candidates, prepared.written, strict=True)
     )
     if seed is not None:
-        return _command(request, prepared, ["run", "--optimizer", texts, "--seed", str(seed)])
+        return _command(
+            request,
+            _budget(prepared),
+            ["run", "--optimizer", texts, "--seed", str(seed)],
+        )
     what = ["compare", "--optimizers", texts, "--seeds", str(prepared.seeds)]
-    return _command(request, prepared, what)
+    return _command(request, _budget(prepared), what)
 
 
 def trial_command(prepared: PreparedRequest, trial: Trial) -> str:
@@ -51,7 +55,11 @@ def trial_command(prepared: PreparedRequest, trial: Trial) -> str:
     mode: Mode = "trials" if nproc is None else "data"
     alone = replace(request, nproc_per_node=nproc, mode=mode, plan=None)
     text, seed = candidate_text(trial.candidate, written), str(trial.spec.seed)
-    return _command(alone, prepared, ["run", "--optimizer", text, "--seed", seed])
+    return _command(
+        alone,
+        _budget(prepared),
+        ["run", "--optimizer", text, "--seed", seed],
+    )
 
 
 def candidate_text(candidate: Candidate, written: ParsedEntry) -> str:
@@ -62,17 +70,33 @@ def candidate_text(candidate: Candidate, written: ParsedEntry) -> str:
 
 def written(request: Request, prepared: PreparedRequest) -> str:
     """Return the command that asks for what a program has asked for, as it was written there."""
+    return _written(request, prepared, _budget(prepared))
+
+
+def written_over_budgets(request: Request, prepared: PreparedRequest, budgets: str) -> str:
+    """Return the command that asks for the same at several budgets, as it was asked for.
+
+    Its hyperparameters are not spelled out: tuning chooses them for each budget.
+    """
+    return _written(request, prepared, ["--budgets", budgets])
+
+
+def _written(request: Request, prepared: PreparedRequest, budget: Sequence[str]) -> str:
     if names := names_of(request):
         return no_command(names)
     what = ["compare", "--optimizers", request.optimizers, "--seeds", str(prepared.seeds)]
     if request.tune != "none":
         what += ["--tune", request.tune]
     what += ["--tune-seeds", str(request.tune_seeds), *(["--extend"] if request.extend else [])]
-    return _command(request, prepared, what)
+    return _command(request, budget, what)
 
 
-def _command(request: Request, prepared: PreparedRequest, what: Sequence[str]) -> str:
-    budget, nproc = prepared.protocol.budget, request.nproc_per_node
+def _budget(prepared: PreparedRequest) -> list[str]:
+    return ["--budget", prepared.protocol.budget.text]
+
+
+def _command(request: Request, budget: Sequence[str], what: Sequence[str]) -> str:
+    nproc = request.nproc_per_node
     in_variable = request.data_dir == os.environ.get("BENCH_DATA_DIR")
     words = [
         "bench",
@@ -82,8 +106,7 @@ def _command(request: Request, prepared: PreparedRequest, what: Sequence[str]) -
         "--preset",
         request.preset,
         *what[3:],
-        "--budget",
-        budget.text,
+        *budget,
         "--precision",
         request.precision,
         *([] if request.metric is None else ["--metric", request.metric]),

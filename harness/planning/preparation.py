@@ -127,10 +127,15 @@ def parse_budget(text: str | None, problem: Problem) -> Budget:
     """Read `currency=amount`; None gives the problem's own budget."""
     if text is None:
         return Budget("gradients", problem.budget)
+    return read_budget(text)
+
+
+def read_budget(text: str, option: str = "--budget") -> Budget:
+    """Read `currency=amount`; raise Usage, naming the option, for anything else."""
     currency, equals, amount = text.partition("=")
     if not equals or currency not in CURRENCIES:
         raise Usage(
-            f"--budget {text}: give CURRENCY=AMOUNT, for example gradients=6e5"
+            f"{option} {text}: give CURRENCY=AMOUNT, for example gradients=6e5"
             f"{nearest(currency, CURRENCIES)} Allowed: {', '.join(CURRENCIES)}."
         )
     try:
@@ -140,7 +145,7 @@ def parse_budget(text: str | None, problem: Problem) -> Budget:
     whole = currency in ("updates", "examples")
     if not 0 < number < 2**53 or (whole and number != int(number)):
         kind = "positive whole number" if whole else "positive number"
-        raise Usage(f"--budget {text}: the amount must be a {kind} below 2^53.")
+        raise Usage(f"{option} {text}: the amount must be a {kind} below 2^53.")
     return Budget(currency, number)  # type: ignore[arg-type]
 
 

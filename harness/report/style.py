@@ -34,7 +34,7 @@ _COLORS = {"sgd": "#e69f00", "cm": "#56b4e9", "nag": "#0072b2", "hf": "#d55e00",
 _OTHERS = ("#009e73", "#cc79a7", "#000000", "#7f7f7f", "#8c6d31", "#6a3d9a")
 _TICKS = 6
 """Numbers along an axis, at most."""
-_MARKERS = ("", "o", "s", "^", "D", "v", "P")
+MARKERS = ("", "o", "s", "^", "D", "v", "P")
 
 
 def color(method_name: str) -> str:
@@ -103,7 +103,7 @@ def markers(trials: Iterable[TrialRecord]) -> dict[str, str]:
     count: Counter[str] = Counter()
     chosen = {}
     for method, name in names.items():
-        chosen[method] = _MARKERS[count[name] % len(_MARKERS)]
+        chosen[method] = MARKERS[count[name] % len(MARKERS)]
         count[name] += 1
     return chosen
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -22,7 +22,7 @@ from bench.optim.values import value_text
 Plain = Mapping[str, Any]
 
 _ABSENT = "–"
-_CURRENCY = {
+CURRENCY = {
     "gradients": "gradient-equivalents",
     "updates": "updates",
     "examples": "examples",
@@ -38,13 +38,20 @@ def render(summary: Plain, width: int | None = None) -> RenderableType:
     """
     # Names may contain anything, and reports are read in terminals.
     summary = all_visible(summary)
-    parts: list[RenderableType] = [_header(summary), Text(), _Results(summary), _legend(summary)]
+    tables = [_table(summary, gap=gap) for gap in (1, 0)]
+    results = Fitted(tables, [row["method"] for row in summary["methods"]])
+    parts: list[RenderableType] = [
+        header(summary["protocol"], facts(summary)),
+        Text(),
+        results,
+        _legend(summary),
+    ]
     parts += _restricted_means(summary)
     parts += [Text(), *_hyperparameters(summary)]
     if summary["pairs"]:
-        parts += [Text(), _bullets("•", [_verdict(pair, summary) for pair in summary["pairs"]])]
+        parts += [Text(), bullets("•", [verdict(pair, summary) for pair in summary["pairs"]])]
     if noted := notes(summary):
-        parts += [Text(), _bullets("note:", [Text(note, style="dim") for note in noted])]
+        parts += [Text(), bullets("note:", [Text(note, style="dim") for note in noted])]
     command = Command(summary["reproduce"])
     if command.exists:
         parts += [Text(), Text("Repeat with:", style="dim"), command]
@@ -55,10 +62,10 @@ def render(summary: Plain, width: int | None = None) -> RenderableType:
     return body if width is None else Constrain(body, width)
 
 
-def _header(summary: Plain) -> Text:
-    protocol = summary["protocol"]
+def header(protocol: Plain, about: Iterable[str]) -> Text:
+    """Return the problem and its data, and below them what there is to say about a result."""
     text = Text.assemble((title(protocol), "bold"))
-    line = " · ".join(facts(summary))
+    line = " · ".join(about)
     return text.append(f"  data: {protocol['data']}\n{line}", style="not bold")
 
 
@@ -75,8 +82,8 @@ def facts(summary: Plain) -> list[str]:
     seeds = sorted({trial["seed"] for row in summary["methods"] for trial in row["trials"]})
     return [
         f"{judged(summary)['words']}, {judged(summary)['direction']} is better",
-        f"{number(budget['amount'])} {_CURRENCY[budget['currency']]} per trial",
-        f"{'seed' if len(seeds) == 1 else 'seeds'} {_ranges(seeds)}",
+        f"{number(budget['amount'])} {CURRENCY[budget['currency']]} per trial",
+        f"{'seed' if len(seeds) == 1 else 'seeds'} {ranges(seeds)}",
         protocol["precision"],
         # Comparisons recorded by earlier versions of bench do not have it.
         *([summary["budget_end"]["kind"]] if "budget_end" in summary else []),
@@ -100,12 +107,14 @@ def judged(summary: Plain) -> Plain:
     return found
 
 
-class _Results:
-    """The table as the console's width allows: with gaps, without, or a block for each method."""
+class Fitted:
+    """A table as the console's width allows: the first of several, or a block for each row.
 
-    def __init__(self, summary: Plain) -> None:
-        self._tables = [_table(summary, gap=gap) for gap in (1, 0)]
-        names = [row["method"] for row in summary["methods"]]
+    They have the same rows, and `names` in the first column.
+    """
+
+    def __init__(self, tables: Sequence[Table], names: Sequence[str]) -> None:
+        self._tables = tables
         # A name may be folded, but not into pieces that nobody can read.
         self._least = min(_NAME, max(map(len, names), default=0))
         self._blocks = _blocks(self._tables[0])
@@ -177,7 +186,7 @@ def _table(summary: Plain, gap: int) -> Table:
         final, ledger = row["final"], row["ledger"]
         cells = [
             str(row["n"]),
-            _with_interval(final),
+            with_interval(final),
             mean_text(final["test"]),
             number(ledger["updates"]),
             number(ledger["gradients"]),
@@ -264,7 +273,8 @@ def _target(summary: Plain) -> str:
     return f"{sign} {number(summary['targets'][0])}"
 
 
-def _with_interval(final: Plain) -> str:
+def with_interval(final: Plain) -> str:
+    """Return a mean with its interval on the next line, if there is one."""
     if final["low"] is None:
         return mean_text(final)
     return f"{mean_text(final)}\n{number(final['low'])}–{number(final['high'])}"
@@ -308,7 +318,8 @@ def _tuned(tuning: Plain) -> Iterator[str]:
         yield Edge(**edge).advice
 
 
-def _verdict(pair: Plain, summary: Plain) -> Text:
+def verdict(pair: Plain, summary: Plain) -> Text:
+    """Return a pair's verdict and its evidence as they are printed."""
     style = _STYLE.get(pair["verdict"], "yellow")
     return Text.assemble((claim(pair, summary), style), f": {evidence(pair, summary)}")
 
@@ -430,7 +441,8 @@ def notes(summary: Plain) -> list[str]:
     return noted
 
 
-def _bullets(bullet: str, lines: Iterable[Text]) -> Table:
+def bullets(bullet: str, lines: Iterable[Text]) -> Table:
+    """Return lines with a bullet before each."""
     grid = Table.grid(padding=(0, 1, 0, 0))
     for line in lines:
         grid.add_row(Text(bullet, style="dim"), line)
@@ -462,8 +474,8 @@ def hyperparameter(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else value_text(value)
 
 
-def _ranges(seeds: list[int]) -> str:
-    """Write 0, 1, 2, 5 as `0–2, 5`."""
+def ranges(seeds: list[int]) -> str:
+    """Write the numbers 0, 1, 2, 5 as `0–2, 5`."""
     runs: list[list[int]] = []
     for seed in seeds:
         if runs and seed == runs[-1][-1] + 1:

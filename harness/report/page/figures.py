@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.harness.core.records import Measurement, TrialRecord
 from bench.harness.core.text import shortened, visible
+from bench.harness.report.budget_plot import MOST_MARKS, is_log
 from bench.harness.report.curves import (
     CURRENCIES,
     Curve,
@@ -179,6 +181,48 @@ def expected_best(summary: Mapping[str, Any], trials: Sequence[TrialRecord]) -> 
         "automargin": True, "title": {"text": "tuning points"}, "tickformat": "d", "nticks": _TICKS,
         "tickangle": 0,
     }  # fmt: skip
+    return {"switches": [], "views": {"": {"data": traces, "layout": layout}}}
+
+
+def budgets(curve: Mapping[str, Any]) -> Plain:
+    """Return the judged metric against the budget: mean and band of the interval per method."""
+    traces: list[Plain] = []
+    count: Counter[str] = Counter()
+    for row in curve["methods"]:
+        shade = color(row["name"])
+        dash = _DASHES[count[shade] % len(_DASHES)]
+        count[shade] += 1
+        common: Plain = {"legendgroup": row["method"], "type": "scatter"}
+        quiet = common | {"showlegend": False, "hoverinfo": "skip", "mode": "lines"}
+        known = [point for point in row["points"] if point["mean"] is not None]
+        banded = [point for point in known if point["low"] is not None]
+        x = _rounded(point["amount"] for point in banded)
+        edge = quiet | {"x": x, "line": {"width": 0, "color": shade}}
+        # The page fills it with a translucent shade of the line's colour (report.js).
+        traces += [
+            edge | {"y": _rounded(point["low"] for point in banded)},
+            edge | {"y": _rounded(point["high"] for point in banded), "fill": "tonexty"},
+            common
+            | {
+                "mode": "lines+markers",
+                "name": _label(row["method"]),
+                "x": _rounded(point["amount"] for point in known),
+                "y": _rounded(point["mean"] for point in known),
+                "line": {"width": 2.4, "color": shade, "dash": dash},
+                "text": [
+                    "–" if point["low"] is None else f"{point['low']:.3g} to {point['high']:.3g}"
+                    for point in known
+                ],
+                "hovertemplate": "%{y:.4~g} (%{text}) at %{x:,.4~g}<extra>%{fullData.name}</extra>",
+            },
+        ]
+    label = f"budget, {CURRENCIES[curve['currency']]}"
+    layout = _layout(traces, label, curve["metric"]["words"], log=is_log(curve))
+    amounts = [each["amount"] for each in curve["budgets"]]
+    across = _ticks(amounts)
+    if len(amounts) <= MOST_MARKS:
+        across = {"type": "log", "tickvals": amounts, "ticktext": [_short(x) for x in amounts]}
+    layout["xaxis"] = {"automargin": True, "title": {"text": label}, "tickangle": 0, **across}
     return {"switches": [], "views": {"": {"data": traces, "layout": layout}}}
 
 

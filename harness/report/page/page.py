@@ -54,22 +54,30 @@ def page(recorded: ReportData) -> str:
     # With the escaped labels that they now have in the summary.
     trials = [replace(trial, method=visible(trial.method)) for trial in recorded.trials]
     recorded = replace(recorded, summary=summary, trials=trials)
+    return rendered(
+        "report.html.jinja",
+        title=title(summary["protocol"]),
+        comparison=summary["comparison"],
+        dates=_dates(trials),
+        facts_line=" · ".join([f"data: {summary['protocol']['data']}", *facts(summary)]),
+        notes=notes(summary),
+        **parts.parts(summary, trials, recorded.measurements, recorded.open_reason),
+        **proof.parts(summary, trials, recorded.contexts),
+        tuning=tuning.part(summary),
+        effort=tuning.effort(summary),
+        **_figures(recorded),
+    )
+
+
+def rendered(template: str, **contents: Any) -> str:
+    """Return a page with its contents, style and scripts."""
     script, plotly = _own("report.js"), _plotly()
     return (
         _environment()
-        .get_template("report.html.jinja")
+        .get_template(template)
         .render(
-            title=title(summary["protocol"]),
-            comparison=summary["comparison"],
-            dates=_dates(trials),
+            **contents,
             palettes=_palettes(),
-            facts_line=" · ".join([f"data: {summary['protocol']['data']}", *facts(summary)]),
-            notes=notes(summary),
-            **parts.parts(summary, trials, recorded.measurements, recorded.open_reason),
-            **proof.parts(summary, trials, recorded.contexts),
-            tuning=tuning.part(summary),
-            effort=tuning.effort(summary),
-            **_figures(recorded),
             policy=_policy(script, plotly.digest),
             css=Markup(_own("report.css")),
             js=Markup(script),
@@ -159,8 +167,11 @@ def _palettes() -> Plain:
 
 def _uri(recorded: ReportData, name: str) -> str | None:
     picture = recorded.pictures.get(name)
-    if picture is None:
-        return None
+    return None if picture is None else picture_uri(picture)
+
+
+def picture_uri(picture: bytes) -> str:
+    """Return a PNG as the source of an image in a page."""
     return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 

@@ -15,7 +15,7 @@ from bench.harness.report.style import color
 from bench.harness.report.table import claim, evidence, judged, mean_text, means, number, seconds_of
 
 Plain = dict[str, Any]
-_KIND = {"a better": "better", "b better": "better", "equivalent": "equivalent"}
+KIND = {"a better": "better", "b better": "better", "equivalent": "equivalent"}
 _SHARES = [tenth / 10 for tenth in range(1, 11)]
 _NEVER = "not reached"
 
@@ -51,7 +51,7 @@ def _verdicts(summary: Plain, open_reason: str | None) -> list[Plain]:
     if summary["pairs"]:
         return [
             {
-                "kind": _KIND.get(pair["verdict"], "open"),
+                "kind": KIND.get(pair["verdict"], "open"),
                 "claim": claim(pair, summary),
                 "evidence": evidence(pair, summary),
             }
