@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.harness.analysis.statistics import permutation_interval, seeds_to_decide, sign_flip_p
-from bench.harness.analysis.verdict import verdicts
+from bench.harness.analysis.verdict import joint_verdicts, verdicts
 
 ERRORS = st.lists(
     st.tuples(st.integers(1, 40), st.integers(1, 40)).map(lambda t: (t[0] / 8, t[1] / 8)),
@@ -214,3 +214,25 @@ def test_rate_of_false_verdicts_over_three_equal_methods():
         pairs = judge(results(a=drawn[0], b=drawn[1], c=drawn[2]))
         wrong += any(pair.verdict.endswith("better") for pair in pairs)
     assert wrong / 300 <= 0.05 + 3.5 * math.sqrt(0.0475 / 300)
+
+
+def test_joint_verdicts_are_corrected_for_all_pairs_together():
+    first = results(a=noisy(0.1, n=7), b=noisy(0.5, n=7, seed=1))
+    second = results(a=noisy(0.1, n=7, seed=2), b=noisy(0.1, n=7, seed=3), c=noisy(0.3, n=7))
+    given = {"direction": "lower", "log_scale": True, "margin": 0.0}
+    assert joint_verdicts([first], **given) == [verdicts(first, **given)]
+    found = joint_verdicts([first, second], **given)
+    assert [[(pair.a, pair.b) for pair in of_one] for of_one in found] == [
+        [("a", "b")],
+        [("a", "b"), ("a", "c"), ("b", "c")],
+    ]
+    raw = [
+        joint_verdicts([{pair.a: of[pair.a], pair.b: of[pair.b]}], **given)[0][0].p
+        for of, pairs in zip((first, second), found, strict=True)
+        for pair in pairs
+    ]
+    # Holm by hand: the i-th smallest of m times m − i, no less than those before it, at most 1.
+    order, before, adjusted = sorted(range(4), key=raw.__getitem__), 0.0, [0.0] * 4
+    for place, i in enumerate(order):
+        before = adjusted[i] = max(before, min(1.0, raw[i] * (4 - place)))
+    assert [pair.p for of_one in found for pair in of_one] == adjusted
