@@ -144,6 +144,13 @@ class Objective(Protocol):
         The gradient's memory is reused by the next call.
         """
 
+    @property
+    def spent(self) -> float:
+        """The share of the budget that is spent, 0 to 1; in seconds, as rank 0 has measured it.
+
+        For what follows the run and cannot count its updates; every rank asks at the same place.
+        """
+
     def dots(self, *pairs: Pair) -> tuple[Float[Tensor, ""], ...]:
         """Return a·b over all numbers of every pair (a, b), as scalars that stay on the device.
 
@@ -232,6 +239,12 @@ class Method(Protocol):
         Such a method may have a `keep(state, rows, theta)` too, which returns method and state of
         some of the rows, whose θ is now `theta`: where most of a fleet's rows have diverged, the
         others then go on without them.
+
+        A method with a step size, or with a weight decay, that a recipe's schedule is to reach has
+        `set_rates(state, factors)`, or `set_weight_decay(state, factors)`: from then on it is
+        multiplied by a column (K, 1) of float64, which is on θ's device where the method is
+        `capturable`, else on the CPU. One that keeps copies of θ has `theta_moved(state)`, which
+        is called when a recipe has changed θ behind its step.
         """
 
     def for_layout(self, layout: Layout) -> Method:

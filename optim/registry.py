@@ -18,7 +18,9 @@ from bench.optim.hessian_free import HessianFree, MomentumHessianFree
 from bench.optim.hyperparameters import UsageError, nearest
 from bench.optim.momentum.methods import CM, NAG, SGD
 from bench.optim.objective import Method
-from bench.optim.route_text import FORM, JOIN, ON
+from bench.optim.recipe.hyperparameters import OF_EVERY_METHOD
+from bench.optim.recipe.method import plain, with_recipe
+from bench.optim.route_text import FORM, JOIN, ON, SHARED
 from bench.optim.text import ParsedEntry, parse
 from bench.optim.torch.adapter import (
     TORCH_PREFIX,
@@ -64,17 +66,17 @@ def is_built_in(name: str) -> bool:
 def class_of(written: ParsedEntry) -> Any:
     """Return the class of the method that an entry means; UsageError where there is none."""
     if len(parts := written.parts) > 1:
-        kinds = [_with_keys(part.name, part.values.keys() - {ON}) for part in parts]
-        return route_of(kinds, written.name)
+        kinds = [_with_groups(part.name, part.values.keys() - {ON, *SHARED}) for part in parts]
+        return with_recipe(route_of(kinds, written.name), written.values)
     if all(map(_is_known, pieces := written.name.split(JOIN))) and len(pieces) > 1:
         raise UsageError(
             f"{written.name}: every part of a route says in brackets which parameters it trains, "
             f"as in {FORM}."
         )
-    return _with_keys(written.name, written.values)
+    return with_recipe(_with_groups(written.name, written.values), written.values)
 
 
-def _with_keys(name: str, keys: Iterable[str]) -> Any:
+def _with_groups(name: str, keys: Iterable[str]) -> Any:
     """Return the class of a name; that of a torch optimizer has values for parts of a network."""
     kind = find(name)
     is_torch = isinstance(kind, type) and issubclass(kind, TorchMethod)
@@ -87,6 +89,7 @@ def _is_known(name: str) -> bool:
 
 def draws_nothing(method: Method) -> bool:
     """Say whether a method is bench's own or torch's, none of which draws random numbers."""
+    method = plain(method)
     if isinstance(method, TorchMethod):
         return all(part.made_from is None for part in method.torch_parts())
     return type(method).__module__.startswith(f"{__package__}.")
@@ -137,6 +140,7 @@ def make(
         )
     if require := getattr(cls, "require_backend", None):
         require(backend, device)
+    _hint_at_recipe(cls, written)
     points = [
         dict(zip(written.values, point, strict=True))
         for point in itertools.product(*written.values.values())
@@ -158,6 +162,18 @@ def resolve(text: str, device: str = "cpu") -> Method:
     if len(methods) != 1:
         raise UsageError(f"{text!r} is a grid of {len(methods)} methods; write one value each.")
     return methods[0]
+
+
+def _hint_at_recipe(cls: Any, written: ParsedEntry) -> None:
+    """Raise UsageError for an unknown key that is meant for a recipe, by its looks."""
+    own = [h.name for h in cls.space]
+    for key in written.values:
+        hint = nearest(key, OF_EVERY_METHOD)
+        if key not in own and nearest(key, own) == "." != hint:
+            raise UsageError(
+                f"{written.name} has no hyperparameter {key!r}{hint} Every method has a recipe: "
+                f"{', '.join(OF_EVERY_METHOD)}."
+            )
 
 
 def _entered(cls: Any, name: str) -> Any:

@@ -19,10 +19,11 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from bench.optim.hyperparameters import UsageError
+from bench.optim.recipe.hyperparameters import OF_EVERY_METHOD
 
 JOIN, ON = "+", "on"
-SHARED = ("batch",)
-"""Values of the route, whichever part they stand in."""
+SHARED = ("batch", *OF_EVERY_METHOD)
+"""Values of the route, whichever part they stand in: the batch and the recipe."""
 FORM = "torch.optim.Muon[on=hidden]+torch.optim.AdamW[on=rest]"
 
 V = TypeVar("V")

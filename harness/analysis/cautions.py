@@ -10,6 +10,7 @@ from typing import Any
 from bench.harness.core.defaults import tuned_origin, tuned_values
 from bench.harness.core.records import TrialRecord
 from bench.harness.core.spec import Protocol
+from bench.optim.recipe.hyperparameters import has_recipe
 
 Tuning = Mapping[str, Any]
 
@@ -74,7 +75,8 @@ def _effort(trial: TrialRecord, protocol: Protocol, tuning: Mapping[str, Tuning]
     values = tuned_values(*names)
     if not values or "tuned by:" not in (tuned_origin(*names) or ""):
         return ""
-    kept = all(
+    # Defaults were tuned without any recipe.
+    kept = not has_recipe(trial.hyperparameters) and all(
         name in trial.hyperparameters and trial.hyperparameters[name] == value
         for name, value in values.items()
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -65,7 +65,10 @@ def problems() -> None:
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def optimizers(names: tuple[str, ...]) -> None:
     """List optimizers with their backends, reference and hyperparameters: all, or those named."""
+    from rich.text import Text
+
     from bench.harness.cli.console import UNFOLDED, add_row, console, table
+    from bench.optim.recipe.hyperparameters import FAMILIES
     from bench.optim.registry import BUILT_IN, installed
 
     out = console(UNFOLDED)
@@ -74,7 +77,18 @@ def optimizers(names: tuple[str, ...]) -> None:
             out.print(part)
         out.print()
     if names:
+        listed = ", ".join(h.name for family in FAMILIES for h in family)
+        out.print(f"Every optimizer may have a recipe: {listed}.", style="dim")
         return
+    title = Text("recipe", style="bold")
+    title.append(
+        "  every optimizer may have one; nothing of it acts that is not written", "not bold"
+    )
+    out.print(title)
+    # What stands alone in its family is there only with a value.
+    alone = {h.name for family in FAMILIES for h in family if len(family) == 1}
+    out.print(_hyperparameters((h for family in FAMILIES for h in family), alone))
+    out.print()
     if others := installed():
         shown = table("optimizer", "", whole=("optimizer",))
         shown.show_header = False
@@ -116,18 +130,26 @@ def _problem(shown: Table, name: str, preset: str) -> None:
 def _optimizer(name: str) -> Sequence[object]:
     from rich.text import Text
 
-    from bench.harness.cli.console import add_row, table
     from bench.optim.registry import class_of
     from bench.optim.text import parse
 
     cls = class_of(parse(name))
     title = Text(name, style="bold")
     title.append(f"  backends: {', '.join(cls.backends)}; {cls.reference}", style="not bold")
+    return [title, _hyperparameters(cls.space)]
+
+
+def _hyperparameters(
+    space: Iterable[Hyperparameter], without_default: Container[str] = ()
+) -> Table:
+    from bench.harness.cli.console import add_row, table
+
     shown = table("  hyperparameter", "type", "default", "allowed", "meaning", whole=("default",))
-    for h in cls.space:
-        row = (kind_text(h.kind), value_text(h.default), _allowed(h), h.meaning)
+    for h in space:
+        default = "–" if h.name in without_default else value_text(h.default)
+        row = (kind_text(h.kind), default, _allowed(h), h.meaning)
         add_row(shown, f"  {h.name}", *row)
-    return [title, shown]
+    return shown
 
 
 def _allowed(h: Hyperparameter) -> str:

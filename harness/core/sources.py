@@ -18,6 +18,7 @@ from bench.harness.core.spec import key_of
 from bench.optim.hyperparameters import UsageError
 from bench.optim.loaded_files import digest_of_file
 from bench.optim.plugins import current_objects, found_in
+from bench.optim.recipe.method import plain_class
 from bench.optim.source_files import name_of, source_files
 from bench.optim.torch.adapter import TorchMethod
 
@@ -56,8 +57,8 @@ def is_lost(thing: Any) -> bool:
 
 
 def _apart(objects: Iterable[Any]) -> Iterator[Any]:
-    """Yield objects, and instead of a route the methods of its parts."""
-    for thing in objects:
+    """Yield objects, methods without their recipe, and instead of a route those of its parts."""
+    for thing in map(plain_class, objects):
         is_torch = isinstance(thing, type) and issubclass(thing, TorchMethod)
         yield from thing.torch_parts() if is_torch else (thing,)
 

@@ -48,6 +48,11 @@ class Quadratic:
     def _value(self, x: Tensor, ax: Tensor) -> Tensor:
         return (x.double() * (0.5 * ax + self.linear).double()).sum(1)
 
+    @property
+    def spent(self) -> float:
+        """Return 0: there is no budget."""
+        return 0.0
+
     def next_batch(self, size: int | Full, stream: Stream = "gradient") -> QuadraticBatch:
         """Return the batch of all streams."""
         return QuadraticBatch()

@@ -12,6 +12,7 @@ from bench.harness.core.text import shortened, visible
 from bench.harness.planning.fleets import Candidate
 from bench.harness.planning.preparation import PreparedRequest
 from bench.models.problem import Problem
+from bench.optim.recipe.hyperparameters import has_recipe
 
 
 def announce(prepared: PreparedRequest, seed: int | None = None) -> None:
@@ -36,9 +37,9 @@ def announce(prepared: PreparedRequest, seed: int | None = None) -> None:
 
 
 def _origin(problem: Problem, method: str, used: Mapping[str, Any]) -> str | None:
-    """Return the source of the tuned defaults; None if the user gave other values."""
+    """Return the source of the tuned defaults; None if the user gave other values or a recipe."""
     values = tuned_values(problem.name, problem.preset, method)
-    if any(used.get(key) != value for key, value in values.items()):
+    if has_recipe(used) or any(used.get(key) != value for key, value in values.items()):
         return None
     return tuned_origin(problem.name, problem.preset, method)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, pairwise
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from bench.harness.core.defaults import scaled_schedule, tuned_values
 from bench.harness.core.errors import Usage
@@ -17,6 +17,8 @@ from bench.harness.training.memory import MemoryModel
 from bench.models.problem import Data, Problem
 from bench.optim.momentum.methods import Momentum
 from bench.optim.objective import Method
+from bench.optim.recipe.hyperparameters import OF_A_RECIPE
+from bench.optim.recipe.method import plain_class
 from bench.optim.registry import class_of, make
 from bench.optim.text import ParsedEntry
 
@@ -114,23 +116,23 @@ def make_methods(
 
 def has_final_phase(kind: type) -> bool:
     """Return whether a method is one of momentum whose last updates have another one."""
-    return issubclass(kind, Momentum) and any(h.name == "final" for h in kind.space)
+    own = plain_class(kind)
+    return issubclass(own, Momentum) and any(h.name == "final" for h in own.space)
 
 
 def label_methods(chosen: Sequence[Method]) -> list[Candidate]:
-    """Label methods by name; methods with the same name also get the values in which they differ.
+    """Label methods by name, with their recipe and the values in which those of one name differ.
 
     A label has at most MAX_LABEL_LENGTH characters; a longer one is cut and ends in digits of the
     method's key. Raises Usage for a name or value that not every database can store.
     """
-    labels = [method.name for method in chosen]
     _check_names(chosen)
-    for name in [name for name, count in Counter(labels).items() if count > 1]:
+    labels = [""] * len(chosen)
+    for name in dict.fromkeys(method.name for method in chosen):
         same = [i for i, method in enumerate(chosen) if method.name == name]
-        told_apart = _differing([chosen[i] for i in same])
+        texts = _values_shown([chosen[i] for i in same])
         backends = len({chosen[i].backend for i in same}) > 1
-        for i in same:
-            inside = ",".join(f"{k}={name_text(chosen[i].hyperparameters[k])}" for k in told_apart)
+        for i, inside in zip(same, texts, strict=True):
             backend = f"@{chosen[i].backend}" if backends else ""
             labels[i] = f"{name}{backend}[{inside}]" if inside else f"{name}{backend}"
     if len(set(labels)) < len(labels):
@@ -163,9 +165,30 @@ def _short(candidate: Candidate) -> Candidate:
     return replace(candidate, label=f"{candidate.label[: MAX_LABEL_LENGTH - 10]}…~{key[:8]}")
 
 
-def _differing(same: Sequence[Method]) -> list[str]:
-    first = same[0].hyperparameters
-    return [k for k in first if any(other.hyperparameters[k] != first[k] for other in same)]
+def _values_shown(same: Sequence[Method]) -> list[str]:
+    """Return the values that label each of some methods with one name.
+
+    They are those of a recipe that are not the defaults, and those in which the methods differ. A
+    method without a part of a recipe differs from another with its defaults only where nothing
+    else tells them apart.
+    """
+    defaults = {h.name: h.default for method in same for h in method.space}
+    whole = [{**defaults, **method.hyperparameters} for method in same]
+    every = dict.fromkeys(name for each in whole for name in each)
+    names = [n for n in every if any(each.get(n) != whole[0].get(n) for each in whole)]
+    texts = [_text(method, names, defaults) for method in same]
+    if len(set(texts)) == len(texts):
+        return texts
+    unlike = [n for n in every if any(n not in method.hyperparameters for method in same)]
+    return [_text(method, [*names, *unlike], defaults) for method in same]
+
+
+def _text(method: Method, names: Sequence[str], defaults: Mapping[str, Any]) -> str:
+    return ",".join(
+        f"{name}={name_text(value)}"
+        for name, value in method.hyperparameters.items()
+        if name in names or (name in OF_A_RECIPE and value != defaults.get(name))
+    )
 
 
 def make_trials(

@@ -21,6 +21,7 @@ from bench.models.problem_checks import check_problem
 from bench.optim.hessian_free.base import OneTrial
 from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import Method
+from bench.optim.recipe.method import RecipeMethod, plain
 from bench.optim.text import ParsedEntry
 from bench.optim.torch.adapter import TorchMethod
 
@@ -72,7 +73,7 @@ def check_layout(candidates: Sequence[Candidate], problem: Problem, budget: Budg
     for candidate in candidates:
         try:
             method = for_layout(candidate.method, problem.layout)
-            if isinstance(method, TorchMethod):
+            if isinstance(method, TorchMethod | RecipeMethod):
                 method.check_budget(budgeted_updates(method, budget))
         except UsageError as error:
             raise Usage(f"--optimizers {candidate.label}: {error}") from error
@@ -104,7 +105,7 @@ def check_network(
     dtype: torch.dtype,
 ) -> None:
     """Try the problem on a few cases, with the derivatives that the methods ask for."""
-    curvature = any(isinstance(candidate.method, OneTrial) for candidate in candidates)
+    curvature = any(isinstance(plain(candidate.method), OneTrial) for candidate in candidates)
     methods = [for_layout(candidate.method, problem.layout) for candidate in candidates]
     hessian = any(getattr(method, "hessian_part", 0) > 0 for method in methods)
     precision = np.float64 if dtype == torch.float64 else np.float32

@@ -267,6 +267,14 @@ class BoundObjective:
             self._gradient = torch.zeros_like(theta)
         return self._gradient
 
+    @property
+    def spent(self) -> float:
+        """The share of the budget that is spent, the same on every rank."""
+        budget, spent = self._account.budget, self._account.spent
+        if budget.currency == "seconds":
+            spent = self._ranks.broadcast(spent)
+        return min(1.0, spent / budget.amount)
+
     def dots(self, *pairs: Pair) -> tuple[Float[Tensor, ""], ...]:
         """Return a·b of every pair; with several ranks, each sums its share of the numbers."""
         if self._ranks.size == 1:

@@ -117,6 +117,11 @@ class MethodObjective(_Opaque):
         value, gradient, computed = bound.hessian(bound.vector(theta), _cases(bound, on))
         return value, gradient, _product(bound, computed)
 
+    @property
+    def spent(self) -> float:
+        """The share of the budget that is spent, 0 to 1."""
+        return _bound(self).spent
+
     def dots(self, *pairs: Pair) -> tuple[Float[Tensor, ""], ...]:
         """Return a·b of every pair; with several ranks, each sums its share of the numbers."""
         return _bound(self).dots(*pairs)

@@ -71,6 +71,8 @@ class State:
     v: Float[Tensor, "K P"]
     schedules: list[Schedule]
     lr: Float[Tensor, "K 1"]
+    rate: Float[Tensor, "K 1"]
+    """lr times the factor of a schedule, where there is one."""
     look: Float[Tensor, "K 1"]
     """1 for rows that look ahead, 0 for others."""
     l2: Float[Tensor, "K 1"] | None
@@ -191,10 +193,12 @@ class Momentum(Method):
             update_cpu.compile_for(theta)
         if self.backend == "numba-cuda":
             update_cuda.compile_for(theta)
+        lr = rows([row.hyperparameters["lr"] for row in self._rows], theta)
         return State(
             v=torch.zeros_like(theta),
             schedules=schedules,
-            lr=rows([row.hyperparameters["lr"] for row in self._rows], theta),
+            lr=lr,
+            rate=lr.clone(),
             look=rows([row.look for row in self._rows], theta),
             l2=rows(l2, theta) if any(l2) else None,
             coefficients=theta.new_zeros((FORESEEN, 2, len(theta), 1)),
@@ -214,8 +218,12 @@ class Momentum(Method):
         state.left -= 1
         mu, ahead = state.coefficients.index_select(0, state.place)[0].unbind()
         state.place.add_(1)
-        UPDATES[self.backend](theta, state.v, gradient, state.lr, mu, ahead, state.look)
+        UPDATES[self.backend](theta, state.v, gradient, state.rate, mu, ahead, state.look)
         return {"loss": loss}
+
+    def set_rates(self, state: State, factors: Float[Tensor, "K 1"]) -> None:
+        """Let the next steps have these factors of ε."""
+        torch.mul(state.lr, factors, out=state.rate)
 
     def foresee(self, state: State, t: int, updates: int) -> None:
         """Put μ_t and `ahead` of the steps t … t + updates − 1 where `step` reads them."""
@@ -256,6 +264,7 @@ class Momentum(Method):
             v=state.v[some],
             schedules=[state.schedules[row] for row in some],
             lr=state.lr[some],
+            rate=state.rate[some],
             look=state.look[some],
             l2=None if state.l2 is None else state.l2[some],
             coefficients=theta.new_zeros((FORESEEN, 2, len(theta), 1)),

@@ -28,6 +28,13 @@ from bench.optim.objective import Layout, Method, Objective
 from bench.optim.plugins import short
 from bench.optim.random_streams import RandomStreams
 from bench.optim.torch.fit import state_size
+from bench.optim.torch.group_values import (
+    DECAY,
+    LR,
+    GroupValues,
+    check_one_schedule,
+    check_reads,
+)
 from bench.optim.torch.parameters import LOST, Parameters, copies, taken
 from bench.optim.torch.probe import Manner, advance, manner_of, switches
 from bench.optim.torch.signature import UPDATES, Makes, arguments, counts, declared, like
@@ -55,6 +62,8 @@ class State:
     optimizer: torch.optim.Optimizer
     taken: Set[int]
     """The parameters in its groups, by their `id`."""
+    lr: GroupValues
+    weight_decay: GroupValues
     begun: bool = False
     """Whether it has made a step; before, some have no point to evaluate but θ."""
 
@@ -79,6 +88,8 @@ class TorchMethod(Method):
     counts: ClassVar[tuple[str, ...]] = ()
     """Arguments that get the number of updates."""
     hyperparameters: Mapping[str, Any]
+    is_scheduled: bool = False
+    """Whether a recipe sets its learning rate."""
 
     def __init__(self, backend: str = "torch", **given: object) -> None:
         self.backend = backend
@@ -154,7 +165,8 @@ class TorchMethod(Method):
         optimizer = self.assemble(parameters.named, self.layout, budget)
         if switches(optimizer):
             optimizer.train()  # type: ignore[attr-defined]
-        return State(parameters, optimizer, taken(optimizer))
+        lr, decay = (GroupValues(optimizer, name) for name in (LR, DECAY))
+        return State(parameters, optimizer, taken(optimizer), lr, decay)
 
     def assemble(
         self, named: Mapping[str, nn.Parameter], layout: Layout | None, updates: int | None
@@ -197,6 +209,8 @@ class TorchMethod(Method):
                 f"{self.name} cannot be made for {updates} updates: {short(error).rstrip('.')}. "
                 "Give another budget."
             ) from error
+        if self.is_scheduled:
+            check_one_schedule(made, self.name)
         if updates is not None:
             check_lasts(made, updates, self.name)
 
@@ -224,6 +238,29 @@ class TorchMethod(Method):
         state.follow()
         state.begun = True
         return {"loss": losses[0]}
+
+    def set_rates(self, state: State, factors: Float[Tensor, "1 1"]) -> None:
+        """Let the next steps have this factor of the learning rates in the optimizer's groups."""
+        state.lr.multiply(factors.item())
+
+    def set_weight_decay(self, state: State, factors: Float[Tensor, "1 1"]) -> None:
+        """Let the next steps have this factor of the weight decays in the optimizer's groups."""
+        state.weight_decay.multiply(factors.item())
+
+    def check_set_rates(self) -> None:
+        """Raise UsageError where the optimizer does not read its lr anew in each step."""
+        self.is_scheduled = True
+        if self.hyperparameters.get(LR):
+            check_reads(self._made, LR, self.name)
+
+    def check_set_weight_decay(self) -> None:
+        """Raise UsageError where it does not read its weight_decay anew in each step."""
+        if self.hyperparameters.get(DECAY):
+            check_reads(self._made, DECAY, self.name)
+
+    def theta_moved(self, state: State) -> None:
+        """Put the parameters where θ now is."""
+        state.parameters.rewind()
 
     def iterate(self, theta: Float[Tensor, "1 P"], state: State) -> Float[Tensor, "1 P"]:
         """Return what the optimizer holds (for torch's nesterov that is its look-ahead point).
@@ -262,6 +299,8 @@ class TorchMethod(Method):
         load(state.optimizer, saved["optimizer"])
         state.begun = True
         state.parameters.rewind()
+        state.lr.read()
+        state.weight_decay.read()
 
     def _held_on(self, layout: Layout) -> int:
         """Return the size of its state for these parameters, once in a process for a class."""

@@ -48,6 +48,13 @@ class Configured(TorchMethod):
         self.held = USUAL
         self._bound: tuple[Layout, Method] | None = None
 
+    def check_set_rates(self) -> None:
+        """Note that a schedule sets the rates; what the function makes is seen with a network."""
+        self.is_scheduled = True
+
+    def check_set_weight_decay(self) -> None:
+        """Do nothing, likewise."""
+
     def for_layout(self, layout: Layout) -> Method:
         """Return the method for a network, after trying it there; UsageError with the reason."""
         if self._bound is None or self._bound[0] is not layout:

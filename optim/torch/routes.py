@@ -50,6 +50,16 @@ class Route(TorchMethod):
         again = any(each.manner.differentiates for each in self.members)
         self.manner = Manner(False, once=True, held=self.held, differentiates=again)
 
+    def check_set_rates(self) -> None:
+        """Raise UsageError where a part does not read its lr anew in each step."""
+        for each in self.members:
+            each.check_set_rates()
+
+    def check_set_weight_decay(self) -> None:
+        """Raise UsageError where a part with a weight decay does not read it anew in each step."""
+        for each in self.members:
+            each.check_set_weight_decay()
+
     @classmethod
     def torch_parts(cls) -> tuple[type[TorchMethod], ...]:
         """Return the classes of the parts."""

@@ -67,6 +67,11 @@ OPTIMIZERS = [
     ("hf[precondition=maybe]", "allowed are true and false"),
     ("nag[schedule=steep]", "allowed are sutskever, constant, nesterov"),
     ("torch.optim.AdamW[lr=-1]", "refuses its hyperparameters"),
+    ("nag[batch=20,lr_warmup=151]", "Let the warm-up be shorter than the budget"),
+    ("nag[batch=20,lr_schedule=wsd,lr_warmup=0.5,lr_cooldown=0.9]", "Shorten one"),
+    ("hf[lr_warmup=0.1]", "Write a number of updates"),
+    ("nag[batch=20,warmup=3]", "did you mean 'lr_warmup'? Every method has a recipe: lr_schedule"),
+    ("torch.optim.Rprop[batch=20,lr_schedule=cosine]", "does not read lr from its groups"),
     ("nag[batch=20],nag@numba[batch=2e1]", "nag is listed twice"),
     ("nag[lr=0.01|0.05,batch=20],hf", "but they differ: nag 2, hf 1"),
 ]

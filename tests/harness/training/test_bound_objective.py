@@ -87,6 +87,22 @@ def test_every_call_is_charged_at_its_price(
         assert account.products == times * products
 
 
+@pytest.mark.parametrize("currency", ["gradients", "examples"])
+def test_the_share_spent_is_that_of_the_budget(currency: str) -> None:
+    objective, _, theta = bound([0], amount=24, currency=currency)
+    assert objective.spent == 0
+    objective.gradient(theta, objective.next_batch(6))
+    assert objective.spent == 0.25
+
+
+def test_the_share_spent_in_seconds_is_the_clocks() -> None:
+    objective, account, _ = bound([0], amount=10, currency="seconds")
+    account.clock.restore(4.0)
+    assert objective.spent == 0.4
+    account.clock.restore(40.0)
+    assert objective.spent == 1
+
+
 def test_each_product_is_charged_when_it_is_made() -> None:
     objective, account, theta = bound([0])
     product = objective.curvature(theta, objective.next_batch(12))

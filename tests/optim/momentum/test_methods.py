@@ -112,7 +112,7 @@ def drawn_rate(k: int, t: int) -> float:
 def draw(method_rows: int) -> Callable[[int, State], None]:
     def before(t: int, state: State) -> None:
         state.schedules = [Drawn(k) for k in range(method_rows)]
-        state.lr.copy_(column([drawn_rate(k, t) for k in range(method_rows)], state.lr))
+        state.rate.copy_(column([drawn_rate(k, t) for k in range(method_rows)], state.rate))
 
     return before
 
