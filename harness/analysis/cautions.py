@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from bench.harness.core.defaults import tuned_origin, tuned_values
+from bench.harness.core.defaults import keeps_tuned_values, tuned_origin, tuned_values
 from bench.harness.core.records import TrialRecord
 from bench.harness.core.spec import Protocol
-from bench.optim.recipe.hyperparameters import has_recipe
 
 Tuning = Mapping[str, Any]
 
@@ -72,14 +71,9 @@ def _effort(trial: TrialRecord, protocol: Protocol, tuning: Mapping[str, Tuning]
     if count := (tuning.get(trial.method) or {}).get("trials", 0):
         return f"with {count} tuning trials"
     names = (protocol.problem, protocol.preset, trial.method_name)
-    values = tuned_values(*names)
-    if not values or "tuned by:" not in (tuned_origin(*names) or ""):
+    if not tuned_values(*names) or "tuned by:" not in (tuned_origin(*names) or ""):
         return ""
-    # Defaults were tuned without any recipe.
-    kept = not has_recipe(trial.hyperparameters) and all(
-        name in trial.hyperparameters and trial.hyperparameters[name] == value
-        for name, value in values.items()
-    )
+    kept = keeps_tuned_values(*names, trial.hyperparameters)
     return "its defaults come from a tuning run" if kept else ""
 
 

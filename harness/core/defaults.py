@@ -15,6 +15,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from bench.optim.recipe.hyperparameters import has_recipe
+
 PAPER_UPDATES, PAPER_PERIOD, PAPER_FINAL = 750_000, 250, 1_000
 
 
@@ -27,6 +29,12 @@ def tuned_values(problem: str, preset: str, method: str) -> dict[str, Any]:
     """Return the tuned values for a method on a problem at a preset; empty if there are none."""
     _, entry = _entry(problem, preset, method)
     return dict(entry.get("values", {}))
+
+
+def keeps_tuned_values(problem: str, preset: str, method: str, used: Mapping[str, Any]) -> bool:
+    """Say whether a method has the tuned values, and no recipe, since they were tuned without."""
+    values = tuned_values(problem, preset, method)
+    return not has_recipe(used) and all(used.get(name) == values[name] for name in values)
 
 
 def tuned_origin(problem: str, preset: str, method: str) -> str | None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bench.harness.core.defaults import tuned_origin, tuned_values
+from bench.harness.core.defaults import keeps_tuned_values, tuned_origin
 from bench.harness.core.notices import say
 from bench.harness.core.spec import problem_text
 from bench.harness.core.text import shortened, visible
 from bench.harness.planning.fleets import Candidate
 from bench.harness.planning.preparation import PreparedRequest
 from bench.models.problem import Problem
-from bench.optim.recipe.hyperparameters import has_recipe
 
 
 def announce(prepared: PreparedRequest, seed: int | None = None) -> None:
@@ -38,10 +37,8 @@ def announce(prepared: PreparedRequest, seed: int | None = None) -> None:
 
 def _origin(problem: Problem, method: str, used: Mapping[str, Any]) -> str | None:
     """Return the source of the tuned defaults; None if the user gave other values or a recipe."""
-    values = tuned_values(problem.name, problem.preset, method)
-    if has_recipe(used) or any(used.get(key) != value for key, value in values.items()):
-        return None
-    return tuned_origin(problem.name, problem.preset, method)
+    names = (problem.name, problem.preset, method)
+    return tuned_origin(*names) if keeps_tuned_values(*names, used) else None
 
 
 def _count(number: int, what: str) -> str:

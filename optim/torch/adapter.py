@@ -376,6 +376,7 @@ def adapt(optimizer: Makes, name: str, base: type[TorchMethod] | None = None) ->
     how it is made, if not of parameters alone.
     """
     given = {
+        "__module__": __name__,
         "name": name,
         "optimizer": staticmethod(optimizer),
         "space": tuple(declared(optimizer, name)),

@@ -3,7 +3,12 @@ import shlex
 import pytest
 
 from bench.harness.core import defaults
-from bench.harness.core.defaults import scaled_schedule, tuned_origin, tuned_values
+from bench.harness.core.defaults import (
+    keeps_tuned_values,
+    scaled_schedule,
+    tuned_origin,
+    tuned_values,
+)
 from bench.harness.core.spec import Budget
 from bench.harness.planning.fleets import make_methods
 from bench.harness.planning.problems import resolve
@@ -103,3 +108,12 @@ def test_schedule_goes_with_the_root_of_the_updates(updates, period, final):
 )
 def test_schedule_is_left_alone(preset, space, updates):
     assert scaled_schedule(preset, space, updates) == {}
+
+
+def test_tuned_values_are_kept_without_a_recipe_alone() -> None:
+    names = ("curves", "quick", "nag")
+    values = tuned_values(*names)
+    assert keeps_tuned_values(*names, {**values, "batch": 20})
+    assert not keeps_tuned_values(*names, {**values, "lr": values["lr"] / 2})
+    assert not keeps_tuned_values(*names, {**values, "lr_schedule": "cosine"})
+    assert not keeps_tuned_values(*names, {**values, "ema": 0.9})

@@ -135,6 +135,37 @@ def test_labels_tell_methods_apart(text, labels):
     assert [c.label for c in candidates(text)] == labels
 
 
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        (
+            "sgd[lr_schedule=cosine,lr_warmup=0.1],hf",
+            ["sgd[lr_schedule=cosine,lr_warmup=0.1]", "hf"],
+        ),
+        ("sgd,sgd[lr_schedule=wsd]", ["sgd", "sgd[lr_schedule=wsd]"]),
+        ("sgd,sgd[clip_norm=1]", ["sgd", "sgd[clip_norm=1.0]"]),
+        (
+            "sgd,sgd[lr_schedule=constant]",
+            [
+                "sgd",
+                "sgd[lr_schedule=constant,lr_warmup=0.0,lr_cooldown=0.2,lr_floor=0.0]",
+            ],
+        ),
+        (
+            "sgd[ema=0.9,lr_floor=0],sgd[ema=0.9,lr=0.1,lr_floor=0]",
+            ["sgd[lr=0.01,ema=0.9]", "sgd[lr=0.1,ema=0.9]"],
+        ),
+        (
+            "torch.optim.AdamW,torch.optim.AdamW[weight_decay.biases=0]",
+            ["torch.optim.AdamW", "torch.optim.AdamW[weight_decay.biases=0.0]"],
+        ),
+    ],
+)
+def test_labels_show_a_recipe(text, labels, monkeypatch):
+    monkeypatch.setattr(module, "tuned_values", lambda *asked: {})
+    assert [c.label for c in candidates(text)] == labels
+
+
 def test_the_same_method_twice():
     with pytest.raises(Usage, match="nag is listed twice with the same hyperparameters"):
         candidates("nag[lr=.01],nag[lr=1e-2]")
