@@ -14,7 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.api import check, compare, comparisons, load, noise
+    from bench.api import check, compare, compare_budgets, comparisons, load, noise
+    from bench.budget_result import BudgetResult
     from bench.check_result import CheckResult
     from bench.harness.core.errors import BenchError, Incomparable, Infrastructure, Usage
     from bench.objects import Optimizer, optimizer
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "compare": "bench.api",
+    "compare_budgets": "bench.api",
     "load": "bench.api",
     "comparisons": "bench.api",
     "check": "bench.api",
@@ -33,6 +35,7 @@ _WHERE = {
     "Optimizer": "bench.objects",
     "problem": "bench.own_problem",
     "Result": "bench.result",
+    "BudgetResult": "bench.budget_result",
     "CheckResult": "bench.check_result",
     "BenchError": "bench.harness.core.errors",
     "Usage": "bench.harness.core.errors",
@@ -42,6 +45,7 @@ _WHERE = {
 
 __all__ = [
     "BenchError",
+    "BudgetResult",
     "CheckResult",
     "Incomparable",
     "Infrastructure",
@@ -51,6 +55,7 @@ __all__ = [
     "__version__",
     "check",
     "compare",
+    "compare_budgets",
     "comparisons",
     "load",
     "noise",

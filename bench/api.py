@@ -11,11 +11,13 @@ from typing import Any, Literal
 import pandas as pd
 
 from bench import frames
+from bench.budget_result import BudgetResult
 from bench.calls import call
 from bench.check_result import CheckResult
 from bench.harness.check import subject
 from bench.harness.cli.main import settings_for
 from bench.harness.cli.options import store_url
+from bench.harness.comparison import budget_curve as running
 from bench.harness.comparison import compare as comparing
 from bench.harness.core.errors import Usage
 from bench.harness.nightly.noise import measure_noise
@@ -26,6 +28,7 @@ from bench.harness.store.results import Store
 from bench.models.problem import Problem
 from bench.objects import text_of_optimizers, text_of_problem
 from bench.optim.hyperparameters import nearest
+from bench.optim.plugins import Objects
 from bench.result import Result
 
 STORE = "sqlite:///mlruns/bench.db"
@@ -103,33 +106,122 @@ def compare(
         result.verdicts
     """
     with call(store, tracking_uri, progress=progress) as objects:
-        settings = settings_for("compare")
-        request = Request(
-            optimizers=text_of_optimizers(optimizers, objects),
-            problem=text_of_problem(problem, objects),
-            preset=_preset(preset, problem),
-            seeds=_whole("seeds", seeds),
-            tune="none" if tune is None else str(tune),
-            budget=_text("budget", budget, "gradients=600000"),
-            precision=_one_of("precision", precision, ("fp32", "tf32", "fp64")),
+        request = _request(
+            optimizers,
+            problem,
+            objects,
+            preset=preset,
+            seeds=seeds,
+            tune=tune,
+            tune_seeds=tune_seeds,
+            extend=extend,
+            budget=budget,
+            precision=precision,
+            device=device,
+            threads=threads,
+            nproc_per_node=nproc_per_node,
+            mode=mode,
+            metric=metric,
             timed=timed,
             fresh=fresh,
-            dry_run=False,
-            device=_one_of("device", device, ("auto", "cpu", "cuda")),
-            threads=_whole("threads", threads),
-            data_dir=settings["data_dir"] if data_dir is None else os.fspath(data_dir),
-            store=store_url(_text("store", store, STORE) or settings["store"]),
-            no_mlflow=settings["no_mlflow"] if mlflow is None else not mlflow,
-            nproc_per_node=_whole("nproc_per_node", nproc_per_node),
-            mode=_one_of("mode", mode, ("trials", "data")),  # type: ignore[arg-type]
-            tune_seeds=_whole("tune_seeds", tune_seeds) or 0,
-            extend=extend,
-            metric=metric,
-            tracking_uri=_tracking(tracking_uri, settings),
+            data_dir=data_dir,
+            store=store,
+            mlflow=mlflow,
+            tracking_uri=tracking_uri,
         )
         summary = comparing.compare(request)
         assert summary is not None
     return Result(request.store, summary["comparison"])
+
+
+def compare_budgets(
+    optimizers: Any, budgets: str, problem: Any = "curves", **options: Any
+) -> BudgetResult:
+    """Compare optimizers at several budgets, as `bench compare --budgets` does.
+
+    Each budget is run to its own end, and recorded as a comparison of its own.
+
+    Args:
+        optimizers: as for `bench.compare`.
+        budgets: "gradients=1e5|3e5|1e6", "updates=…", "examples=…" or "seconds=…", the smallest
+            first.
+        problem: as for `bench.compare`.
+        options: the other arguments of `bench.compare`, without `budget`.
+
+    Returns:
+        The results as a curve for each method, with the verdicts at each budget.
+
+    Raises:
+        bench.Usage: where something is not allowed; the message says what is.
+        bench.Infrastructure: where data, store, device or a process failed.
+        KeyboardInterrupt: after Ctrl-C, when what was measured is recorded. The same call again
+            runs only the trials that have not ended.
+
+    Example:
+        bench.compare_budgets(["nag", "sgd"], "updates=300|1000|3000").figure()
+    """
+    store, tracking_uri = options.get("store"), options.get("tracking_uri")
+    with call(store, tracking_uri, progress=options.pop("progress", True)) as objects:
+        if not isinstance(budgets, str):
+            raise Usage(
+                f"budgets={budgets!r} is of type {type(budgets).__name__}; give a text, as in "
+                "budgets='updates=300|1000|3000'."
+            )
+        request = _request(optimizers, problem, objects, **options)
+        found = running.compare_budgets(request, budgets)
+        assert found is not None
+    return BudgetResult(request.store, found.summary)
+
+
+def _request(
+    optimizers: Any,
+    problem: Any,
+    objects: Objects,
+    *,
+    preset: str | None = None,
+    seeds: int | None = None,
+    tune: Literal["grid"] | int | None = None,
+    tune_seeds: int = 2,
+    extend: bool = False,
+    budget: str | None = None,
+    precision: str = "fp32",
+    device: str = "auto",
+    threads: int | None = None,
+    nproc_per_node: int | None = None,
+    mode: Mode = "trials",
+    metric: str | None = None,
+    timed: bool = False,
+    fresh: bool = False,
+    data_dir: str | os.PathLike[str] | None = None,
+    store: str | None = None,
+    mlflow: bool | None = None,
+    tracking_uri: str | None = None,
+) -> Request:
+    """Return the request that the arguments of `bench.compare` make."""
+    settings = settings_for("compare")
+    return Request(
+        optimizers=text_of_optimizers(optimizers, objects),
+        problem=text_of_problem(problem, objects),
+        preset=_preset(preset, problem),
+        seeds=_whole("seeds", seeds),
+        tune="none" if tune is None else str(tune),
+        budget=_text("budget", budget, "gradients=600000"),
+        precision=_one_of("precision", precision, ("fp32", "tf32", "fp64")),
+        timed=timed,
+        fresh=fresh,
+        dry_run=False,
+        device=_one_of("device", device, ("auto", "cpu", "cuda")),
+        threads=_whole("threads", threads),
+        data_dir=settings["data_dir"] if data_dir is None else os.fspath(data_dir),
+        store=store_url(_text("store", store, STORE) or settings["store"]),
+        no_mlflow=settings["no_mlflow"] if mlflow is None else not mlflow,
+        nproc_per_node=_whole("nproc_per_node", nproc_per_node),
+        mode=_one_of("mode", mode, ("trials", "data")),  # type: ignore[arg-type]
+        tune_seeds=_whole("tune_seeds", tune_seeds) or 0,
+        extend=extend,
+        metric=metric,
+        tracking_uri=_tracking(tracking_uri, settings),
+    )
 
 
 def load(id: str, store: str | None = None, *, metric: str | None = None) -> Result:

@@ -41,6 +41,12 @@ TABLE = {
     **{f"{currency}_to_target": "float64" for currency in CURRENCIES},
     **{"published": "float64", "tuning_trials": "int64", "hyperparameters": "object"},
 }
+POINTS = {
+    **{"method": "string", "name": "string", "budget": "float64", "currency": "string"},
+    **{"n": "int64", "mean": "float64", "low": "float64", "high": "float64"},
+    **{"diverged": "int64", "updates": "float64", "tuning_trials": "int64"},
+    **{"hyperparameters": "object", "comparison": "string"},
+}
 TRIALS = {
     **{"trial": "int64", "method": "string", "name": "string", "seed": "int64"},
     **{"purpose": "string", "status": "string", "reason": "string"},
@@ -84,6 +90,34 @@ def frame(columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> pd.D
 def verdicts(summary: Mapping[str, Any]) -> pd.DataFrame:
     """Return a row for each pair of methods."""
     return frame(VERDICTS, (_pair(pair, summary) for pair in summary["pairs"]))
+
+
+def points(curve: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a row for each method and budget."""
+    rows = (
+        {
+            **point,
+            "method": row["method"],
+            "name": row["name"],
+            "budget": point["amount"],
+            "currency": curve["currency"],
+            "tuning_trials": point["tuning"]["trials"],
+            "hyperparameters": dict(point["hyperparameters"]),
+        }
+        for row in curve["methods"]
+        for point in row["points"]
+    )
+    return frame(POINTS, rows)
+
+
+def budget_verdicts(curve: Mapping[str, Any]) -> pd.DataFrame:
+    """Return a row for each budget and pair of methods."""
+    rows = (
+        {**_pair(pair, curve), "budget": each["amount"]}
+        for each in curve["budgets"]
+        for pair in each["pairs"]
+    )
+    return frame({"budget": "float64", **VERDICTS}, rows)
 
 
 def _pair(pair: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, Any]:

@@ -145,7 +145,7 @@ class Result:
     def _picture(self) -> str:
         if not self._recorded.trials:
             return ""
-        encoded = base64.b64encode(_png(self.figure(), SMALL)).decode()
+        encoded = base64.b64encode(png_of(self.figure(), SMALL)).decode()
         return f"<img alt='learning curves' src='data:image/png;base64,{encoded}'>"
 
     @property
@@ -159,10 +159,11 @@ class Picture(Figure):
     """A figure that a notebook shows, whatever it has been told of matplotlib."""
 
     def _repr_png_(self) -> bytes:
-        return _png(self, IN_A_NOTEBOOK)
+        return png_of(self, IN_A_NOTEBOOK)
 
 
-def _png(figure: Figure, dpi: int) -> bytes:
+def png_of(figure: Figure, dpi: int) -> bytes:
+    """Return a figure as a PNG."""
     png = io.BytesIO()
     with warnings.catch_warnings():
         # A name may have letters that the font lacks: boxes stand for them.
