@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.harness.report.table import number
+from benchmarks.contestants import section as contestants
 from benchmarks.hessian_free import adding
 from benchmarks.machine import ran_on
 from benchmarks.paper import claims, projection, table_section
@@ -139,6 +140,8 @@ SECTIONS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "martens_log": martens,
     "adding": adding.section,
     "nag_curves_paper": nag,
+    "contestants": contestants.section,
+    "contestants_seconds": contestants.section,
 }
 """File → how its section is made, in the order of the page."""
 
