@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
 import torch
 
-from bench.optim import plugins
+from bench.optim import plugins, wrapper_text
 from bench.optim.hessian_free import HessianFree, MomentumHessianFree
 from bench.optim.hyperparameters import UsageError, nearest
 from bench.optim.momentum.methods import CM, NAG, SGD
@@ -33,6 +33,7 @@ from bench.optim.torch.adapter import (
 from bench.optim.torch.configured import Configured, takes_names
 from bench.optim.torch.groups import grouped
 from bench.optim.torch.routes import route_of
+from bench.optim.torch.wrappers import check_whole, wrapper_of
 
 BUILT_IN: dict[str, Any] = {
     cls.name: cls for cls in (SGD, CM, NAG, HessianFree, MomentumHessianFree)
@@ -76,8 +77,12 @@ def class_of(written: ParsedEntry) -> Any:
     return with_recipe(_with_groups(written.name, written.values), written.values)
 
 
-def _with_groups(name: str, keys: Iterable[str]) -> Any:
+def _with_groups(name: str, keys: Collection[str]) -> Any:
     """Return the class of a name; that of a torch optimizer has values for parts of a network."""
+    if (both := wrapper_text.apart(name)) is not None:
+        outer, inner = both
+        kind = _with_groups(inner, wrapper_text.of_inner(dict.fromkeys(keys)))
+        return wrapper_of(_loaded(outer), kind, name, inner)
     kind = find(name)
     is_torch = isinstance(kind, type) and issubclass(kind, TorchMethod)
     return grouped(kind, keys) if is_torch and not issubclass(kind, Configured) else kind
@@ -97,14 +102,25 @@ def draws_nothing(method: Method) -> bool:
 
 def find(name: str) -> Any:
     """Return the class of a method; UsageError names the nearest."""
+    if wrapper_text.apart(name) is not None:
+        return _with_groups(name, ())
+    if name.startswith(TORCH_PREFIX) and not plugins.is_plugin(name):
+        return of_torch(name)
+    found = _loaded(name)
+    return found if name in BUILT_IN else _entered(found, name)
+
+
+def _loaded(name: str) -> Any:
+    """Return what a name means, as it was written; UsageError names the nearest."""
     if name in BUILT_IN:
         return BUILT_IN[name]
+    wrapper_text.check_closed(name)
     if plugins.is_plugin(name):
-        return _entered(plugins.load(name), name)
+        return plugins.load(name)
     if name.startswith(TORCH_PREFIX):
-        return of_torch(name)
+        return of_torch(name).optimizer
     for point in entry_points(group=GROUP, name=name):
-        return _entered(plugins.load_point(point), name)
+        return plugins.load_point(point)
     if name.endswith(".py"):
         raise UsageError(f"{name}: name the class in this file too, as in {name}:MyOptimizer.")
     hint = nearest(name, names())
@@ -179,6 +195,7 @@ def _hint_at_recipe(cls: Any, written: ParsedEntry) -> None:
 def _entered(cls: Any, name: str) -> Any:
     """Return somebody's class, if it has what a method needs or makes a torch optimizer."""
     if is_optimizer(cls) or is_factory(cls):
+        check_whole(cls, name)
         return adapt(cls, name, Configured if takes_names(cls) else None)
     if not isinstance(cls, type):
         raise UsageError(

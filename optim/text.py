@@ -1,7 +1,7 @@
 """The notation for methods and problems: name[@backend][key=value|value,…].
 
 A value is a word, or a tuple in parentheses. A route joins several entries with +, each with
-on=SELECTOR (`route_text`).
+on=SELECTOR (`route_text`). A name may be Outer(Inner) (`wrapper_text`).
 
 >>> parse("nag@numba[lr=0.01|0.05,mu_max=0.99]")
 ParsedEntry(name='nag', backend='numba', values={'lr': ('0.01', '0.05'), 'mu_max': ('0.99',)})
@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from bench.optim.hyperparameters import UsageError
 from bench.optim.route_text import JOIN, apart, joined, names_of, split_route
 from bench.optim.values import NoValue, split_outside
+from bench.optim.wrapper_text import FORM, names_in
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class ParsedEntry:
 
     @property
     def names(self) -> list[str]:
-        """The name of every part."""
-        return names_of(self.name, self.values)
+        """The name of every optimizer in it."""
+        return [each for part in names_of(self.name, self.values) for each in names_in(part)]
 
     @property
     def text(self) -> str:
@@ -86,7 +87,10 @@ def parse(text: str) -> ParsedEntry:
 def _parse_one(text: str) -> ParsedEntry:
     head, bracket, inside = text.partition("[")
     if bracket and inside.index("]") != len(inside) - 1:
-        raise UsageError(f"{text!r}: nothing may follow the closing bracket.")
+        hint = f" All values of {FORM.partition('[')[0]} stand behind it: {FORM}."
+        raise UsageError(
+            f"{text!r}: nothing may follow the closing bracket.{hint if '(' in text else ''}"
+        )
     name, at, backend = (part.strip() for part in head.partition("@"))
     if not name or (at and not backend):
         raise UsageError(f"{text!r}: write name[key=value] or name@backend[key=value].")

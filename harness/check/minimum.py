@@ -14,7 +14,7 @@ from bench.harness.check.laws import LawViolation, NotApplicable
 from bench.harness.check.observed_trial import ObservedTrial
 from bench.harness.check.small_problems import Quadratic
 from bench.harness.training.method_layout import for_layout
-from bench.optim.hyperparameters import UsageError
+from bench.optim.hyperparameters import Hyperparameter, UsageError
 from bench.optim.objective import Method
 from bench.optim.values import Value, value_text
 
@@ -24,7 +24,7 @@ CHECK_INTERVAL = 50
 TOLERANCE = 1e-3
 """The allowed rest of f's initial excess over its minimum, as a fraction."""
 STEP_SIZES = (1.0, 0.1, 0.01, 0.001, 10.0)
-"""Values of lr to try after the method's own, if the method has an lr."""
+"""Values of lr to try after the method's own, the same in all its parts, if it has an lr."""
 DECAY = ("weight_decay", "l2")
 """Hyperparameters that move the minimum; they are set to 0."""
 
@@ -71,19 +71,26 @@ def _check_takes_a_matrix(method: Method) -> None:
 
 def _settings_to_try(method: Method) -> Iterator[dict[str, Value]]:
     """Yield the values to set: no decay, and one step size after another."""
-    space = {h.name: h for h in method.space}
-    without: dict[str, Value] = {name: 0.0 for name in DECAY if name in space}
-    if "lr" not in space:
+    without: dict[str, Value] = {h.name: 0.0 for h in method.space if _last(h) in DECAY}
+    rates = [h for h in method.space if _last(h) == "lr"]
+    if not rates:
         yield without
         return
-    own = method.hyperparameters["lr"]
+    own = {h.name: method.hyperparameters[h.name] for h in rates}
     # The step size may be none, for a method that finds one itself.
-    for lr in (own, *(lr for lr in STEP_SIZES if lr != own)):
+    for lr in (None, *(lr for lr in STEP_SIZES if {lr} != {*own.values()})):
+        values = own if lr is None else dict.fromkeys(own, lr)
         try:
-            space["lr"].cast(lr, method.name)
+            for h in rates:
+                h.cast(values[h.name], method.name)
         except UsageError:
             continue
-        yield {"lr": lr, **without}
+        yield {**values, **without}
+
+
+def _last(h: Hyperparameter) -> str:
+    """Return a hyperparameter's own name, without that of a part or of the inner optimizer."""
+    return h.name.rpartition(".")[2]
 
 
 def _run(make: Callable[..., Method], values: dict[str, Value]) -> MinimumResult:

@@ -14,6 +14,7 @@ from bench.harness.core.errors import Usage
 from bench.harness.core.text import is_storable, shortened, visible
 from bench.optim.route_text import JOIN, apart, names_of
 from bench.optim.values import value_text
+from bench.optim.wrapper_text import renamed
 
 PROTOCOL_VERSION = 2
 """Since 2 the price of every pass is counted from the network, and a budget in examples pays for
@@ -162,9 +163,14 @@ def brief_name(name: str, hyperparameters: Mapping[str, Any]) -> str:
 
     >>> brief_name("torch.optim.Muon+./mine.py:Mine", {"1.on": "hidden", "2.on": "rest"})
     'Muon+Mine'
+    >>> brief_name("pytorch_optimizer:Lookahead(torch.optim.AdamW)", {})
+    'Lookahead(AdamW)'
     """
-    parts = names_of(name, hyperparameters)
-    return JOIN.join(re.split(r"[/.:]", part)[-1] or part for part in parts)
+
+    def last(name: str) -> str:
+        return re.split(r"[/.:]", name)[-1] or name
+
+    return JOIN.join(renamed(part, last) for part in names_of(name, hyperparameters))
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class RecipeMethod(Method):
         )
         self.backend = self.inner.backend
         self.hyperparameters = {**self.inner.hyperparameters, **values}
-        self.recipes = [Recipe.of(values, self.inner.hyperparameters.get("lr"), self.name)]
+        self.recipes = [Recipe.of(values, rate_of(self.inner.hyperparameters), self.name)]
         self._by_share = False
         self._check(values)
 
@@ -288,6 +288,16 @@ class RecipeMethod(Method):
     def _any(self, part: str) -> bool:
         """Return whether some row has a part of a recipe."""
         return any(getattr(recipe, part) is not None for recipe in self.recipes)
+
+
+def rate_of(hyperparameters: Mapping[str, Any]) -> object:
+    """Return the step size of a method, or the only one of what it is made of; None if none.
+
+    >>> rate_of({"k": 5, "inner.lr": 0.1})
+    0.1
+    """
+    rates = [value for name, value in hyperparameters.items() if name.rpartition(".")[2] == "lr"]
+    return hyperparameters.get("lr", rates[0] if len(rates) == 1 else None)
 
 
 def with_recipe(kind: Any, keys: Iterable[str]) -> Any:

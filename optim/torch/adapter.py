@@ -101,7 +101,7 @@ class TorchMethod(Method):
         except UsageError:
             raise
         except Exception as error:
-            raise UsageError(f"{self.name} {_refusal(self.optimizer, error)}.") from error
+            raise UsageError(f"{self.name} {self.refusal(error)}.") from error
         self.manner = self._manner()
         self.layout: Layout | None = None
         self.held = self.manner.held
@@ -250,13 +250,18 @@ class TorchMethod(Method):
     def check_set_rates(self) -> None:
         """Raise UsageError where the optimizer does not read its lr anew in each step."""
         self.is_scheduled = True
-        if self.hyperparameters.get(LR):
+        if self._has_some(LR):
             check_reads(self._made, LR, self.name)
 
     def check_set_weight_decay(self) -> None:
         """Raise UsageError where it does not read its weight_decay anew in each step."""
-        if self.hyperparameters.get(DECAY):
+        if self._has_some(DECAY):
             check_reads(self._made, DECAY, self.name)
+
+    def _has_some(self, name: str) -> bool:
+        """Return whether it, or the optimizer in it, has a value of this name other than 0."""
+        own = self.hyperparameters.items()
+        return any(value for key, value in own if key.rpartition(".")[2] == name)
 
     def theta_moved(self, state: State) -> None:
         """Put the parameters where θ now is."""
@@ -302,6 +307,13 @@ class TorchMethod(Method):
         state.lr.read()
         state.weight_decay.read()
 
+    def refusal(self, error: Exception) -> str:
+        """Say, after the name, why the constructor raised."""
+        first = next(iter(inspect.signature(self.optimizer).parameters))
+        if isinstance(self.optimizer, type) and first != "params":
+            return f"is made of {first!r}, not of parameters alone: {short(error).rstrip('.')}"
+        return refused(error)
+
     def _held_on(self, layout: Layout) -> int:
         """Return the size of its state for these parameters, once in a process for a class."""
         kinds = tuple(part.optimizer for part in self.torch_parts())
@@ -318,8 +330,10 @@ class TorchMethod(Method):
 
     def _manner(self) -> Manner:
         """Return what the probe finds, for a class and its hyperparameters once in a process."""
-        key = self.optimizer, tuple(sorted(self.hyperparameters.items()))
-        if isinstance(self.optimizer, type) and key in _manners:
+        kinds = tuple(part.optimizer for part in self.torch_parts())
+        key = kinds, tuple(sorted(self.hyperparameters.items()))
+        known = all(isinstance(kind, type) for kind in kinds)
+        if known and key in _manners:
             return _manners[key]
         found = manner_of(
             self._made,
@@ -327,13 +341,16 @@ class TorchMethod(Method):
             known=self.name.startswith(TORCH_PREFIX) and self.made_from is None,
             may_rest=self.hyperparameters.get("lr") == 0,
         )
-        if isinstance(self.optimizer, type):
+        if known:
             _manners[key] = found
         return found
 
     def _made(self, parameters: Sequence[Any], **changed: object) -> torch.optim.Optimizer:
         """Make the optimizer on parameters, or on groups of them, with other values if given."""
-        made = self.optimizer(parameters, **{**self.arguments(UPDATES), **changed})
+        return self.checked(self.optimizer(parameters, **{**self.arguments(UPDATES), **changed}))
+
+    def checked(self, made: object) -> torch.optim.Optimizer:
+        """Return what the class or factory has made; UsageError if that is no torch optimizer."""
         if not isinstance(made, torch.optim.Optimizer):
             raise UsageError(
                 f"{self.name} gave {type(made).__name__}, not a torch.optim.Optimizer."
@@ -344,7 +361,7 @@ class TorchMethod(Method):
 _held: dict[Any, int] = {}
 """The size of the state, by classes, hyperparameters and the network."""
 
-_manners: dict[tuple[Makes, tuple[tuple[str, Any], ...]], Manner] = {}
+_manners: dict[Any, Manner] = {}
 """What the probe has found. A factory is asked again each time: it may make something else."""
 
 
@@ -369,17 +386,22 @@ def is_factory(value: object) -> bool:
     return callable(value) and not isinstance(value, type)
 
 
-def adapt(optimizer: Makes, name: str, base: type[TorchMethod] | None = None) -> type[TorchMethod]:
+def adapt(
+    optimizer: Makes,
+    name: str,
+    base: type[TorchMethod] | None = None,
+    without: str | None = None,
+) -> type[TorchMethod]:
     """Return the method class for a torch optimizer, under the name by which it is written.
 
     `optimizer` is its class or a factory; UsageError for a signature that cannot be one. `base` is
-    how it is made, if not of parameters alone.
+    how it is made, if not of parameters alone, and `without` an argument that it gives itself.
     """
     given = {
         "__module__": __name__,
         "name": name,
         "optimizer": staticmethod(optimizer),
-        "space": tuple(declared(optimizer, name)),
+        "space": tuple(declared(optimizer, name, without)),
         "defaults": {each.name: each.default for each in arguments(optimizer, name)},
         "counts": tuple(counts(optimizer, name)),
     }
@@ -403,11 +425,8 @@ def _averages_in(optimizer: torch.optim.Optimizer) -> dict[Tensor, Tensor]:
     }
 
 
-def _refusal(optimizer: Makes, error: Exception) -> str:
-    """Say, after an optimizer's name, why its constructor raised."""
-    first = next(iter(inspect.signature(optimizer).parameters))
-    if isinstance(optimizer, type) and first != "params":
-        return f"is made of {first!r}, not of parameters alone: {short(error).rstrip('.')}"
+def refused(error: Exception) -> str:
+    """Say, after an optimizer's name, that its constructor raised."""
     if isinstance(error, TypeError | ValueError):
         return f"refuses its hyperparameters: {str(error).rstrip('.')}"
     return f"cannot be made: {short(error).rstrip('.')}"

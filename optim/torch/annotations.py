@@ -68,7 +68,7 @@ def _together(annotations: Iterable[Any]) -> set[Kind]:
 def _said(annotation: Any) -> set[Kind]:
     """Return the kinds of plain values that an annotation names, None among them."""
     found: set[Kind] = set()
-    for each in _alternatives(annotation):
+    for each in alternatives(annotation):
         origin, inner = get_origin(each) or each, get_args(each)
         if origin in (bool, int, float, str, NoneType):
             found.add(origin)
@@ -97,7 +97,7 @@ def _merged(kinds: Set[Kind]) -> Kind:
     return kind | None if NoneType in kinds and kind is not object else kind
 
 
-def _alternatives(annotation: Any) -> list[Any]:
+def alternatives(annotation: Any) -> list[Any]:
     """Return what an annotation allows, without what says nothing."""
     several = get_origin(annotation) in (UnionType, Union)
     every = get_args(annotation) if several else (annotation,)
@@ -105,4 +105,4 @@ def _alternatives(annotation: Any) -> list[Any]:
 
 
 def _besides_none(annotation: Any) -> list[Any]:
-    return [each for each in _alternatives(annotation) if each is not NoneType]
+    return [each for each in alternatives(annotation) if each is not NoneType]

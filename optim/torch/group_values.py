@@ -60,7 +60,7 @@ def check_reads(make: Make, name: str, owner: str) -> None:
             result = own() if closure is None else own(closure=closure)
             made_steps += 1
             if made_steps == FEW:
-                for group in made.param_groups:
+                for group in getattr(made, "param_groups", []):
                     if group.get(name) is not None:
                         group[name] = group[name] * TRIED
             return result

@@ -63,7 +63,7 @@ class Route(TorchMethod):
     @classmethod
     def torch_parts(cls) -> tuple[type[TorchMethod], ...]:
         """Return the classes of the parts."""
-        return cls.parts
+        return tuple(each for part in cls.parts for each in part.torch_parts())
 
     def anytime_updates(self, budget: int | None) -> float:
         """Return the least of the parts."""

@@ -35,18 +35,21 @@ UPDATES = 1_000
 MEANING = "see its manual"
 
 
-def declared(optimizer: Makes, name: str) -> list[Hyperparameter]:
-    """Return the hyperparameters of a class or factory; UsageError for what cannot be called."""
+def declared(optimizer: Makes, name: str, without: str | None = None) -> list[Hyperparameter]:
+    """Return the hyperparameters of a class or factory; UsageError for what cannot be called.
+
+    `without` is an argument that gets its value from elsewhere.
+    """
     found = [BATCH]
     for parameter in arguments(optimizer, name)[1:]:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        if parameter.name in counts(optimizer, name):
+        if parameter.name in (without, *counts(optimizer, name)):
             continue
         _check(parameter, optimizer, name)
         if parameter.name in HOW_TORCH_COMPUTES:
             continue
-        h = _hyperparameter(parameter, _annotation(parameter, optimizer))
+        h = _hyperparameter(parameter, annotation_of(parameter, optimizer))
         if h is not None and _reads_back(h):
             found.append(h)
     return found
@@ -108,7 +111,7 @@ def _check(parameter: inspect.Parameter, optimizer: Makes, name: str) -> None:
         )
 
 
-def _annotation(parameter: inspect.Parameter, optimizer: Makes) -> Any:
+def annotation_of(parameter: inspect.Parameter, optimizer: Makes) -> Any:
     """Return the type that an annotation names, also where it is a text; empty if none is found."""
     is_class = isinstance(optimizer, type)
     made: Any = optimizer.func if isinstance(optimizer, partial) else optimizer

@@ -1,4 +1,4 @@
-"""Factories of optimizers that are made of more than parameters: of another optimizer or groups.
+"""Factories of optimizers that are made of more than parameters: of a module, a number or groups.
 
 Their names are those of the classes, so that docs/optimizers.md can say how each was made.
 """
@@ -11,36 +11,7 @@ from typing import Any
 
 import pytorch_optimizer as po
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
-
-
-def Lookahead(parameters: list[nn.Parameter], lr: float = 1e-3) -> Optimizer:
-    return po.Lookahead(AdamW(parameters, lr=lr))
-
-
-def OrthoGrad(parameters: list[nn.Parameter], lr: float = 1e-3) -> Optimizer:
-    return po.OrthoGrad(AdamW(parameters, lr=lr))
-
-
-def ScheduleFreeWrapper(parameters: list[nn.Parameter], lr: float = 1e-3) -> Optimizer:
-    return po.ScheduleFreeWrapper(AdamW(parameters, lr=lr))
-
-
-def TRAC(parameters: list[nn.Parameter], lr: float = 0.1) -> Optimizer:
-    # With smaller steps it never leaves its start in float32.
-    return po.TRAC(AdamW(parameters, lr=lr))
-
-
-def SAM(parameters: list[nn.Parameter], lr: float = 0.05, rho: float = 0.05) -> Optimizer:
-    return po.SAM(parameters, base_optimizer=SGD, lr=lr, rho=rho)
-
-
-def FriendlySAM(parameters: list[nn.Parameter], lr: float = 0.05, rho: float = 0.05) -> Optimizer:
-    return po.FriendlySAM(parameters, base_optimizer=SGD, lr=lr, rho=rho)
-
-
-def LookSAM(parameters: list[nn.Parameter], lr: float = 0.05, rho: float = 0.05) -> Optimizer:
-    return po.LookSAM(parameters, base_optimizer=SGD, lr=lr, rho=rho)
+from torch.optim import SGD, Optimizer
 
 
 def WSAM(parameters: list[nn.Parameter], lr: float = 0.05, rho: float = 0.05) -> Optimizer:

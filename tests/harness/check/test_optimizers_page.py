@@ -1,7 +1,8 @@
 """docs/optimizers.md says of each of torch's optimizers and two packages' what `bench check` finds.
 
 `python -m tests.harness.check.test_optimizers_page` tries them all, for a quarter of an hour,
-and writes the tables. Those in FACTORIES are tried as factories.py makes them.
+and writes the tables. Those in AROUND are tried around another optimizer, and those in FACTORIES as
+factories.py makes them.
 """
 
 from __future__ import annotations
@@ -29,11 +30,18 @@ PACKAGES = {
     "pytorch_optimizer": "pytorch_optimizer:",
 }
 """Modules, and how names of theirs are written."""
-FACTORIES = {
-    "pytorch_optimizer": "Lookahead OrthoGrad ScheduleFreeWrapper TRAC SAM FriendlySAM LookSAM "
-    "WSAM BSAM Ranger21 Muon AdaMuon AdaGO NorMuon MuonClip"
+AROUND = {
+    "pytorch_optimizer": {
+        **dict.fromkeys("Lookahead OrthoGrad ScheduleFreeWrapper".split(), "torch.optim.AdamW"),
+        # With smaller steps it never leaves its start in float32.
+        "TRAC": "torch.optim.AdamW[inner.lr=0.1]",
+        **dict.fromkeys("SAM FriendlySAM LookSAM".split(), "torch.optim.SGD[inner.lr=0.05]"),
+        **dict.fromkeys("PCGrad SafeFP16Optimizer".split(), "torch.optim.SGD"),
+    }
 }
-"""What is made of another optimizer, of groups, or of a number that has no default."""
+"""What is made of another optimizer: of which, and the values that follow."""
+FACTORIES = {"pytorch_optimizer": "WSAM BSAM Ranger21 Muon AdaMuon AdaGO NorMuon MuonClip"}
+"""What is made of a module, of groups, or of a number that has no default."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,9 @@ def names(module: str) -> list[str]:
 
 def written(module: str, name: str) -> str:
     """How an optimizer is named on the command line."""
+    if inner := AROUND.get(module, {}).get(name):
+        of, bracket, values = inner.partition("[")
+        return f"{PACKAGES[module]}{name}({of}){bracket}{values}"
     if name in FACTORIES.get(module, "").split():
         return f"{factories.__file__}:{name}"
     return f"{PACKAGES[module]}{name}"
@@ -62,7 +73,7 @@ def outcome(name: str) -> Outcome:
     try:
         findings = check(name, "quick", None).findings
     except UsageError as error:
-        return Outcome("refused", str(error).removeprefix(name).strip())
+        return Outcome("refused", str(error).removeprefix(name.partition("[")[0]).strip())
     broken = [finding for finding in findings if finding.state == "fails"]
     if not broken:
         return Outcome("holds")
@@ -98,9 +109,11 @@ def rendered(found: dict[str, dict[str, Outcome]]) -> str:
 
 
 def made_by_factories() -> str:
-    """The table of factories, with the expression that each returns."""
-    lines = ["", "", "### Tried through a factory", ""]
-    lines += ["These are made of another optimizer, of groups, or of a number that has no default."]
+    """What was tried around another optimizer, and the expression that each factory returns."""
+    lines = ["", "", "### Tried around another optimizer", ""]
+    lines += [f"* `{written(module, name)}`" for module, of in AROUND.items() for name in of]
+    lines += ["", "### Tried through a factory", ""]
+    lines += ["These are made of a module, of groups, or of a number that has no default."]
     lines += ["`groups` puts matrices into one group and all else into another.", ""]
     lines += ["| package | what the factory returns |", "|---|---|"]
     for module, of in FACTORIES.items():

@@ -42,6 +42,13 @@ OPTIMIZERS = [
     ("torch.optim.Muon", "Muon only supports 2D parameters"),
     ("torch.optim.SGD[on=norms]+torch.optim.AdamW[on=rest]", "on=norms] takes no parameter of"),
     ("torch.optim.SGD[on=matrices]+nag[on=rest]", "nag cannot be a part of torch.optim.SGD+nag"),
+    ("pytorch_optimizer:Lookahead", "Lookahead(torch.optim.AdamW)[inner.lr=0.001]"),
+    ("pytorch_optimizer:SAM(torch.optim.SGD,nag)", "the parentheses do not match. An optimizer is"),
+    ("nag(torch.optim.SGD)", "none of its arguments takes an optimizer. Leave out"),
+    (
+        "pytorch_optimizer:SAM(torch.optim.SGD[lr=1])",
+        "stand behind it: pytorch_optimizer:Lookahead",
+    ),
     ("nag@cuda", "no backend 'cuda'; did you mean 'numba-cuda'? Allowed: torch, numba, numba-cuda"),
     ("nag@nmba", "did you mean 'numba'?"),
     ("not_there:Mine", "importing 'not_there' failed"),

@@ -9,10 +9,14 @@ import pytorch_optimizer
 import torch
 from torch import Tensor, nn
 
+from bench.optim import resolve
 from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import Method
+from bench.optim.recipe.method import RecipeMethod
 from bench.optim.torch.adapter import TorchMethod, adapt
+from tests.models.tiny import Tiny
 from tests.optim.moving import MovingObjective, start
+from tests.optim.torch.test_differentiated import train
 
 STEPS = 25
 
@@ -178,3 +182,191 @@ class Replacing(Bare):
 def test_a_parameter_that_the_inner_one_loses_is_noticed() -> None:
     with pytest.raises(UsageError, match="puts other tensors into its param_groups"):
         adapt(lambda parameters: Replacing(torch.optim.SGD(parameters)), "own")("torch")
+
+
+# On the command line: Outer(Inner)
+
+
+SPELLED = {
+    "pytorch_optimizer:Lookahead(torch.optim.AdamW)[inner.lr=0.05]": lookahead,
+    "pytorch_optimizer:Lookahead(torch.optim.NAdam)[inner.lr=0.05]": slow_product,
+    "pytorch_optimizer:OrthoGrad(torch.optim.AdamW)[inner.lr=0.05]": orthogonal,
+    "pytorch_optimizer:ScheduleFreeWrapper(torch.optim.SGD)[inner.lr=0.05]": schedule_free,
+    "pytorch_optimizer:TRAC(torch.optim.AdamW)[inner.lr=0.1]": trac,
+    "pytorch_optimizer:SAM(torch.optim.SGD)[inner.lr=0.05,rho=0.05]": sam,
+    "pytorch_optimizer:LookSAM(torch.optim.SGD)[inner.lr=0.05,rho=0.05,k=3]": look_sam,
+    "pytorch_optimizer:FriendlySAM(torch.optim.AdamW)[inner.lr=0.05,rho=0.05]": friendly_sam,
+    f"{__name__}:Bare(torch.optim.NAdam)[inner.lr=0.05]": bare,
+}
+
+
+@pytest.mark.parametrize("text", SPELLED)
+def test_what_is_spelled_trains_as_what_a_function_makes(text: str) -> None:
+    torch.manual_seed(0)
+    found = trained(resolve(text))
+    torch.manual_seed(0)
+    assert torch.equal(found, trained(method_of(SPELLED[text])))
+    assert not torch.equal(found, start())
+
+
+@pytest.mark.parametrize("text", SPELLED)
+def test_it_needs_and_costs_what_the_other_does(text: str) -> None:
+    method, other = resolve(text), method_of(SPELLED[text])
+    assert isinstance(method, TorchMethod) and isinstance(other, TorchMethod)
+    assert method.manner == other.manner
+    assert method.cost_of_a_step == other.cost_of_a_step
+    layout = Tiny().layout
+    assert method.for_layout(layout).vectors == other.for_layout(layout).vectors
+
+
+class Plain(torch.optim.Optimizer):
+    """An optimizer's class and values, without annotations."""
+
+    def __init__(self, params, base_optimizer, scale=2.0, eps=1e-3, **kwargs):  # type: ignore
+        super().__init__(params, {"scale": scale})
+        self.inner = base_optimizer(self.param_groups, **kwargs)
+        self.param_groups, self.eps = self.inner.param_groups, eps
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            for each in group["params"]:
+                each.grad.mul_(group["scale"])
+        return self.inner.step()
+
+
+class Unannotated(Bare):
+    def __init__(self, optimizer, strength=1.0):  # type: ignore[no-untyped-def]
+        super().__init__(optimizer)
+        self.strength = strength
+
+
+class Untold(Bare):
+    """It takes a class, and tells it nothing."""
+
+    def __init__(self, params: Any, base_optimizer: type[torch.optim.Optimizer]) -> None:
+        super().__init__(base_optimizer(params))
+
+
+def around(optimizer, lr=0.1):  # type: ignore[no-untyped-def]
+    """A function that takes an optimizer."""
+    return Bare(optimizer)
+
+
+def names_of(text: str) -> list[str]:
+    return [name for name in resolve(text).hyperparameters if name != "batch"]
+
+
+def test_a_signature_without_annotations_is_read_by_its_names() -> None:
+    own = f"{__name__}:Plain(torch.optim.Adam)"
+    # What the outer one takes itself never reaches the inner one.
+    assert names_of(own)[:3] == ["scale", "eps", "inner.lr"] and "inner.eps" not in names_of(own)
+    doubled = trained(resolve(f"{__name__}:Plain(torch.optim.SGD)[inner.lr=0.05]"))
+    assert torch.equal(doubled, trained(resolve("torch.optim.SGD[lr=0.1]")))
+    assert names_of(f"{__name__}:Unannotated(torch.optim.SGD)")[:2] == ["strength", "inner.lr"]
+    assert names_of(f"{__name__}:around(torch.optim.SGD)")[:2] == ["lr", "inner.lr"]
+    assert names_of(f"{__name__}:Untold(torch.optim.SGD)") == []
+
+
+def momentum(parameters: list[nn.Parameter], lr: float = 0.1) -> Any:
+    return torch.optim.SGD(parameters, lr=lr, momentum=0.9)
+
+
+def test_the_inner_one_may_be_a_function_or_made_of_another_one() -> None:
+    own, plain = f"{__name__}:Bare", "torch.optim.SGD"
+    pairs = {
+        f"{own}({own}({plain}))[inner.inner.lr=0.05]": f"{plain}[lr=0.05]",
+        f"{own}({__name__}:momentum)[inner.lr=0.05]": f"{plain}[lr=0.05,momentum=0.9]",
+        f"{own}({__name__}:around({plain}))[inner.inner.lr=0.05]": f"{plain}[lr=0.05]",
+        f"{__name__}:Plain({__name__}:momentum)[inner.lr=0.05,scale=1]": (
+            f"{plain}[lr=0.05,momentum=0.9]"
+        ),
+    }
+    for text, expected in pairs.items():
+        assert torch.equal(trained(resolve(text)), trained(resolve(expected))), text
+
+
+def test_optimizers_with_equal_values_are_tried_on_their_own() -> None:
+    """Adam and LBFGS within one class: what was found of one is not said of the other."""
+    texts = (f"{__name__}:Untold(torch.optim.SGD)", f"{__name__}:Untold(torch.optim.LBFGS)")
+    assert [resolve(text).cost_of_a_step for text in texts] == [200.0, None]
+
+
+def test_values_for_a_part_of_the_network_reach_the_inner_one() -> None:
+    text = "pytorch_optimizer:Lookahead(torch.optim.SGD)[inner.weight_decay.matrices=0.1]"
+    method = resolve(text).for_layout(Tiny().layout)
+    state = method.init(torch.zeros(1, Tiny().layout.size), 0, None)
+    decays = [group["weight_decay"] for group in state.optimizer.param_groups]
+    assert sorted(decays) == [0.0, 0.1]
+
+
+def test_it_may_be_a_part_of_a_route() -> None:
+    text = (
+        "pytorch_optimizer:Lookahead(torch.optim.SGD)[on=matrices,k=2]+torch.optim.AdamW[on=rest]"
+    )
+    run = train(resolve(text), Tiny())
+    assert len(run.reports) > 5 and run.theta.isfinite().all()
+    assert run.method.cost_of_a_step == 200
+    with pytest.raises(UsageError, match="evaluates the closure more than once in a step"):
+        resolve("pytorch_optimizer:SAM(torch.optim.SGD)[on=matrices]+torch.optim.SGD[on=rest]")
+
+
+def test_the_number_of_updates_reaches_the_inner_one() -> None:
+    method = resolve("pytorch_optimizer:Lookahead(pytorch_optimizer:Ranger21)")
+    assert method.anytime_updates(100) == 0
+    with pytest.raises(UsageError, match="asks for the number of updates"):
+        method.init(start(), 0, None)
+    assert method.init(start(), 0, 10).optimizer is not None
+
+
+def test_a_recipe_surrounds_both() -> None:
+    text = "pytorch_optimizer:Lookahead(torch.optim.SGD)[k=2,inner.lr=0.05,lr_schedule=linear]"
+    parameter, objective = nn.Parameter(start()), MovingObjective()
+    made = lookahead_of_sgd([parameter])
+    scheduler = torch.optim.lr_scheduler.LambdaLR(made.optimizer, lambda t: 1 - t / STEPS)
+    for t in range(STEPS):
+        parameter.grad = objective.at(t)(parameter.detach())
+        made.step()
+        scheduler.step()
+    found = trained(resolve(text))
+    assert (found - parameter.detach()).abs().max() <= 1e-12
+    # Decoupled decay goes by the step size of the inner one.
+    decayed = resolve(f"{text.rstrip(']')},weight_decay=0.1]")
+    assert isinstance(decayed, RecipeMethod) and decayed.recipes[0].lr == 0.05
+    with pytest.raises(UsageError, match="does not read lr from its groups"):
+        resolve(f"{__name__}:Bare(torch.optim.SGD)[lr_schedule=linear]")
+
+
+def lookahead_of_sgd(parameters: list[nn.Parameter]) -> Any:
+    return pytorch_optimizer.Lookahead(torch.optim.SGD(parameters, lr=0.05), k=2)
+
+
+def two(named_parameters: Any) -> Any:
+    return []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("pytorch_optimizer:Lookahead", r"Lookahead\(torch.optim.AdamW\)\[inner.lr=0.001\]"),
+        ("pytorch_optimizer:SAM", "is made of another optimizer. Write that in parentheses"),
+        ("pytorch_optimizer:SAM(pytorch_optimizer:SAM)", "is made of another optimizer"),
+        ("torch.optim.SGD(torch.optim.SGD)", r"takes an optimizer. Leave out \(torch.optim.SGD\)"),
+        ("nag(torch.optim.SGD)", "none of its arguments takes an optimizer"),
+        ("pytorch_optimizer:Lookahead(nag)", "nag trains all parameters at once"),
+        (f"pytorch_optimizer:Lookahead({__name__}:two)", "is made of more than parameters"),
+        (
+            "pytorch_optimizer:SAM(pytorch_optimizer:Lookahead(torch.optim.SGD))",
+            "SAM takes an optimizer that is not. Write a function",
+        ),
+        ("pytorch_optimizer:Lookahead(nga)", "There is no optimizer 'nga'"),
+        ("pytorch_optimizer:Lookahead(torch.optim.SGD", "the parentheses do not match"),
+        ("pytorch_optimizer:Lookahead(torch.optim.SGD)(torch.optim.SGD)", "two inner optimizers"),
+        ("pytorch_optimizer:Lookahead(torch.optim.SGD)[lr=1]", "has no hyperparameter 'lr'"),
+        ("pytorch_optimizer:Lookahead(torch.optim.SGD)[inner.lr=-1]", "SGD refuses its hyperpar"),
+        ("pytorch_optimizer:Lookahead(torch.optim.SGD)[k=-1]", r"\) refuses its hyperparameters"),
+        ("pytorch_optimizer:WSAM", "its constructor wants 'params', which has no default"),
+    ],
+)
+def test_what_cannot_be_put_together_is_told(text: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        resolve(text)
