@@ -113,6 +113,12 @@ def test_the_newest_comparison_may_be_anybodys(bench: Bench, recorded: str) -> N
         ("nag@numba,os:system", "./mine.py:harm[x=1]", ["os:system", "./mine.py:harm"]),
         ("installed,torch.optim.x:y", "add[T=30]", ["installed", "torch.optim.x:y"]),
         ("torch.optim.SGD[on=a]+x:Y[on=rest]+installed[on=b]", "curves", ["x:Y", "installed"]),
+        (
+            "a:B(torch.optim.SGD),torch.optim.SGD(./c.py:D(e:F))[k=1]",
+            "curves",
+            ["a:B", "./c.py:D", "e:F"],
+        ),
+        ("a:B(c:D)[on=x]+e:F(nag)[on=rest]", "curves", ["a:B", "c:D", "e:F"]),
         ("torch.optim../mine.py:Mine", "mine.so", ["torch.optim../mine.py:Mine", "mine.so"]),
     ],
 )

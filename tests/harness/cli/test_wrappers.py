@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +55,46 @@ def test_its_values_are_listed_and_it_is_checked(bench):
     said = bench("check", f"{NAME}[batch=10]")
     assert said.code == 0, said.out
     assert "reaches the minimum of a quadratic" in said.out
+
+
+OUTER = """
+import torch
+
+
+class Around(torch.optim.Optimizer):
+    def __init__(self, optimizer: torch.optim.Optimizer):
+        self.inner = optimizer
+        self.param_groups = optimizer.param_groups
+
+    def step(self, closure=None):
+        self.inner.step()
+
+    def zero_grad(self, set_to_none=True):
+        self.inner.zero_grad(set_to_none)
+
+    def state_dict(self):
+        return self.inner.state_dict()
+
+    def load_state_dict(self, saved):
+        self.inner.load_state_dict(saved)
+"""
+INNER = """
+import torch
+
+
+class Plain(torch.optim.SGD):
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, lr=lr)
+"""
+
+
+@pytest.mark.parametrize("edited", ["outer", "inner"])
+def test_the_sources_of_both_count(bench, edited):
+    files = {"outer": OUTER, "inner": INNER}
+    for name, text in files.items():
+        Path(f"{name}.py").write_text(text)
+    words = ("--optimizers", "./outer.py:Around(./inner.py:Plain)[batch=20]", *ASKED)
+    compared(bench, *words)
+    assert "1 of 1 trials are on record" in compared(bench, *words)[1]
+    Path(f"{edited}.py").write_text(files[edited] + "\n\nCHANGED = True\n")
+    assert "on record" not in compared(bench, *words)[1]
