@@ -28,6 +28,7 @@ from bench.harness.check.small_problems import network_for
 from bench.harness.check.thread_ranks import run_on_ranks
 from bench.harness.core.spec import name_text
 from bench.harness.distributed.ranks import Ranks
+from bench.harness.training.anytime import anytime_updates
 from bench.models.problem import Problem
 from bench.optim.hyperparameters import Hyperparameter
 from bench.optim.objective import Method
@@ -36,6 +37,8 @@ from bench.optim.values import Value, is_number
 
 ROWS = 1e-10
 """Allowed relative difference between a row of a fleet and the trial alone, after STEPS."""
+LONGER = 4 * STEPS
+"""Updates of a longer run."""
 RANKS, FEW = 2, 5
 ROUNDINGS, CHAOTIC = 100, 1e-8
 """Another order of sums has at most the effect of ROUNDINGS roundings of θ. A step in which one
@@ -49,6 +52,7 @@ QUICK = (
     "ledger shows the declared cost",
     "same seed, same run",
     "trials do not change each other",
+    "a longer run begins with the same updates",
     "an average that it keeps is evaluated",
     "evaluation does not change the run",
 )
@@ -84,6 +88,7 @@ class MethodLaws:
             "ledger shows the declared cost": self.cost,
             "same seed, same run": self.repeats,
             "trials do not change each other": self.others,
+            "a longer run begins with the same updates": self.longer,
             "an average that it keeps is evaluated": lambda: averages.check(self.make),
             "evaluation does not change the run": self.evaluation,
             "saved state is restored exactly": self.round_trip,
@@ -266,6 +271,29 @@ class MethodLaws:
                 "between. It may keep state in its class or module",
             )
         return f"{FEW} steps of two trials in turn"
+
+    def longer(self) -> str:
+        """Check that a longer run begins with the updates that do not depend on the budget's end.
+
+        The method says how many these are (`anytime_updates`); where it does not, they are all.
+        """
+        declared = anytime_updates(self.make(), STEPS)
+        same = STEPS if declared is None else declared
+        if not same:
+            raise NotApplicable("every update depends on where the budget ends, as it declares")
+        short, long = (
+            ObservedTrial(self.make(), self.network(), budget=budget).step(same).iterate
+            for budget in (STEPS, LONGER)
+        )
+        # A look-ahead point that is taken back rounds.
+        off = float((short - long).abs().max() / long.abs().max())
+        expect(
+            off <= ROWS,
+            f"the same parameters after {same} updates under budgets of {STEPS} and {LONGER}",
+            f"a relative difference of {off:.2g}. If an update depends on where the budget ends, "
+            "say so with `anytime_updates`: a time to a target is then not compared with others",
+        )
+        return f"{same} updates, under budgets of {STEPS} and {LONGER}"
 
     def inputs(self) -> str:
         """Check that steps do not change cases, hyperparameters or torch's settings."""

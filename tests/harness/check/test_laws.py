@@ -46,6 +46,7 @@ MOVES = "moves the parameters it is given"
 REPEATS = "same seed, same run"
 OTHERS = "trials do not change each other"
 EVALUATION = "evaluation does not change the run"
+LONGER = "a longer run begins with the same updates"
 AVERAGE = "an average that it keeps is evaluated"
 CASES = "inputs and targets match"
 VALUES = "one loss and one metric a case"
@@ -169,6 +170,8 @@ def test_where_there_is_no_perfect_output_the_law_does_not_apply():
             {"evaluation does not change the run", INTERRUPTED},
             "whether or not it is evaluated; found",
         ),
+        ("Cooling", {LONGER}, "the same parameters after 10 updates under budgets of 10 and 40"),
+        ("Later", {LONGER}, "the same parameters after 8 updates under budgets of 10 and 40"),
         ("Forgetful", {ROUND_TRIP, INTERRUPTED}, "found another v"),
         ("Shared", {ROUND_TRIP}, "expected a saved state that later steps"),
         ("Empty", {INTERRUPTED}, "bit for bit, after a stop at step 5; found "),
@@ -189,6 +192,21 @@ def test_a_wrong_optimizer_is_caught(name, laws, told):
     # Nothing else fails with it.
     assert laws == found.keys(), found
     assert any(told in said for said in found.values()), found
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "told"),
+    [
+        ("Sound", "holds", "10 updates, under budgets of 10 and 40"),
+        ("Late", "holds", "6 updates, under budgets of 10 and 40"),
+        ("Cooled", "not applicable", "every update depends on where the budget ends"),
+    ],
+)
+def test_what_depends_on_the_end_of_the_budget_is_sound_if_it_says_so(name, state, told):
+    checked = check(f"{MODULE}:{name}", "quick", None)
+    assert checked.broken == 0
+    (found,) = (finding for finding in checked.findings if finding.law == LONGER)
+    assert found.state == state and told in found.figure
 
 
 def test_noise_of_a_torch_optimizer_in_the_padding_breaks_no_law():

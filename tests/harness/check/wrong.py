@@ -510,6 +510,63 @@ class Setting(Sound):
         return super().step(theta, objective, state)
 
 
+class Cooling(Sound):
+    """Lowers its rate until the budget ends, and does not say so."""
+
+    def init(self, theta, seed, budget):
+        return {**super().init(theta, seed, budget), "t": 0, "end": budget}
+
+    def step(self, theta, objective, state):
+        loss, gradient = objective.gradient(theta, on=objective.next_batch(self.batch))
+        theta.add_(gradient, alpha=-0.1 * (1 - 0.5 * state["t"] / state["end"]))
+        state["t"] += 1
+        return self.report(loss)
+
+    def state_dict(self, state):
+        return {"t": state["t"], "end": state["end"]}
+
+    def load_state_dict(self, state, saved):
+        state.update(saved)
+
+
+class Cooled(Cooling):
+    """The same, which says so."""
+
+    def anytime_updates(self, budget):
+        return 0
+
+
+class Late(Sound):
+    """Has low momentum in the last 4 updates of the budget, and says so."""
+
+    last = 4
+
+    def init(self, theta, seed, budget):
+        return {**super().init(theta, seed, budget), "left": budget}
+
+    def step(self, theta, objective, state):
+        if state["left"] <= 4:
+            state["v"].mul_(0.5)
+        state["left"] -= 1
+        return super().step(theta, objective, state)
+
+    def state_dict(self, state):
+        return {"v": state["v"].clone(), "left": state["left"]}
+
+    def load_state_dict(self, state, saved):
+        super().load_state_dict(state, saved)
+        state["left"] = saved["left"]
+
+    def anytime_updates(self, budget):
+        return budget - self.last
+
+
+class Later(Late):
+    """Says two updates too many."""
+
+    last = 2
+
+
 class Felt(Sound):
     """Goes on from where it was evaluated."""
 
