@@ -39,6 +39,7 @@ TABLE = {
     **dict.fromkeys(LEDGER, "float64"),
     **{"seconds_are": "string", "target": "float64", "reached": "int64", "of": "int64"},
     **{f"{currency}_to_target": "float64" for currency in CURRENCIES},
+    "time_refused": "bool",
     **{"published": "float64", "tuning_trials": "int64", "hyperparameters": "object"},
 }
 POINTS = {
@@ -149,6 +150,8 @@ def _method(row: Mapping[str, Any]) -> dict[str, Any]:
         **row["ledger"],
         **{name: time[name] for name in ("target", "reached", "of")},
         **{f"{currency}_to_target": time[currency] for currency in CURRENCIES},
+        # Earlier versions of bench refused none.
+        "time_refused": bool(time.get("refused")),
         "tuning_trials": row["tuning"]["trials"],
         "hyperparameters": dict(row["hyperparameters"]),
     }

@@ -52,7 +52,7 @@ QUICK = (
     "ledger shows the declared cost",
     "same seed, same run",
     "trials do not change each other",
-    "a longer run begins with the same updates",
+    "a longer run begins the same way",
     "an average that it keeps is evaluated",
     "evaluation does not change the run",
 )
@@ -88,7 +88,7 @@ class MethodLaws:
             "ledger shows the declared cost": self.cost,
             "same seed, same run": self.repeats,
             "trials do not change each other": self.others,
-            "a longer run begins with the same updates": self.longer,
+            "a longer run begins the same way": self.longer,
             "an average that it keeps is evaluated": lambda: averages.check(self.make),
             "evaluation does not change the run": self.evaluation,
             "saved state is restored exactly": self.round_trip,

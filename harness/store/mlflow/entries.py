@@ -223,6 +223,9 @@ def comparison_tags(comparison: ComparisonRecord) -> dict[str, str]:
         "bench.verdict": "; ".join(verdicts),
         "mlflow.note.content": "\n".join(note),
     }
+    # Earlier versions of bench did not record it.
+    if end := (comparison.summary or {}).get("budget_end"):
+        values["bench.budget_end"] = f"{end['kind']}: {end['sentence']}"
     return {key: text(value, TAG_LENGTH) for key, value in values.items()}
 
 

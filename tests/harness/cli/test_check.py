@@ -35,7 +35,7 @@ def test_a_line_a_law(bench):
 def test_a_law_that_does_not_hold(bench):
     said = bench("check", f"{WRONG}:make[wrong=gradient]", "--json", "-")
     assert said.code == 1
-    assert said.err.splitlines()[-1].startswith("bench: 2 of 18 laws do not hold for ")
+    assert said.err.splitlines()[-1].startswith("bench: 2 of 17 laws do not hold for ")
     found = json.loads(said.out)
     assert (found["schema_version"], found["kind"], found["holds"]) == (1, "problem", False)
     states = {law["law"]: law["state"] for law in found["laws"]}

@@ -9,6 +9,9 @@ from bench.harness.comparison.anytime import with_anytime_updates
 from bench.harness.comparison.compare import compare
 from bench.harness.core.spec import Budget
 from bench.harness.report.table import facts
+from bench.harness.store.mlflow.entries import comparison_tags
+from bench.harness.store.mlflow.entries import tags as trial_tags
+from bench.harness.store.results import Store
 from tests.harness.analysis.test_summary import PROTOCOL, trial
 from tests.harness.small import request
 
@@ -48,6 +51,15 @@ def test_a_comparison_says_it_and_one_with_an_earlier_trial_says_the_same(store_
     ]
     assert facts(first)[-1] == "end-of-budget"
     assert first["budget_end"]["sentence"] in first["notes"]
+    with Store.open(store_url) as store:
+        tags = comparison_tags(store.comparison(first["comparison"]))
+        trials = store.trials(first["comparison"])
+        told = [trial_tags(t, store.protocol(t.protocol_key), (), {}, {}) for t in trials]
+    assert tags["bench.budget_end"].startswith("end-of-budget: Some updates depend on ")
+    assert {each["bench.method"]: each.get("bench.anytime_updates") for each in told} == {
+        "nag": "40",
+        "sgd": None,
+    }
     engine = sqlalchemy.create_engine(store_url)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE bench_trial SET anytime_updates = NULL")
