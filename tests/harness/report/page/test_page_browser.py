@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,17 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from bench.harness.report.page.budget_page import budget_page
 from bench.harness.report.page.page import BACKGROUNDS, ReportData, page
 from bench.harness.report.style import contrast
+from tests.harness.analysis.test_budget_curve import AMOUNTS, at, curve
 from tests.harness.browser import FLAGS
 
 DRAWN = "html[data-drawn]"
 PHONE = {"width": 360, "height": 740}
+PHONE_SETTINGS: dict[str, Any] = {
+    **{"viewport": PHONE, "has_touch": True, "is_mobile": True, "color_scheme": "dark"}
+}
 HOSTILE = "<img src=x onerror=alert(1)>\u202e"
 # The least contrast of all texts with what is behind them, and where it is. Transparent
 # backgrounds let through what is behind them; none here are translucent.
@@ -79,28 +85,12 @@ def started(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @pytest.fixture
-def browse(started: Any, chromium: str, compared: Any, tmp_path: Path) -> Iterator[Browse]:
-    """Return a function that opens the report of a comparison as a person's browser does."""
-    summary, trials, measurements = compared("nag", "nag[lr=0.02]", "hf", diverged={("nag", 1)})
-    summary["methods"][0]["tuning"] = {"trials": 4, "chosen": {}, "expected_best": [2.0, 1.5]}
-    summary["methods"][0]["hyperparameters"] = {"lr": 0.01}
-    summary["methods"][1]["hyperparameters"] = {"lr": 0.02}
-    summary["methods"][1]["method"] = HOSTILE
-    trials = [replace(t, method=HOSTILE) if "[" in t.method else t for t in trials]
-    summary["profiles"]["methods"][HOSTILE] = summary["profiles"]["methods"].pop("nag[lr=0.02]")
-    summary["reproduce"] = "bench compare --optimizers " + ",".join(["'nag[lr=0.02]'"] * 40)
-    picture = BytesIO()
-    Image.new("RGB", (900, 300)).save(picture, "PNG")
-    pictures = dict.fromkeys(
-        ("learning_curves", "diagnostics", "reconstructions"), picture.getvalue()
-    )
-    contexts = {"context": {"threads": 1}}
-    file = tmp_path / "report.html"
-    file.write_text(page(ReportData(summary, trials, measurements, contexts, pictures)), "utf-8")
+def open_page(started: Any, chromium: str) -> Iterator[Browse]:
+    """Return a function that opens a file as a person's browser does."""
     browser = started.launch(executable_path=chromium, args=list(FLAGS))
 
     @contextmanager
-    def opened(**settings: Any) -> Iterator[Opened]:
+    def opened(file: Path, **settings: Any) -> Iterator[Opened]:
         context = browser.new_context(**{"reduced_motion": "reduce", **settings})
         # What it would ask for is refused, and noted.
         seen = Opened(context.new_page())
@@ -117,6 +107,28 @@ def browse(started: Any, chromium: str, compared: Any, tmp_path: Path) -> Iterat
 
     yield opened
     browser.close()
+
+
+@pytest.fixture
+def browse(open_page: Browse, compared: Any, tmp_path: Path) -> Browse:
+    """Return a function that opens the report of a comparison."""
+    summary, trials, measurements = compared("nag", "nag[lr=0.02]", "hf", diverged={("nag", 1)})
+    summary["methods"][0]["tuning"] = {"trials": 4, "chosen": {}, "expected_best": [2.0, 1.5]}
+    summary["methods"][0]["hyperparameters"] = {"lr": 0.01}
+    summary["methods"][1]["hyperparameters"] = {"lr": 0.02}
+    summary["methods"][1]["method"] = HOSTILE
+    trials = [replace(t, method=HOSTILE) if "[" in t.method else t for t in trials]
+    summary["profiles"]["methods"][HOSTILE] = summary["profiles"]["methods"].pop("nag[lr=0.02]")
+    summary["reproduce"] = "bench compare --optimizers " + ",".join(["'nag[lr=0.02]'"] * 40)
+    picture = BytesIO()
+    Image.new("RGB", (900, 300)).save(picture, "PNG")
+    pictures = dict.fromkeys(
+        ("learning_curves", "diagnostics", "reconstructions"), picture.getvalue()
+    )
+    contexts = {"context": {"threads": 1}}
+    file = tmp_path / "report.html"
+    file.write_text(page(ReportData(summary, trials, measurements, contexts, pictures)), "utf-8")
+    return partial(open_page, file)
 
 
 def axis(opened: Opened, figure: str, name: str = "xaxis") -> str:
@@ -172,7 +184,7 @@ def test_commands_are_copied(browse: Browse) -> None:
 
 @pytest.mark.slow
 def test_on_a_phone_in_the_dark(browse: Browse) -> None:
-    with browse(viewport=PHONE, has_touch=True, is_mobile=True, color_scheme="dark") as opened:
+    with browse(**PHONE_SETTINGS) as opened:
         look = opened.page
         # Nothing but what scrolls by itself is wider than the screen.
         assert look.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -255,3 +267,26 @@ def test_without_scripts(browse: Browse) -> None:
         assert look.locator("figure[data-figure=curves] img").is_visible()
         # What would do nothing is not there.
         assert look.locator("button:visible, input:visible, .plot:visible").count() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, PHONE_SETTINGS])
+def test_curves_over_budgets(open_page: Browse, tmp_path: Path, settings: dict[str, Any]) -> None:
+    found = curve(*(at(amount) for amount in AMOUNTS))
+    found["methods"][1]["method"] = HOSTILE
+    file, picture = tmp_path / "budgets.html", BytesIO()
+    Image.new("RGB", (900, 300)).save(picture, "PNG")
+    file.write_text(budget_page(found, picture.getvalue()), "utf-8")
+    with open_page(file, **settings) as opened:
+        look = opened.page
+        assert axis(opened, "budgets") == "budget, gradient-equivalents"
+        assert axis(opened, "budgets", "yaxis") == "training squared error"
+        ticks = look.locator(".xaxislayer-above .xtick text").all_text_contents()
+        assert ticks == ["100", "300", "1000"]
+        # A line and the band around it for each method.
+        assert look.locator("figure[data-figure=budgets] path.js-line").count() >= 2
+        assert look.locator("figure[data-figure=budgets] path.js-fill").count() == 2
+        assert look.evaluate(OVERLAPS) == []
+        assert look.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        least, where = look.evaluate(CONTRAST)
+        assert least >= 4.5, where
