@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import (
+    ChainedScheduler,
+    CosineAnnealingLR,
+    LRScheduler,
+    PolynomialLR,
+    SequentialLR,
+)
 
 from bench.optim.hyperparameters import UsageError
 from bench.optim.torch.probe import switches
@@ -82,13 +88,30 @@ def members(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
 def check_lasts(optimizer: torch.optim.Optimizer, updates: int, name: str) -> None:
     """Raise UsageError for a scheduler that ends before so many updates are made."""
     for each in optimizer.schedulers if isinstance(optimizer, Together) else []:
-        last = getattr(each, "total_steps", None)
-        if last is not None and last < updates:
-            raise UsageError(
-                f"{name}: {type(each).__name__} ends after {last:,} updates, and the budget pays "
-                f"for {updates:,}. Give it the number of updates, which is the argument `budget` "
-                "of the function."
-            )
+        for part, last, then in _ends(each):
+            if last < updates:
+                raise UsageError(
+                    f"{name}: {type(part).__name__} ends after {last:,} updates{then}, and the "
+                    f"budget pays for {updates:,}. Give it the number of updates, which is the "
+                    "argument `budget` of the function."
+                )
+
+
+def _ends(scheduler: LRScheduler, begin: int = 0) -> Iterator[tuple[LRScheduler, int, str]]:
+    """Yield the parts of a scheduler that end, each with its last update and what follows it."""
+    if isinstance(scheduler, SequentialLR):
+        milestones = [0, *scheduler._milestones]
+        # What another one takes over from does not end.
+        yield from _ends(scheduler._schedulers[-1], begin + milestones[-1])
+    elif isinstance(scheduler, ChainedScheduler):
+        for each in scheduler._schedulers:
+            yield from _ends(each, begin)
+    elif isinstance(scheduler, CosineAnnealingLR):
+        yield scheduler, begin + scheduler.T_max, " and rises again"
+    elif isinstance(scheduler, PolynomialLR):
+        yield scheduler, begin + scheduler.total_iters, " and is 0 from then on"
+    elif (last := getattr(scheduler, "total_steps", None)) is not None:
+        yield scheduler, begin + last, ""
 
 
 def load(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -> None:

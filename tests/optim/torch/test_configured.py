@@ -10,11 +10,13 @@ import pytest
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Muon
 from torch.optim.lr_scheduler import (
+    ChainedScheduler,
     CosineAnnealingLR,
     ExponentialLR,
     LambdaLR,
     LinearLR,
     OneCycleLR,
+    PolynomialLR,
     ReduceLROnPlateau,
     SequentialLR,
 )  # fmt: skip
@@ -22,6 +24,7 @@ from torch.optim.lr_scheduler import (
 from bench.models.from_module import layout_of
 from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import Method
+from bench.optim.recipe.method import with_recipe
 from bench.optim.torch.adapter import adapt, of_torch
 from bench.optim.torch.configured import Configured, takes_names
 from bench.optim.torch.routes import route_of
@@ -183,6 +186,45 @@ def test_a_scheduler_that_ends_before_the_budget_is_said() -> None:
     )
     with pytest.raises(UsageError, match="OneCycleLR ends before the budget does: Tried to step"):
         trained(made(Network), method, 13)
+
+
+def short_cosine(named_parameters: Named) -> Any:
+    optimizer = one(named_parameters)
+    return optimizer, CosineAnnealingLR(optimizer, 12)
+
+
+def short_sequence(named_parameters: Named) -> Any:
+    optimizer = one(named_parameters)
+    parts = LinearLR(optimizer, 0.1, 1.0, 4), CosineAnnealingLR(optimizer, 8)
+    return optimizer, SequentialLR(optimizer, parts, [4])
+
+
+def short_polynomial(named_parameters: Named) -> Any:
+    optimizer = one(named_parameters)
+    parts = [ExponentialLR(optimizer, 0.9), PolynomialLR(optimizer, 12)]
+    return optimizer, ChainedScheduler(parts, optimizer)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (short_cosine, "mine: CosineAnnealingLR ends after 12 updates and rises again, and the "),
+        (short_sequence, "CosineAnnealingLR ends after 12 updates and rises again, and the budget"),
+        (short_polynomial, "PolynomialLR ends after 12 updates and is 0 from then on, and the "),
+    ],
+)
+def test_a_scheduler_that_only_seems_to_go_on_is_said(function: Any, said: str) -> None:
+    assert said in refused_budget(configured(function), 13)
+    bound: Any = configured(function).for_layout(layout_of(made(Network)))
+    bound.check_budget(12)
+
+
+def test_a_recipe_beside_a_scheduler_is_said() -> None:
+    kind = type(configured(one_cycle))
+    method = with_recipe(kind, ["lr_schedule"])("torch", lr_schedule="cosine")
+    assert "mine brings a scheduler (OneCycleLR), and lr_schedule would be a second one" in (
+        refused_budget(method, 13)
+    )
 
 
 class Counted(SGD):
