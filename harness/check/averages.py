@@ -32,14 +32,14 @@ DEPTH = 6
 """Objects within objects that are searched for tensors."""
 
 
-def check(make: Callable[..., Method]) -> str:
+def check(make: Callable[..., Method], dtype: torch.dtype = torch.float64) -> str:
     """Check that no tensor in the state is an average of the evaluated parameters.
 
     A tensor s is one if s = Σ w_i θ_i over the iterates θ_i, with w_i ≥ 0 and Σ w_i = 1, and s is
     none of them.
     """
     method = _with_small_batches(make)
-    trial = ObservedTrial(method, network_for(method), budget=STEPS)
+    trial = ObservedTrial(method, network_for(method), budget=STEPS, dtype=dtype)
     path = [trial.iterate.clone()]
     for _ in range(STEPS):
         path.append(trial.step(1).iterate.clone())

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import torch
+
 from bench.harness.check.laws import LawViolation, NotApplicable
 from bench.harness.check.observed_trial import ObservedTrial
 from bench.harness.check.small_problems import Quadratic
@@ -42,7 +44,7 @@ class MinimumResult:
         return f"{self.left:.1e} of the initial excess left after {self.steps} steps{said}"
 
 
-def check(make: Callable[..., Method]) -> str:
+def check(make: Callable[..., Method], dtype: torch.dtype = torch.float64) -> str:
     """Check that f − f*, as a fraction of its initial value, falls below TOLERANCE and stays there.
 
     f(W) = mean over cases of ½ ‖xW − xW*‖² has curvatures of 0.1 to 1 and f* = 0 at W* on every
@@ -51,7 +53,7 @@ def check(make: Callable[..., Method]) -> str:
     _check_takes_a_matrix(make())
     founds = []
     for values in _settings_to_try(make()):
-        found = _run(make, values)
+        found = _run(make, values, dtype)
         if found.left <= TOLERANCE:
             return str(found)
         founds.append(found)
@@ -93,8 +95,10 @@ def _last(h: Hyperparameter) -> str:
     return h.name.rpartition(".")[2]
 
 
-def _run(make: Callable[..., Method], values: dict[str, Value]) -> MinimumResult:
-    trial = ObservedTrial(make(**values), Quadratic(), budget=STEPS)
+def _run(
+    make: Callable[..., Method], values: dict[str, Value], dtype: torch.dtype
+) -> MinimumResult:
+    trial = ObservedTrial(make(**values), Quadratic(), budget=STEPS, dtype=dtype)
     start, lefts = trial.loss(), [math.inf]
     while len(trial.reports) < STEPS and not trial.stopped:
         trial.step(CHECK_INTERVAL)

@@ -58,6 +58,13 @@ class RecordingObjective(BoundObjective):
         value, gradient, product = super().hessian(theta, on)
         return self._noted(theta, on, value), gradient, product
 
+    def gradient_parts(self, theta: Tensor, on: Batch) -> tuple[Tensor, list[Tensor]]:
+        """Return f(θ) and the parts of ∇f(θ), and record the first."""
+        asked = len(self.asked)
+        value, parts = super().gradient_parts(theta, on)
+        # It may have asked `gradient`, which has recorded it.
+        return (self._noted(theta, on, value) if len(self.asked) == asked else value), parts
+
     def _noted(self, theta: Tensor, on: Batch, value: Tensor) -> Tensor:
         assert isinstance(on, Cases)
         if len(self.asked) == PATIENCE:

@@ -194,6 +194,18 @@ def test_a_wrong_optimizer_is_caught(name, laws, told):
     assert any(told in said for said in found.values()), found
 
 
+def test_laws_are_checked_in_float32_where_an_optimizer_raises_in_float64():
+    findings = {each.law: each for each in check(f"{MODULE}:Narrow", "quick", None).findings}
+    said = findings["steps in float64"]
+    assert said.state == "not applicable"
+    assert "it raises there (RuntimeError: expected dtype float" in said.figure
+    assert "so all laws are checked in float32" in said.figure
+    assert not [each for each in findings.values() if each.state == "fails"]
+    assert findings["same seed, same run"].figure == "10 steps, bit for bit, in float32"
+    # A fault is found there too.
+    assert INTERRUPTED in broken(f"{MODULE}:Wrong32")
+
+
 @pytest.mark.parametrize(
     ("name", "state", "told"),
     [

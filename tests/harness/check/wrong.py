@@ -378,6 +378,30 @@ class Rated(Sound):
         return {"loss": loss}
 
 
+class Narrow(torch.optim.SGD):
+    """Keeps its state in float32, and adds it to a gradient of any type in place."""
+
+    def __init__(self, params, lr=0.05):
+        super().__init__(params, lr=lr)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for p in group["params"]:
+                state = self.state[p]
+                if not state:
+                    state["mean"] = torch.zeros(p.shape, dtype=torch.float32)
+                state["mean"].lerp_(p.grad, 0.5)
+                p.sub_(state["mean"], alpha=group["lr"])
+
+
+class Wrong32(Narrow):
+    """That, and it forgets its state where it is saved."""
+
+    def state_dict(self):
+        return {**super().state_dict(), "state": {}}
+
+
 class Outside(Rated):
     """Its customary grid has a value that it refuses."""
 
