@@ -197,6 +197,16 @@ class ModulePasses(AutodiffPasses):
         """
         if len(theta) > 1:
             return super().gradient(theta, inputs, targets, out)
+        value, gradients = self.gradient_parts(theta, inputs, targets)
+        if self._out[0] != out.data_ptr():
+            self._out = out.data_ptr(), list(self.layout.views(out[0]).values())
+        torch._foreach_copy_(self._out[1], gradients)
+        return value
+
+    def gradient_parts(
+        self, theta: Float[Tensor, "1 P"], inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the mean loss, (1,), and its gradient by each parameter, in memory of its own."""
         function = self.problem.function
         own = function.place(theta, self.layout)
         PASSES.run += 1
@@ -204,11 +214,12 @@ class ModulePasses(AutodiffPasses):
         with watched, torch.enable_grad():
             z = function.run(inputs[0])[None]
             value = self.matching.per_case(z, targets).mean(1, dtype=torch.float64)
-            gradients = torch.autograd.grad(value, own, torch.ones_like(value))
-        if self._out[0] != out.data_ptr():
-            self._out = out.data_ptr(), list(self.layout.views(out[0]).values())
-        torch._foreach_copy_(self._out[1], gradients)
-        return value.detach()
+            # It copies a gradient that shares memory with another or is laid out otherwise.
+            value.backward(torch.ones_like(value))
+        parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in own]
+        for each in own:
+            each.grad = None
+        return value.detach(), parts
 
     def squared_gradient(
         self, theta: Float[Tensor, "K P"], inputs: Tensor, targets: Tensor

@@ -61,7 +61,8 @@ class _Unchanged:
             (name, each, each._version, _checksum(each) if thoroughly else None)
             for name, each in tensors.items()
         ]
-        self._seen += [("θ", each, each._version, None) for each in parameters]
+        self._parameters = parameters
+        self._versions = [each._version for each in parameters]
 
     def __enter__(self) -> None:
         """Do nothing: what is compared was noted before."""
@@ -73,8 +74,14 @@ class _Unchanged:
             if not changed and checksum is not None:
                 changed = _checksum(tensor) != checksum
             if changed:
-                what = "its parameters" if name == "θ" else f"its {name}"
-                raise ProblemError(f"the problem's own code writes into {what}. {ADVICE[name]}")
+                raise _changed(name)
+        if [each._version for each in self._parameters] != self._versions:
+            raise _changed("θ")
+
+
+def _changed(name: str) -> ProblemError:
+    what = "its parameters" if name == "θ" else f"its {name}"
+    return ProblemError(f"the problem's own code writes into {what}. {ADVICE[name]}")
 
 
 def _checksum(tensor: Tensor) -> int:

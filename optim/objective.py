@@ -122,6 +122,15 @@ class Objective(Protocol):
     ) -> tuple[Float[Tensor, " K"], Float[Tensor, "K P"]]:
         """Return f(θ) and ∇f(θ); the gradient's memory is reused by the next call."""
 
+    def gradient_parts(
+        self, theta: Float[Tensor, "1 P"], on: Batch
+    ) -> tuple[Float[Tensor, " 1"], list[Tensor]]:
+        """Return f(θ) and ∇f(θ) of one row, a new tensor for each parameter.
+
+        They have order and shapes of `Layout.parameters`. For a method that acts on parameters it
+        is faster than `gradient`, at the same price.
+        """
+
     def squared_gradient(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, "K P"]:
         """Return the mean over cases of the squared per-case gradient; a new tensor."""
 

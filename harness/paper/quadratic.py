@@ -68,6 +68,13 @@ class Quadratic:
         ax = self.products(theta)
         return self._value(theta, ax), ax + self.linear
 
+    def gradient_parts(
+        self, theta: Float[Tensor, "1 P"], on: Batch
+    ) -> tuple[Float[Tensor, " 1"], list[Tensor]]:
+        """Return φ(θ) and ∇φ(θ) of one row; θ is its only parameter."""
+        value, gradient = self.gradient(theta, on)
+        return value, [gradient[0]]
+
     def squared_gradient(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, "K P"]:
         """Return (Aθ + g)²: there is one case."""
         return (self.products(theta) + self.linear).square()

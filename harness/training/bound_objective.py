@@ -148,6 +148,22 @@ class BoundObjective:
         self._ranks.all_reduce(value, gradient)
         return value, gradient
 
+    def gradient_parts(
+        self, theta: Float[Tensor, "1 P"], on: Batch
+    ) -> tuple[Float[Tensor, " 1"], list[Tensor]]:
+        """Return f(θ) and ∇f(θ) of one row, a new tensor for each parameter."""
+        assert isinstance(on, Cases)
+        compute = getattr(self._passes, "gradient_parts", None)
+        slices = list(on.slices(SLICE_CASES))
+        if compute is None or self._ranks.size > 1 or len(slices) > 1:
+            value, gradient = self.gradient(theta, on)
+            views = self._problem.layout.parameters(gradient[0]).values()
+            return value, [view.clone(memory_format=torch.contiguous_format) for view in views]
+        self._account.charge(self._prices.gradient * on.cases, examples=on.cases)
+        ((part, _),) = slices
+        with self.watch:
+            return compute(theta, part.inputs, part.targets)
+
     def _sum_of_gradients(
         self,
         theta: Float[Tensor, "K P"],

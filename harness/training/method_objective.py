@@ -96,6 +96,13 @@ class MethodObjective(_Opaque):
         bound = _bound(self)
         return bound.gradient(bound.vector(theta), _cases(bound, on))
 
+    def gradient_parts(
+        self, theta: Float[Tensor, "1 P"], on: Batch
+    ) -> tuple[Float[Tensor, " 1"], list[Tensor]]:
+        """Return f(θ) and ∇f(θ) of one row, a new tensor for each parameter."""
+        bound = _bound(self)
+        return bound.gradient_parts(bound.vector(theta), _cases(bound, on))
+
     def squared_gradient(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, "K P"]:
         """Return the mean over cases of the squared per-case gradient, as a new tensor."""
         bound = _bound(self)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -69,6 +69,7 @@ class RecipeMethod(Method):
         self.hyperparameters = {**self.inner.hyperparameters, **values}
         self.recipes = [Recipe.of(values, rate_of(self.inner.hyperparameters), self.name)]
         self._by_share = False
+        self._parameters: Callable[[Tensor], Mapping[str, Tensor]] = lambda row: {"θ": row}
         self._check(values)
 
     def _check(self, values: Mapping[str, Any]) -> None:
@@ -159,6 +160,7 @@ class RecipeMethod(Method):
     def for_layout(self, layout: Layout) -> Method:
         """Return the method for a network, as a new one, with which a single fleet is trained."""
         made = copy.copy(self)
+        made._parameters = layout.parameters
         asks = getattr(self.inner, "for_layout", None)
         if asks is not None:
             made.inner = asks(layout)
@@ -225,7 +227,8 @@ class RecipeMethod(Method):
         before = method.iterate(theta, state.inner).clone() if decays else None
         start = theta.clone() if scales else None
         l2 = now.l2.to(theta) if any(recipe.is_l2 for recipe in self.recipes) else None
-        seen: Any = RecipeObjective(objective, replace(state.gradients, l2=l2))
+        gradients = replace(state.gradients, l2=l2)
+        seen: Any = RecipeObjective(objective, gradients, self._parameters)
 
         report = method.step(theta, seen, state.inner)
 

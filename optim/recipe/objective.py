@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,6 +47,12 @@ class Gradients:
     l2: Float[Tensor, "K 1"] | None = None
     """λ_t of this step, added as λ_t θ."""
 
+    @property
+    def are_as_they_are(self) -> bool:
+        """Whether nothing is done to them."""
+        changes = (self.clip_norm, self.clip_value, self.l2)
+        return self.accumulation == 1 and all(each is None for each in changes)
+
     def change(
         self, gradient: Float[Tensor, "K P"], theta: Float[Tensor, "K P"], dots: Dots
     ) -> Float[Tensor, "K P"]:
@@ -66,8 +72,15 @@ class Gradients:
 class RecipeObjective:
     """An `Objective` in front of another, which computes and charges."""
 
-    def __init__(self, objective: Objective, gradients: Gradients) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        gradients: Gradients,
+        parameters: Callable[[Float[Tensor, " P"]], Mapping[str, Tensor]],
+    ) -> None:
         self._objective, self._gradients = objective, gradients
+        self._parameters = parameters
+        """A row's parameters by name (`Layout.parameters`)."""
         self.dots = objective.dots
 
     @property
@@ -95,6 +108,15 @@ class RecipeObjective:
         else:
             loss, gradient = self._objective.gradient(theta, on)
         return loss, self._gradients.change(gradient, theta, self.dots)
+
+    def gradient_parts(
+        self, theta: Float[Tensor, "1 P"], on: Batch
+    ) -> tuple[Float[Tensor, " 1"], list[Tensor]]:
+        """Return f(θ) and ∇f(θ) of one row, changed likewise, a new tensor for each parameter."""
+        if self._gradients.are_as_they_are:
+            return self._objective.gradient_parts(theta, on)
+        loss, gradient = self.gradient(theta, on)
+        return loss, [view.clone() for view in self._parameters(gradient[0]).values()]
 
     def squared_gradient(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, "K P"]:
         """Return the mean over cases of the squared per-case gradient; a new tensor."""

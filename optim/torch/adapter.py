@@ -70,6 +70,9 @@ class State:
     def follow(self) -> None:
         """Put θ where the optimizer has put its parameters; UsageError where that is no θ."""
         kind = type(self.optimizer).__name__
+        if self.parameters.torchs_own:
+            self.parameters.follow(kind)
+            return
         if not self.taken <= taken(self.optimizer):
             raise UsageError(f"{kind} {LOST}")
         self.parameters.follow(kind)
@@ -125,9 +128,13 @@ class TorchMethod(Method):
     @property
     def vectors(self) -> int:
         """θ, the gradient and its copy, the optimizer's state, and what its step makes."""
-        torchs_own = all(part.made_from is None for part in self.torch_parts())
+        torchs_own = self._is_torchs_own
         made = MADE_IN_A_STEP if torchs_own else MADE_BY_OTHERS
         return 3 + self.held + made + (MADE_BY_PRODUCTS if self.manner.differentiates else 0)
+
+    @property
+    def _is_torchs_own(self) -> bool:
+        return all(part.made_from is None for part in self.torch_parts())
 
     @property
     def linearized(self) -> float:
@@ -161,7 +168,7 @@ class TorchMethod(Method):
             raise UsageError(
                 f"{self.name} trains one trial at a time; it was given {theta.shape[0]} rows."
             )
-        parameters = Parameters(theta, self.layout)
+        parameters = Parameters(theta, self.layout, self._is_torchs_own)
         optimizer = self.assemble(parameters.named, self.layout, budget)
         if switches(optimizer):
             optimizer.train()  # type: ignore[attr-defined]
@@ -220,16 +227,22 @@ class TorchMethod(Method):
         """Make one update; where it evaluates several times, each is at θ as it then is."""
         batch = objective.next_batch(self.hyperparameters["batch"])
         losses = []
+        # torch's own ask for the one gradient of a step before they move anything.
+        moves_late = self.manner.once and state.parameters.torchs_own
 
         def closure() -> Any:
             # An optimizer turns gradients on around it, for those who need autograd.
             with torch.no_grad():
-                point, product = state.parameters.point(), None
+                point = theta if moves_late else state.parameters.point()
                 if self.manner.differentiates:
                     loss, gradient, product = objective.hessian(point, on=batch)
-                else:
+                    state.parameters.take_flat(gradient, product)
+                elif self.layout is None:
                     loss, gradient = objective.gradient(point, on=batch)
-                state.parameters.take(gradient, product)
+                    state.parameters.take_flat(gradient)
+                else:
+                    loss, parts = objective.gradient_parts(point, on=batch)
+                    state.parameters.take(parts)
             losses.append(loss)
             return loss[0]
 

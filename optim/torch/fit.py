@@ -46,7 +46,7 @@ def state_size(
 
     def closure() -> Any:
         with torch.no_grad():
-            parameters.take(gradient, identity if manner.differentiates else None)
+            parameters.take_flat(gradient, identity if manner.differentiates else None)
         return torch.ones(())
 
     try:

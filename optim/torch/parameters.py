@@ -28,8 +28,12 @@ class Parameters:
     other way round, since optimizers may count on parameters whose numbers lie in a row.
     """
 
-    def __init__(self, theta: Float[Tensor, "1 P"], layout: Layout | None) -> None:
+    def __init__(
+        self, theta: Float[Tensor, "1 P"], layout: Layout | None, torchs_own: bool = False
+    ) -> None:
         self.theta = theta
+        self.torchs_own = torchs_own
+        """Whether only torch's own optimizers change them, which give none other memory."""
         self._layout = layout
         views = self._views(theta)
         first = theta.storage_offset()
@@ -45,23 +49,26 @@ class Parameters:
         self.named = {name: nn.Parameter(view) for name, view in views.items()}
         self._own = list(self.named.values())
         self._home = [each.data_ptr() for each in self._own]
+        self._theta_views: tuple[int, list[Tensor]] = 0, []
 
-    def take(
-        self,
-        gradient: Float[Tensor, "1 P"],
-        product: Curvature | None = None,
-    ) -> None:
-        """Give every parameter its part of a gradient, in memory of its own.
+    def take(self, parts: Sequence[Tensor]) -> None:
+        """Give every parameter its part of a gradient, which nobody else has.
 
-        Some optimizers write over a gradient, and some keep it for a later step. With the Hessian
-        `product` at this point it can be differentiated, within `graphs`.
+        Some optimizers write over a gradient, and some keep it for a later step.
+        """
+        for each, part in zip(self._own, parts, strict=True):
+            each.grad = part if each.shape == part.shape else part.view(each.shape)
+
+    def take_flat(self, gradient: Float[Tensor, "1 P"], product: Curvature | None = None) -> None:
+        """Give every parameter a copy of its part of a gradient.
+
+        With the Hessian `product` at this point it can be differentiated, within `graphs`.
         """
         parts: Sequence[Tensor] = self._parts(gradient.clone())
         if product is not None:
             own = [part.clone() for part in parts]
             parts = differentiable(own, self._own, partial(self._along, product))
-        for each, part in zip(self._own, parts, strict=True):
-            each.grad = part
+        self.take(parts)
 
     @contextmanager
     def graphs(self) -> Iterator[None]:
@@ -99,7 +106,7 @@ class Parameters:
 
     def follow(self, kind: str) -> None:
         """Put θ where an optimizer has put the parameters; UsageError where that is no θ."""
-        if not self._apart and self._at_home:
+        if not self._apart and (self.torchs_own or self._at_home):
             return
         if changed := self._changed():
             raise UsageError(f"{kind} {changed}")
@@ -145,8 +152,14 @@ class Parameters:
         return [each.data_ptr() for each in self._own] == self._home
 
     def _copy_to(self, row: Float[Tensor, "1 P"]) -> None:
-        for each, view in zip(self._own, self._views(row).values(), strict=True):
-            view.copy_(each.detach().reshape(view.shape))
+        place, views = self._theta_views
+        if row.data_ptr() != place:
+            views = list(self._views(row).values())
+            if row is self.theta:
+                self._theta_views = row.data_ptr(), views
+        torch._foreach_copy_(
+            views, [e.detach().reshape(v.shape) for e, v in zip(self._own, views, strict=True)]
+        )
 
     def _changed(self) -> str | None:
         """Say which parameter has another type or size than it was given with."""

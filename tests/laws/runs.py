@@ -77,6 +77,16 @@ class RecordingObjective:
         self.gradients.append((theta.clone(), on))
         return self.inner.gradient(theta, on)
 
+    def gradient_parts(self, theta: Tensor, on: Cases) -> tuple[Tensor, list[Tensor]]:
+        self.price += self.prices.gradient * on.cases
+        self.examples += on.cases
+        self.gradients.append((theta.clone(), on))
+        return self.inner.gradient_parts(theta, on)
+
+    @property
+    def spent(self) -> float:
+        return self.inner.spent
+
     def dots(self, *pairs: Pair) -> tuple[Tensor, ...]:
         return self.inner.dots(*pairs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -85,6 +86,22 @@ def test_every_call_is_charged_at_its_price(
         assert account.gradients == pytest.approx(times * gradients * cases, rel=1e-12)
         assert account.examples == times * examples * cases
         assert account.products == times * products
+
+
+def test_the_parts_of_a_gradient_are_new_tensors_with_torchs_shapes() -> None:
+    objective, account, theta = bound([0])
+    batch = objective.next_batch(6)
+    loss, gradient = objective.gradient(theta, batch)
+    expected = [each.clone() for each in Tiny().layout.parameters(gradient[0]).values()]
+    spent = account.gradients
+    again, parts = objective.gradient_parts(theta, batch)
+    assert torch.equal(again, loss)
+    assert account.gradients == 2 * spent
+    for part, each in zip(parts, expected, strict=True):
+        assert torch.equal(part, each)
+        assert part.is_contiguous()
+        part.fill_(math.nan)
+    assert torch.equal(objective.gradient(theta, batch)[1], gradient)
 
 
 @pytest.mark.parametrize("currency", ["gradients", "examples"])

@@ -56,7 +56,21 @@ def loss_of(network: Callable[[Tensor], Tensor], number: int) -> Tensor:
     return nn.functional.cross_entropy(network(x), t)
 
 
-class OfModule:
+class Parts:
+    """The gradient by parameter, for an objective that has a layout."""
+
+    layout: Layout
+
+    def gradient(self, theta: Tensor, on: Any) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    def gradient_parts(self, theta: Tensor, on: Any) -> tuple[Tensor, list[Tensor]]:
+        loss, gradient = self.gradient(theta, on)
+        views = self.layout.parameters(gradient[0]).values()
+        return loss, [view.clone(memory_format=torch.contiguous_format) for view in views]
+
+
+class OfModule(Parts):
     """The objective of a module as a function of θ."""
 
     def __init__(self, module: nn.Module, layout: Layout) -> None:
@@ -225,7 +239,7 @@ def test_a_matrix_of_a_layer_is_as_torch_has_it() -> None:
     state = method.init(theta, 0, 1)
     gradient = torch.zeros(1, 32)
     layout.views(gradient[0])["W"].copy_(torch.arange(6.0).view(2, 3))
-    state.parameters.take(gradient)
+    state.parameters.take_flat(gradient)
     seen.clear()
     state.optimizer.step()
     state.follow()
@@ -259,7 +273,7 @@ def test_matrices_the_other_way_round_in_theta_make_no_difference(name: str) -> 
         assert torch.equal(ends[1][name], expected)
 
 
-class Bowl:
+class Bowl(Parts):
     """½ Σ (W − 1)² + ½ Σ (b − 2)² on matrices as torch has them."""
 
     def __init__(self, layout: Layout) -> None:
