@@ -23,9 +23,18 @@ def section(content: Plain) -> str:
         "Every method was tuned at the same number of points in ranges of the same width, and then "
         "trained on seeds that tuning had not used. Weight decay and L2 are 0 for all.",
         "",
+        "No learning rate has a schedule. `cm` and `nag` have the momentum schedule of the paper, "
+        "which lowers the momentum in the last updates, and schedule-free AdamW averages. AdamW, "
+        "NAdamW, Muon, SOAP, Shampoo, PSGD Kron and Prodigy are usually given a rate that decays, "
+        "so this table does not show what they reach with one.",
+        "",
     ]
     if left:
-        lines += [f"**Not finished**: {_and(left)} have not been run to their end.", ""]
+        lines += [
+            f"**Not finished**: not run to the end on {_and(left)}. "
+            "`python -m benchmarks.contestants.run --problem NAME` runs one.",
+            "",
+        ]
     for problem in done:
         lines += _problem(content[problem])
     return "\n".join(lines)
@@ -96,6 +105,7 @@ def _sentences(of: Plain, methods: Sequence[Plain]) -> list[str]:
     return [
         *_best(of, methods),
         *_undecided(of),
+        *_spread(methods),
         *_diverged(methods),
         *_edges(methods),
         f"*Better than*, *worse than*, *undecided*: pairs with the other methods, after Holm's "
@@ -148,6 +158,16 @@ def _undecided(of: Plain) -> list[str]:
         if found:
             sentences.append(f"{words}: {'; '.join(found)}.")
     return sentences
+
+
+def _spread(methods: Sequence[Plain]) -> list[str]:
+    """Return which method's seeds lie farthest apart, where all values are positive."""
+    seeds = {row["name"]: row["values"] for row in methods if row["scale"] == "log"}
+    if not seeds:
+        return []
+    name = max(seeds, key=lambda each: max(seeds[each]) / min(seeds[each]))
+    low, high = min(seeds[name]), max(seeds[name])
+    return [f"The seeds of {name} lie farthest apart: from {_figure(low)} to {_figure(high)}."]
 
 
 def _diverged(methods: Sequence[Plain]) -> list[str]:

@@ -147,7 +147,7 @@ CONTENT = {
         "methods": [
             row("bad", None, diverged=3),
             row("good", 0.2, edges=[{"name": "betas[1]", "value": 0.99, "side": "largest"}]),
-            row("fair", 0.1),
+            row("fair", 0.1, values=[0.1, 0.3]),
         ],
         "pairs": [
             pair("bad", "good", "b better", "good"),
@@ -170,7 +170,8 @@ def test_the_section_says_who_is_best_what_is_undecided_and_what_is_missing() ->
     assert "Tuning points that diverged: fair 1 of 2, good 1 of 2, bad 1 of 2." in text
     assert "good (betas[1] = 0.99, largest)" in text and "betas=(0.9,0.99) *edge*" in text
     assert "**Not run**: Kron." in text
-    assert "**Not finished**: mnist, add and faces have" in text
+    assert "The seeds of fair lie farthest apart: from 0.100 to 0.300." in text
+    assert "**Not finished**: not run to the end on mnist, add and faces." in text
 
 
 def test_the_picture_has_a_panel_for_each_problem_and_tells_what_diverged() -> None:
