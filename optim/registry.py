@@ -185,7 +185,7 @@ def _hint_at_recipe(cls: Any, written: ParsedEntry) -> None:
     own = [h.name for h in cls.space]
     for key in written.values:
         hint = nearest(key, OF_EVERY_METHOD)
-        if key not in own and nearest(key, own) == "." != hint:
+        if "." not in key and key not in own and nearest(key, own) == "." != hint:
             raise UsageError(
                 f"{written.name} has no hyperparameter {key!r}{hint} Every method has a recipe: "
                 f"{', '.join(OF_EVERY_METHOD)}."

@@ -54,8 +54,8 @@ def joined(parts: Sequence[tuple[str, Mapping[str, V]]], text: str) -> tuple[str
                 own[f"{number}.{key}"] = value
             elif shared.setdefault(key, value) != value:
                 raise UsageError(
-                    f"{text!r}: the parts have different values of {key}, but they get the same "
-                    "gradient. Write it in one part, or the same in all."
+                    f"{text!r}: the parts have different values of {key}, which is one for the "
+                    "whole route. Write it in one part, or the same in all."
                 )
     return JOIN.join(name for name, _ in parts), {**shared, **own}
 

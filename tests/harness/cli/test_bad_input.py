@@ -78,6 +78,11 @@ OPTIMIZERS = [
     ("nag[batch=20,lr_schedule=wsd,lr_warmup=0.5,lr_cooldown=0.9]", "Shorten one"),
     ("hf[lr_warmup=0.1]", "Write a number of updates"),
     ("nag[batch=20,warmup=3]", "did you mean 'lr_warmup'? Every method has a recipe: lr_schedule"),
+    ("nag[batch=20,weight_decay.biases=0]", "no hyperparameter 'weight_decay.biases'. It has: lr"),
+    (
+        "torch.optim.SGD[on=matrices,ema=0.9]+torch.optim.AdamW[on=rest,ema=0.5]",
+        "the parts have different values of ema, which is one for the whole route",
+    ),
     ("torch.optim.Rprop[batch=20,lr_schedule=cosine]", "does not read lr from its groups"),
     ("nag[batch=20],nag@numba[batch=2e1]", "nag is listed twice"),
     ("nag[lr=0.01|0.05,batch=20],hf", "but they differ: nag 2, hf 1"),

@@ -158,7 +158,7 @@ AND = "+torch.optim.AdamW[on=rest]"
         (f"torch.optim.SGD{AND}", "every part of a route says in brackets which parameters"),
         (
             "torch.optim.SGD[on=norms,batch=5]+torch.optim.AdamW[on=rest,batch=6]",
-            "the parts have different values of batch, but they get the same gradient",
+            "the parts have different values of batch, which is one for the whole route",
         ),
         (f"torch.optim.SGD[on=norms,lrr=1]{AND}", "no hyperparameter '1.lrr'; did you mean '1.lr'"),
         (f"./c++/mine.py:Mine[on=norms]{AND}", "'./c++/mine.py:Mine' may have none in its name"),
