@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -28,6 +29,8 @@ from bench.optim.torch.configured import takes_names
 from bench.optim.torch.signature import UPDATES, counts
 
 Kind = Literal["problem", "optimizer"]
+PARAMETERS = ("params", "parameters", "param_groups")
+"""What the first argument of a function that makes an optimizer is called."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +96,14 @@ def _makes_an_optimizer(loaded: object) -> bool:
         return False
     if takes_names(loaded):
         return True
+    function: Any = loaded
     try:
         with RandomStreams.seeded(0).in_place():
-            told = dict.fromkeys(counts(loaded, ""), UPDATES)  # type: ignore[arg-type]
-            made = loaded([torch.nn.Parameter(torch.zeros(1, 1))], **told)  # type: ignore[operator]
-    except Exception:  # A user's function may take other arguments.
-        return False
+            told = dict.fromkeys(counts(function, ""), UPDATES)
+            made = function([torch.nn.Parameter(torch.zeros(1, 1))], **told)
+    except Exception:
+        # A user's function may take other arguments; if not, its error is that of an optimizer.
+        return next(iter(inspect.signature(function).parameters), None) in PARAMETERS
     return isinstance(made, torch.optim.Optimizer)
 
 

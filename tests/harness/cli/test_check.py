@@ -79,3 +79,19 @@ def test_a_module_that_is_none_is_refused_in_words(bench, workdir, command):
     said = bench(*command, "./own.py:make")
     assert said.code == 2
     assert "Sequential changes its buffer 1.running_mean in forward" in said.err
+
+
+RAISES = """
+import torch
+
+
+def make(parameters, lr=0.1):
+    return torch.optim.SGD(parameters, lr=lr, momentumm=0.9)
+"""
+
+
+def test_a_function_of_parameters_that_raises_is_an_optimizer(bench, workdir):
+    (workdir / "own.py").write_text(RAISES)
+    said = bench("check", "./own.py:make")
+    assert said.code == 2
+    assert "./own.py:make refuses its hyperparameters: SGD.__init__() got an unex" in said.err
