@@ -1,7 +1,7 @@
 """Hessian products against dense Hessians, which torch makes of the loss of one row.
 
-They are made a row at a time: `torch.func.hessian` maps over rows, and vmap of torch 2.13 has a
-wrong second derivative of LayerNorm with respect to its weight.
+They are made a row at a time, from gradients: `torch.func.hessian` of torch 2.13 has a wrong second
+derivative of LayerNorm with respect to its weight (findings/torch-hessian-of-layer-norm.sh).
 """
 
 from __future__ import annotations
