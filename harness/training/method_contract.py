@@ -14,6 +14,9 @@ from bench.harness.training.ledger import ROUNDING, Account
 from bench.harness.training.method_watch import MethodWatch
 from bench.optim.objective import BudgetSpent, Method
 
+DEPTH = 4
+"""Objects within objects that a fingerprint looks into."""
+
 
 class MethodContract:
     """The contract of `bench.optim.objective.Method`, held at every call of a method.
@@ -172,13 +175,20 @@ def _is_plain(value: object) -> bool:
     return isinstance(value, Tensor | str | SupportsFloat)
 
 
-def fingerprint(value: Any) -> Any:
-    """Return what is equal for values with equal bits: a checksum in place of every tensor."""
+def fingerprint(value: Any, depth: int = DEPTH) -> Any:
+    """Return what is equal for values with equal bits: a checksum in place of every tensor.
+
+    An object that shows no more of itself than where it is stands for what it holds: a copy of a
+    state is an equal one.
+    """
     if isinstance(value, Tensor):
         return [str(value.dtype), tuple(value.shape), checksum(value.reshape(1, 1, -1))]
     if isinstance(value, Mapping):
-        return {name: fingerprint(each) for name, each in value.items()}
+        return {name: fingerprint(each, depth) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [fingerprint(each) for each in value]
+        return [fingerprint(each, depth) for each in value]
+    if type(value).__repr__ is object.__repr__:
+        held = getattr(value, "__dict__", {})
+        return [type(value).__qualname__, fingerprint(held, depth - 1) if depth else {}]
     # NaN is not equal to itself.
     return repr(value)
