@@ -57,7 +57,11 @@ class Parameters:
         Some optimizers write over a gradient, and some keep it for a later step.
         """
         for each, part in zip(self._own, parts, strict=True):
-            each.grad = part if each.shape == part.shape else part.view(each.shape)
+            try:
+                each.grad = part
+            except RuntimeError:
+                # The optimizer has given its parameter another shape.
+                each.grad = part.view(each.shape)
 
     def take_flat(self, gradient: Float[Tensor, "1 P"], product: Curvature | None = None) -> None:
         """Give every parameter a copy of its part of a gradient.
