@@ -38,8 +38,8 @@ def measure(smoke: bool, device: torch.device) -> Part:
             f"A network of {TENSORS} tensors and tanh units, {PIXELS}–{WIDTH}–…–{CLASSES}, on "
             f"{CASES:,} random cases, B = {BATCH}: 15 layers with biases for AdamW, 30 layers "
             "without for Muon.",
-            "Ours: the next batch, the module as a function of θ, its gradient by autograd in one "
-            "flat tensor, the optimizer on views of θ, the ledger, and the check for divergence. "
+            "Ours: the next batch, the module with θ as its parameters, its gradient by autograd, "
+            "the optimizer on views of θ, the ledger, and the check for divergence. "
             "The plain loop: an index batch, the module, backward(), step(), zero_grad(). A round "
             "is 10 updates of each.",
         ),
