@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from contextlib import redirect_stdout
@@ -160,6 +161,9 @@ def compare_budgets(
     Example:
         bench.compare_budgets(["nag", "sgd"], "updates=300|1000|3000").figure()
     """
+    known = inspect.signature(compare).parameters
+    for name in options.keys() - known.keys():
+        raise TypeError(f"bench.compare_budgets has no argument {name!r}{nearest(name, known)}")
     store, tracking_uri = options.get("store"), options.get("tracking_uri")
     with call(store, tracking_uri, progress=options.pop("progress", True)) as objects:
         if not isinstance(budgets, str):

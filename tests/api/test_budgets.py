@@ -89,3 +89,8 @@ def test_objects_of_a_program_are_compared_too(store) -> None:
 def test_what_is_not_allowed(budgets, given, said) -> None:
     with pytest.raises(bench.Usage, match=said):
         bench.compare_budgets(TEXT, budgets, PROBLEM, **{**USUAL, **given})
+
+
+def test_an_argument_that_there_is_not_is_told_by_the_name_that_was_called() -> None:
+    with pytest.raises(TypeError, match=r"compare_budgets has no argument 'sedes'; did you mean"):
+        bench.compare_budgets(TEXT, "updates=5|10", PROBLEM, sedes=2)

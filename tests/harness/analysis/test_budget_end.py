@@ -46,6 +46,11 @@ def test_a_target_is_late_where_it_is_reached_in_the_updates_that_depend_on_the_
     assert not reaches_late(ADAM[0], target, "lower")
 
 
+def test_the_first_update_that_depends_on_the_end_is_late():
+    at_20 = [course(9, 4, 2, 1, free=free) for free in (18, 19, 20, 21)]
+    assert [reaches_late(each, 2, "lower") for each in at_20] == [True, True, False, False]
+
+
 def test_a_target_that_is_reached_at_the_start_is_not_late_under_any_schedule():
     assert not reaches_late(COSINE[0], 9, "lower")
     assert reaches_late(COSINE[0], 8, "lower")
