@@ -57,7 +57,7 @@ def _entries(problem: str) -> Mapping[str, str]:
             f"pytorch_optimizer:SOAP[{batch}lr=0.0001..0.1,betas=(0.95,0.9..0.999),weight_decay=0]"
         ),
         "Shampoo": (
-            f"benchmarks.contestants.shampoo:Shampoo[{batch}lr=0.01..10,matrix_eps=1e-8..1e-2,"
+            f"pytorch_optimizer:Shampoo[{batch}lr=0.01..10,matrix_eps=1e-8..1e-2,"
             "preconditioning_compute_steps=20]"
         ),
         "PSGD Kron": f"pytorch_optimizer:Kron[{batch}lr=0.0001..0.1,momentum=0.8..0.99]",

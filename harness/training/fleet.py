@@ -24,6 +24,7 @@ from bench.harness.training.bound_objective import (
     initial_parameters,
     observe,
 )
+from bench.harness.training.breakdown import is_breakdown
 from bench.harness.training.cases import DeviceData
 from bench.harness.training.cuda_graph import DelayedScalar
 from bench.harness.training.graph_replay import CapturedUpdates
@@ -34,6 +35,7 @@ from bench.harness.training.method_stream import with_random_stream
 from bench.harness.training.saved_state import check_fits
 from bench.models.problem import Problem
 from bench.optim.objective import FORESEEN, BudgetSpent, Method
+from bench.optim.plugins import short
 
 DECADES = 3.0
 """The evaluation grid starts this many decades below the budget."""
@@ -156,6 +158,8 @@ class Fleet:
         self._update_count = torch.zeros((), dtype=torch.int64, device=device)
         self._diverged_at = torch.full((len(seeds),), -1, dtype=torch.int64, device=device)
         self._report: Mapping[str, Any] = {}
+        self._raised: str | None = None
+        """The error that the last step raised, for want of finite numbers."""
         self._captured_updates: CapturedUpdates | None = None
         self._displayed_loss = DelayedScalar()
         self._consensus = Consensus(ranks)
@@ -262,8 +266,11 @@ class Fleet:
 
     def _update(self) -> None:
         """Make an update, and note on the device the rows whose loss is not finite any more."""
-        with self.objective.watch.step():
-            report = self.method.step(self.theta, self.objective.for_method, self.state)
+        try:
+            with self.objective.watch.step():
+                report = self.method.step(self.theta, self.objective.for_method, self.state)
+        except Exception as error:
+            report = self._breakdown(error)
         # What has other entries than the last one, which was checked.
         if not (self._report and isinstance(report, dict) and report.keys() == self._report.keys()):
             check_report(self.method, report, len(self.theta))
@@ -276,6 +283,16 @@ class Fleet:
         # x − x is 0 only if x is finite.
         is_known = (loss - loss == 0).logical_or_(self._diverged_at >= 0)
         torch.where(is_known, self._diverged_at, self._update_count, out=self._diverged_at)
+
+    def _breakdown(self, error: Exception) -> dict[str, Any]:
+        """Return the report of a step that raised because its numbers are no longer finite.
+
+        Raises the error where it has another reason.
+        """
+        if not is_breakdown(error, self.problem, self.data.train, self.theta, self._report):
+            raise error
+        self._raised = short(error).rstrip(".")
+        return {"loss": torch.full_like(self.theta[:, 0], math.nan), "stop": self._raised}
 
     def _capture(self) -> CapturedUpdates | None:
         if not (getattr(self.method, "capturable", False) and self.objective.capturable):
@@ -401,6 +418,8 @@ class Fleet:
             if diverged_at[row] >= 0 or not math.isfinite(train_metric + train_loss):
                 update = diverged_at[row] if diverged_at[row] >= 0 else self.account.updates
                 reason = f"the loss was not finite at update {update}"
+                if self._raised is not None:
+                    reason = f"update {update} raised {self._raised}"
                 self._outcomes[trial] = Outcome("diverged", reason, ledger, theta[row].clone())
         self._evaluations += 1
         self._evaluated_work = self._work()

@@ -368,7 +368,7 @@ def test_of_those_that_take_over_at_once_one_gets_it(
         winner = f"here:{won[0]}"
         assert store.comparison(id).owner == winner == got[won[0]].owner
         for i, each in enumerate(got):
-            assert i in won or f"{id} is being run by {winner} (heartbeat 0 s ago)" in str(each)
+            assert i in won or f"{id} is being run by {winner} (heartbeat " in str(each)
 
 
 def test_mlflow_hears_of_the_second_end(store: Store, enter: Callable[..., str]) -> None:

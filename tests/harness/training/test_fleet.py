@@ -22,6 +22,7 @@ from bench.harness.training.fleet import Fleet, Outcome, Progress, budgeted_upda
 from bench.models.losses import HalfSquaredError
 from bench.models.problem import Problem
 from bench.optim.hessian_free.hessian_free import HessianFree
+from bench.optim.hyperparameters import UsageError
 from bench.optim.momentum.methods import CM, NAG, SGD, Momentum
 from bench.optim.objective import FULL, Objective
 from tests.models.tiny import ARCHITECTURE, Tiny, padding
@@ -379,6 +380,68 @@ def test_a_loss_that_was_not_finite_once_is_enough() -> None:
     assert outcomes[0].status == "diverged"
     assert outcomes[0].reason == "the loss was not finite at update 7"
     assert outcomes[1].status == "budget"
+
+
+class Raises(Scripted):
+    """In its third update it moves to `point`, evaluates there, and raises an error."""
+
+    def __init__(self, error: Exception, point: float) -> None:
+        self.error, self.point, self.made = error, point, 0
+
+    def step(self, theta: Tensor, objective: Objective, state: None) -> Mapping[str, Any]:
+        self.made += 1
+        if self.made == 3:
+            theta.fill_(self.point)
+        loss = objective.loss(theta, objective.next_batch(BATCH))
+        if self.made == 3:
+            raise self.error
+        return {"loss": loss}
+
+
+NO_ROOT = torch.linalg.LinAlgError("The matrix has no root.")
+
+
+@pytest.mark.parametrize(
+    ("error", "point"),
+    [
+        (NO_ROOT, 0.5),
+        (np.linalg.LinAlgError("Singular."), 0.5),
+        (RuntimeError("NaN."), math.nan),
+        (ZeroDivisionError("division by zero"), math.inf),
+        # θ is finite, and its loss is not.
+        (ValueError("no number"), torch.finfo(torch.float64).max),
+    ],
+    ids=str,
+)
+def test_a_step_that_raises_for_want_of_finite_numbers_has_diverged(
+    error: Exception, point: float
+) -> None:
+    outcomes, seen = run(fleet(Raises(error, point)))
+    (outcome,) = outcomes
+    told = f"{type(error).__name__}: {str(error).rstrip('.')}"
+    assert (outcome.status, outcome.reason) == ("diverged", f"update 3 raised {told}")
+    assert outcome.ledger.updates == seen.updates()[-1] == 3
+    # The evaluation of the step that raised is paid for.
+    assert outcome.ledger.gradients == pytest.approx(3 * BATCH * LOSS)
+
+
+@pytest.mark.parametrize(
+    ("error", "point", "rows"),
+    [
+        # A fault of the method.
+        (RuntimeError("no such thing"), 0.5, 1),
+        # One of two rows may be sound.
+        (NO_ROOT, math.nan, 2),
+        # What bench says about a method.
+        (UsageError("The method lost its parameters."), math.nan, 1),
+        (torch.OutOfMemoryError("no memory"), math.nan, 1),
+    ],
+    ids=str,
+)
+def test_other_errors_of_a_step_end_the_run(error: Exception, point: float, rows: int) -> None:
+    with pytest.raises(type(error)) as raised:
+        run(fleet(Raises(error, point), range(rows)))
+    assert raised.value is error
 
 
 def test_a_fleet_of_which_all_rows_diverged_ends() -> None:

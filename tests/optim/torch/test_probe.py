@@ -46,6 +46,15 @@ class Global(Own):
         return super().u(each) / torch.cat([g.view(-1) for g in every if g is not None]).norm()
 
 
+class Decomposing(Own):
+    """Its steps are long, and a matrix that is not finite has no singular values: an error."""
+
+    def u(self, each: Tensor) -> Tensor:
+        gradient = super().u(each)
+        norm = torch.linalg.svdvals(gradient)[0] if each.dim() == 2 else 1.0
+        return 1e30 * gradient * norm
+
+
 class Layerwise(Own):
     def u(self, each: Tensor) -> Tensor:
         return super().u(each) / super().u(each).norm()
@@ -415,6 +424,10 @@ def test_how_an_optimizer_works_is_found(optimizer: Any, expected: Manner) -> No
     before = torch.get_rng_state()
     assert manner_of(optimizer, "it") == expected
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_steps_of_any_length_are_made() -> None:
+    assert manner_of(Decomposing, "it") == Manner(by_closure=False, once=True, held=0)
 
 
 @pytest.mark.parametrize(
