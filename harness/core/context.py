@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 _LIBRARIES = {"torch": "torch", "numpy": "numpy", "numba": "numba", "bench": "bench-harness"}
 _GPU_LIBRARIES = {"numba-cuda": "numba-cuda"}
+_USUAL = {
+    "default_dtype": "float32",
+    "mkldnn": True,
+    "flush_denormal": False,
+    "opt_einsum": None,
+}
+"""Settings as torch has them until a program or a package changes one."""
 
 
 def context(
@@ -101,6 +108,15 @@ def _flags(device: torch.device) -> dict[str, Any]:
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
     }
+    settings = {
+        "default_dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "mkldnn": torch.backends.mkldnn.enabled,
+        # The least number above 0, doubled.
+        "flush_denormal": not torch.tensor([1e-45], dtype=torch.float32).mul(2).any().item(),
+        "opt_einsum": _order_of_products(),
+    }
+    # What is as usual is left out, as earlier versions did: those contexts are equal ones.
+    flags |= {name: value for name, value in settings.items() if value != _USUAL[name]}
     if device.type == "cpu":
         flags["vector_instructions"] = torch.backends.cpu.get_cpu_capability()
     if device.type == "cuda":
@@ -110,6 +126,16 @@ def _flags(device: torch.device) -> dict[str, Any]:
             "cublas_workspace": os.environ.get("CUBLAS_WORKSPACE_CONFIG"),
         }
     return flags
+
+
+def _order_of_products() -> str | None:
+    """Return what chooses the order in which `torch.einsum` multiplies; None for left to right."""
+    import torch
+
+    chosen = torch.backends.opt_einsum
+    if not (chosen.is_available() and chosen.enabled):
+        return None
+    return f"{_version('opt_einsum')} {chosen.strategy}"
 
 
 def _processor() -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 
+from bench.harness.core import context as context_module
 from bench.harness.core.context import context, info
 from bench.harness.core.errors import Usage
 from bench.harness.core.sources import source_digest
@@ -49,6 +50,45 @@ def test_the_settings_that_decide_how_numbers_are_computed(
         torch.use_deterministic_algorithms(False)
         torch.set_float32_matmul_precision(before)
     assert len({key_of(each) for each in found}) == 3
+
+
+def test_settings_that_are_not_as_usual_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def flags() -> dict[str, object]:
+        return dict(context(torch.device("cpu"), 1, "fp32", 1, 1, 0)["flags"])
+
+    def products(available: bool, enabled: bool, strategy: str | None) -> None:
+        there = SimpleNamespace(is_available=lambda: available, enabled=enabled, strategy=strategy)
+        monkeypatch.setattr(torch.backends, "opt_einsum", there)
+
+    products(False, False, None)
+    usual = flags()
+    assert usual.keys() == {
+        "float32_matmul_precision",
+        "deterministic_algorithms",
+        "vector_instructions",
+    }
+    version = context_module._version("opt_einsum")
+    for strategy in ("auto", "optimal"):
+        products(True, True, strategy)
+        assert flags() == {**usual, "opt_einsum": f"{version} {strategy}"}
+    products(True, False, "auto")
+    assert flags() == usual
+    before = torch.backends.mkldnn.enabled
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_flush_denormal(True)
+        torch.backends.mkldnn.enabled = False
+        assert flags() == {
+            **usual,
+            "default_dtype": "float64",
+            "flush_denormal": True,
+            "mkldnn": False,
+        }
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_flush_denormal(False)
+        torch.backends.mkldnn.enabled = before
+    assert flags() == usual
 
 
 def test_info_has_no_password(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
