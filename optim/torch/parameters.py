@@ -125,13 +125,15 @@ class Parameters:
 
     def rewind(self) -> None:
         """Put the parameters where θ is: a step was undone, or a saved θ was read."""
-        if self._apart:
-            self.place(self.theta.clone())
-
-    def place(self, row: Float[Tensor, "1 P"]) -> None:
-        """Let the parameters be views of other memory."""
-        for each, view in zip(self._own, self._views(row).values(), strict=True):
-            each.data = view.contiguous()
+        if not self._apart and self._at_home:
+            return
+        for each, view in zip(self._own, self._views(self.theta).values(), strict=True):
+            try:
+                # In its own memory, which the optimizer may hold too.
+                each.data.copy_(view)
+            except RuntimeError:
+                # The optimizer has given it another shape, or the same number in several places.
+                each.data = view.clone(memory_format=torch.contiguous_format)
 
     def places(self) -> list[Tensor]:
         """Return the memory of every parameter, for `restore`."""
@@ -198,8 +200,12 @@ def taken(optimizer: torch.optim.Optimizer) -> Set[int]:
 
 
 def wrapped(optimizer: torch.optim.Optimizer) -> Iterator[torch.optim.Optimizer]:
-    """Yield an optimizer and, one after another, those that it is made of."""
-    yield optimizer
-    for each in vars(optimizer).values():
-        if isinstance(each, torch.optim.Optimizer):
-            yield from wrapped(each)
+    """Yield an optimizer and, one after another, those that it is made of, each once."""
+    found: list[torch.optim.Optimizer] = [optimizer]
+    # The list grows meanwhile. An inner one may know the one around it.
+    for each in found:
+        yield each
+        for held in vars(each).values():
+            for one in held if isinstance(held, list | tuple) else [held]:
+                if isinstance(one, torch.optim.Optimizer) and all(one is not f for f in found):
+                    found.append(one)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.optim.hyperparameters import UsageError
 from bench.optim.objective import BudgetSpent, Method
+from bench.optim.recipe.method import with_recipe
 from bench.optim.torch.adapter import adapt
 from tests.optim.moving import MovingObjective, start
 
@@ -128,7 +129,23 @@ class Average(Data):
         mean.mul_(0.9).add_(each, alpha=0.1)
 
 
-REBINDING = (Data, Set, Swap, Transposed, Sometimes, Double, HeavyBall, SAM, Average)
+class Buffer(Own):
+    """Puts its parameters into one memory, and moves that."""
+
+    def __init__(self, params: Any, lr: float = 0.05) -> None:
+        super().__init__(params, lr)
+        own = self.parameters()
+        self.whole = torch.cat([each.detach().view(-1) for each in own])
+        parts = self.whole.split([each.numel() for each in own])
+        for each, part in zip(own, parts, strict=True):
+            each.data = part.view(each.shape)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.whole.sub_(0.05 * torch.cat([each.grad.view(-1) for each in self.parameters()]))
+
+
+REBINDING = (Data, Set, Swap, Transposed, Sometimes, Double, HeavyBall, SAM, Average, Buffer)
 
 
 def of(optimizer: type[Own]) -> Method:
@@ -165,7 +182,7 @@ def test_one_algorithm_written_in_two_ways_is_one(optimizer: type[Own]) -> None:
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("optimizer", [Data, Set, Swap, Sometimes, SAM, Average])
+@pytest.mark.parametrize("optimizer", [Data, Set, Swap, Sometimes, SAM, Average, Buffer])
 def test_a_run_goes_on_from_its_saved_state(optimizer: type[Own]) -> None:
     method, objective, theta = of(optimizer), MovingObjective(), start()
     state = method.init(theta, 0, None)
@@ -184,6 +201,23 @@ def test_a_run_goes_on_from_its_saved_state(optimizer: type[Own]) -> None:
         for expected in own_loop(optimizer, 12)[7:]:
             again.step(resumed, other, its)
             assert torch.equal(resumed, expected)
+
+
+@pytest.mark.parametrize("optimizer", [Data, Set, Transposed, Sometimes, Double, Buffer])
+def test_a_recipe_moves_what_has_other_memory_too(optimizer: type[Own]) -> None:
+    def end(kind: type[Own]) -> Tensor:
+        made = with_recipe(adapt(kind, "own"), ["weight_decay"])
+        method, objective, theta = (
+            made("torch", batch=1, weight_decay=0.5),
+            MovingObjective(),
+            start(),
+        )
+        state = method.init(theta, 0, None)
+        for _ in range(20):
+            method.step(theta, objective, state)
+        return theta
+
+    assert torch.equal(end(optimizer), end(Own))
 
 
 def test_an_evaluation_leaves_a_rebinding_optimizer_where_it_is() -> None:
