@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bench.optim.hyperparameters import UsageError
 from bench.optim.torch.probe import FEW, Make, effect_of
@@ -20,8 +21,10 @@ class GroupValues:
 
     def __init__(self, optimizer: torch.optim.Optimizer, name: str) -> None:
         self.optimizer, self.name = optimizer, name
-        self._first = self._now()
-        self._last = self._first
+        values = [group.get(name) for group in self._groups]
+        # A tensor may be changed in place.
+        self._first = [v.detach().clone() if isinstance(v, Tensor) else v for v in values]
+        self._last = self._now()
 
     def multiply(self, factor: float) -> None:
         """Set every group's value to its first one times a factor.
@@ -33,7 +36,7 @@ class GroupValues:
                 f"{type(self.optimizer).__name__} changes {self.name} in its groups by itself, so "
                 f"a schedule of {self.name} would be a second one. Leave one of them out."
             )
-        for group, first in zip(self.optimizer.param_groups, self._first, strict=True):
+        for group, first in zip(self._groups, self._first, strict=True):
             if first is not None:
                 group[self.name] = first * factor
         self._last = self._now()
@@ -43,9 +46,13 @@ class GroupValues:
         self._last = self._now()
 
     def _now(self) -> list[Any]:
+        values = [group.get(self.name) for group in self._groups]
+        return [each.tolist() if isinstance(each, Tensor) else each for each in values]
+
+    @property
+    def _groups(self) -> list[dict[str, Any]]:
         # A wrapper may have no groups of its own.
-        groups = getattr(self.optimizer, "param_groups", [])
-        return [group.get(self.name) for group in groups]
+        return getattr(self.optimizer, "param_groups", [])
 
 
 def check_reads(make: Make, name: str, owner: str) -> None:

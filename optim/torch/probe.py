@@ -50,7 +50,7 @@ class Manner:
     held: int
     """Numbers in its state for each number of the parameters, rounded up."""
     besides: bool = False
-    """Whether it evaluates the closure, always or sometimes, and needs the gradient before too."""
+    """Whether it takes a closure, which it may evaluate, and needs the gradient before too."""
     differentiates: bool = False
     """Whether it differentiates gradients again, as after `backward(create_graph=True)`."""
 
@@ -92,6 +92,8 @@ def manner_of(
         raise UsageError(f"{name} {fault}")
     if not known and (fault := _unlike_a_loop(make, run)):
         raise UsageError(f"{name} {fault}")
+    if run.manner.besides and run.manner.once and _asks_later(make, run):
+        return replace(run.manner, once=False)
     if run.manner.by_closure and _needs_gradient(make, run):
         return replace(run.manner, by_closure=False, once=False, besides=True)
     return run.manner
@@ -101,7 +103,12 @@ def effect_of(make: Make, other: Make) -> bool:
     """Return whether two ways to make an optimizer lead the first parameter to another place."""
     shapes = _accepted(make)
     first, again = torch.Size(shapes[0]).numel(), _differentiates(make, shapes)
-    runs = [_Run(each, shapes, differentiable=again) for each in (make, other)]
+    for long in (False, True):
+        given: dict[str, Any] = {"steps": MANY, "still": True} if long else {}
+        runs = [_Run(each, shapes, differentiable=again, **given) for each in (make, other)]
+        # Some wait before their first update.
+        if runs[0].moved.any() or runs[1].moved.any():
+            break
     return not torch.equal(*(run.path[-1][:first].nan_to_num() for run in runs))
 
 
@@ -181,7 +188,8 @@ class _Run:
             by_closure=least > 0,
             once=most <= 1 and most == least,
             held=held_by(self.optimizer, self.parameters),
-            besides=least == 0 < most,
+            # One that has not evaluated the closure may do so later.
+            besides=least == 0 and takes_closure(self.optimizer),
             differentiates=self.differentiable,
         )
 
@@ -328,6 +336,15 @@ def _never_moves(make: Make, run: _Run) -> str | None:
         f"has moved no parameter in {MANY} steps. It may keep parameters of its own, or write to a "
         "copy. It must change the tensors that it was given."
     )
+
+
+def _asks_later(make: Make, run: _Run) -> bool:
+    """Return whether an optimizer that takes a closure begins to evaluate it after STEPS."""
+    try:
+        longer = _Run(make, run.shapes, MANY, differentiable=run.differentiable)
+    except Exception:  # Where it ends is for the laws to find.
+        return False
+    return any(longer.counts)
 
 
 def _needs_gradient(make: Make, run: _Run) -> bool:

@@ -449,9 +449,23 @@ class Restless(torch.optim.SGD):
         return result
 
 
-def test_a_second_schedule_is_said() -> None:
+class InPlace(torch.optim.SGD):
+    """Has its rate in a tensor, and lets it fall by itself."""
+
+    def __init__(self, params: Any, lr: float = 0.1) -> None:
+        super().__init__(params, torch.tensor(lr, dtype=torch.float64))
+
+    def step(self, closure: Any = None) -> Any:
+        result = super().step(closure)
+        for group in self.param_groups:
+            group["lr"].mul_(0.9)
+        return result
+
+
+@pytest.mark.parametrize("optimizer", [Restless, InPlace])
+def test_a_second_schedule_is_said(optimizer: type[torch.optim.Optimizer]) -> None:
     from bench.optim.torch.adapter import adapt
 
-    method = with_values(adapt(Restless, "Restless"), lr=0.1, batch=1, lr_schedule="cosine")
+    method = with_values(adapt(optimizer, "own"), lr=0.1, batch=1, lr_schedule="cosine")
     with pytest.raises(UsageError, match="changes lr in its groups by itself"):
         train(method)

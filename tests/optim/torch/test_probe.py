@@ -221,6 +221,25 @@ class Seldom(Own):
         super().step()
 
 
+class Late(Own):
+    """Evaluates the closure in every twentieth step."""
+
+    count = 0
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.count += 1
+        if self.count % 20 == 0 and closure is not None:
+            closure()
+        super().step()
+
+
+class Ignoring(Own):
+    """Takes a closure, and never evaluates it."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        super().step()
+
+
 class Copying(Own):
     """Steps on copies of its parameters."""
 
@@ -411,6 +430,8 @@ def test_a_step_size_of_0_may_rest() -> None:
         (Setting, Manner(False, True, 0)),
         (Waiting, Manner(False, True, 0)),
         (Seldom, Manner(False, False, 0, besides=True)),
+        (Late, Manner(False, False, 0, besides=True)),
+        (Ignoring, Manner(False, True, 0, besides=True)),
         (Spread, Manner(True, False, 0)),
         (Uneven, Manner(True, False, 0)),
         (Once, Manner(True, True, 0)),
