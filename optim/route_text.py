@@ -61,7 +61,10 @@ def joined(parts: Sequence[tuple[str, Mapping[str, V]]], text: str) -> tuple[str
 
 
 def apart(name: str, values: Mapping[str, V]) -> list[tuple[str, dict[str, V]]]:
-    """Return the name and values of every part; those of all parts stand in the first."""
+    """Return the name and values of every part; those of all parts stand in the first.
+
+    UsageError for a value of no part.
+    """
     names = names_of(name, values)
     if len(names) == 1:
         return [(name, dict(values))]
@@ -70,8 +73,13 @@ def apart(name: str, values: Mapping[str, V]) -> list[tuple[str, dict[str, V]]]:
         number, _, own = key.partition(".")
         if key in SHARED:
             parts[0][key] = value
-        else:
+        elif number in map(str, range(1, len(parts) + 1)):
             parts[int(number) - 1][own] = value
+        else:
+            raise UsageError(
+                f"{name} has no part to which {key!r} belongs. Write every value in the brackets "
+                f"of its part: {FORM}."
+            )
     return list(zip(names, parts, strict=True))
 
 

@@ -32,7 +32,7 @@ class Grouped(TorchMethod):
     keys: ClassVar[tuple[str, ...]]
     """Hyperparameters with a selector behind them."""
 
-    def __init__(self, backend: str = "torch", **given: object) -> None:
+    def __init__(self, backend: str = "torch", /, **given: object) -> None:
         super().__init__(backend, **given)
         for key in self.keys:
             self._check_read(key)
@@ -120,7 +120,7 @@ def grouped(kind: type[TorchMethod], keys: Iterable[str]) -> type[TorchMethod]:
     more = [
         replace(space[key.partition(DOT)[0]], name=key, tune=None, grid=())
         for key in keys
-        if key.partition(DOT)[0] in kind.defaults and DOT in key
+        if DOT in key and key.partition(DOT)[0] in space.keys() & kind.defaults.keys()
     ]
     found = tuple(h.name for h in more)
     if ON in keys and ON not in space:

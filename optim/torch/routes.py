@@ -18,7 +18,7 @@ from bench.optim.hyperparameters import Hyperparameter, UsageError, cast_all
 from bench.optim.momentum.methods import BATCH
 from bench.optim.objective import Layout
 from bench.optim.plugins import short
-from bench.optim.route_text import FORM, JOIN, ON
+from bench.optim.route_text import FORM, JOIN, ON, SHARED
 from bench.optim.selectors import REST, chosen, listed
 from bench.optim.torch.adapter import TorchMethod
 from bench.optim.torch.configured import Configured
@@ -31,7 +31,7 @@ class Route(TorchMethod):
 
     parts: ClassVar[tuple[type[TorchMethod], ...]]
 
-    def __init__(self, backend: str = "torch", **given: object) -> None:
+    def __init__(self, backend: str = "torch", /, **given: object) -> None:
         self.backend = backend
         self.hyperparameters = cast_all(self.space, given, self.name)
         self.members = [
@@ -152,6 +152,12 @@ def route_of(parts: Sequence[Any], name: str) -> type[Route]:
             raise UsageError(
                 f"{part.name} cannot be a part of {name}: it is given all parameters by name. Let "
                 "it return a list of optimizers, and use it alone."
+            )
+        if taken := [h.name for h in part.space if h is not BATCH and h.name in (ON, *SHARED)]:
+            raise UsageError(
+                f"{part.name} cannot be a part of {name}: it has hyperparameters of its own with "
+                f"names that a route uses: {', '.join(taken)}. Write a function that gives them "
+                "other names."
             )
     space = [BATCH]
     for number, part in enumerate(parts, 1):

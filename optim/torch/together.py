@@ -35,12 +35,15 @@ class Together(torch.optim.Optimizer):
     @property
     def param_groups(self) -> list[dict[str, Any]]:  # type: ignore[override]
         """The groups of all, which an optimizer makes anew where it reads a saved state."""
-        return [group for each in self.optimizers for group in each.param_groups]
+        # A wrapper may have no groups, and no state.
+        own = [getattr(each, "param_groups", []) for each in self.optimizers]
+        return [group for groups in own for group in groups]
 
     @property
     def state(self) -> dict[Any, Any]:  # type: ignore[override]
         """The state of every parameter."""
-        return {p: held for each in self.optimizers for p, held in each.state.items()}
+        states = [getattr(each, "state", {}) for each in self.optimizers]
+        return {p: held for state in states for p, held in state.items()}
 
     def step(self) -> None:  # type: ignore[override]
         """Make one update; the gradient is there. UsageError where a scheduler has ended."""

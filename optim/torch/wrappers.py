@@ -38,7 +38,7 @@ class Wrapper(TorchMethod):
     passed: ClassVar[frozenset[str]]
     """Arguments that the outer one passes on with the class."""
 
-    def __init__(self, backend: str = "torch", **given: object) -> None:
+    def __init__(self, backend: str = "torch", /, **given: object) -> None:
         values = of_inner(cast_all(self.space, given, self.name))
         self.member = self.inner(backend, **values)
         super().__init__(backend, **given)
@@ -102,7 +102,9 @@ def wrapper_of(made: Makes, inner: Any, name: str, inner_name: str) -> type[Wrap
     parameters = arguments(made, name)
     passes_on = any(each.kind is each.VAR_KEYWORD for each in parameters)
     hidden = {each.name for each in parameters}
-    passed = {h.name for h in inner.space[1:]}.union(inner.counts) - hidden if passes_on else set()
+    # Values for parts of a network are no arguments of a class.
+    own = {h.name for h in inner.space[1:] if h.name in inner.defaults}
+    passed = own.union(inner.counts) - hidden if passes_on else set()
     space = [
         replace(h, name=f"{INNER}{h.name}")
         for h in inner.space[1:]

@@ -118,6 +118,8 @@ def test_a_value_that_is_not_read_from_a_group_is_refused() -> None:
         ("weight_decay.norms=-1", "weight_decay.norms=-1 is refused: ValueError: Invalid weight"),
         ("wd.norms=1", "has no hyperparameter 'wd.norms'"),
         ("batch.norms=1", "has no hyperparameter 'batch.norms'"),
+        ("foreach.norms=true", "has no hyperparameter 'foreach.norms'"),
+        ("params.norms=1", "has no hyperparameter 'params.norms'"),
         ("weight_decay.norms=much", "weight_decay.norms=much is not a number"),
         (
             "on=matrices",
@@ -140,3 +142,21 @@ def test_on_may_name_all_that_there_is() -> None:
         trained(made(Network), resolve("torch.optim.SGD[on=all,lr=0.1]"), STEPS),
         own_loop(lambda named: [torch.optim.SGD(named.values(), lr=0.1)]),
     )
+
+
+class Patient(Own):
+    """Moves nothing in its first twenty steps."""
+
+    count = 0
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        self.count += 1
+        for group in self.param_groups:
+            for each in group["params"]:
+                each.detach().sub_(each.grad, alpha=group["lr"] * (self.count > 20))
+
+
+def test_one_that_waits_before_its_first_update_reads_its_values() -> None:
+    kind = grouped(adapt(Patient, "patient"), ["lr.norms"])
+    assert kind("torch", **{"lr.norms": 0.5}).hyperparameters["lr.norms"] == 0.5
+    adapt(Patient, "patient")("torch").check_set_rates()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 import torch
@@ -121,6 +122,13 @@ def refusal(text: str) -> str:
 AND = "+torch.optim.AdamW[on=rest]"
 
 
+class Named(torch.optim.SGD):
+    """Has arguments that mean something else in a route."""
+
+    def __init__(self, params: Any, lr: float = 0.1, on: str = "cpu", ema: float = 0.9) -> None:
+        super().__init__(params, lr=lr)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -164,6 +172,12 @@ AND = "+torch.optim.AdamW[on=rest]"
         (f"./c++/mine.py:Mine[on=norms]{AND}", "'./c++/mine.py:Mine' may have none in its name"),
         (f"torch.optim.SGD@numba[on=norms]{AND}", "has no backend 'numba'"),
         ("torch.optim.SGD@torch[on=norms]+b@numba[on=rest]", "the parts of a route have one"),
+        ("torch.optim.SGD+b[1.on=norms,3.lr=1]", "torch.optim.SGD+b has no part to which '3.lr'"),
+        ("torch.optim.SGD+b[1.on=norms,lr=1]", "torch.optim.SGD+b has no part to which 'lr'"),
+        (
+            f"{__name__}:Named[on=norms]{AND}",
+            "it has hyperparameters of its own with names that a route uses: on, ema. Write a",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_no_route(text: str, said: str) -> None:

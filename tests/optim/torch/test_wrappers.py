@@ -310,6 +310,43 @@ def test_it_may_be_a_part_of_a_route() -> None:
         resolve("pytorch_optimizer:SAM(torch.optim.SGD)[on=matrices]+torch.optim.SGD[on=rest]")
 
 
+class Rated(torch.optim.SGD):
+    """Calls its step size by another name, so that no schedule reaches it."""
+
+    def __init__(self, params: Any, rate: float = 0.1) -> None:
+        super().__init__(params, lr=rate)
+        for group in self.param_groups:
+            group["rate"] = group.pop("lr")
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for each in group["params"]:
+                each.sub_(each.grad, alpha=group["rate"])
+
+
+def test_one_without_groups_may_stand_beside_one_with_a_schedule() -> None:
+    own = f"{__name__}:Bare({__name__}:Rated)[on=matrices]"
+    ends = [
+        train(resolve(f"{own}+torch.optim.SGD[on=rest,{inside}]"), Tiny()).theta
+        for inside in ("lr=0.1", "lr=0.1,lr_schedule=linear")
+    ]
+    assert not torch.equal(*ends)
+
+
+class Known(Bare):
+    """The inner one knows the one around it."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__(optimizer)
+        self.inner.around = self  # type: ignore[attr-defined]
+
+
+def test_the_inner_one_may_know_the_one_around_it() -> None:
+    found = trained(resolve(f"{__name__}:Known(torch.optim.SGD)[inner.lr=0.05]"))
+    assert torch.equal(found, trained(resolve("torch.optim.SGD[lr=0.05]")))
+
+
 def test_the_number_of_updates_reaches_the_inner_one() -> None:
     method = resolve("pytorch_optimizer:Lookahead(pytorch_optimizer:Ranger21)")
     assert method.anytime_updates(100) == 0
@@ -364,6 +401,11 @@ def two(named_parameters: Any) -> Any:
         ("pytorch_optimizer:Lookahead(torch.optim.SGD)[lr=1]", "has no hyperparameter 'lr'"),
         ("pytorch_optimizer:Lookahead(torch.optim.SGD)[inner.lr=-1]", "SGD refuses its hyperpar"),
         ("pytorch_optimizer:Lookahead(torch.optim.SGD)[k=-1]", r"\) refuses its hyperparameters"),
+        (
+            "pytorch_optimizer:SAM(torch.optim.SGD)[inner.lr.biases=0.1]",
+            r"SAM\(torch.optim.SGD\) has no hyperparameter 'inner.lr.biases'",
+        ),
+        ("pytorch_optimizer:SAM(torch.optim.SGD)[inner.on=all]", "no hyperparameter 'inner.on'"),
         ("pytorch_optimizer:WSAM", "its constructor wants 'params', which has no default"),
     ],
 )
