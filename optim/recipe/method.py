@@ -58,7 +58,7 @@ class RecipeMethod(Method):
     recipe_space: ClassVar[tuple[Hyperparameter, ...]]
     hyperparameters: Mapping[str, Any]
 
-    def __init__(self, backend: str = "torch", **given: object) -> None:
+    def __init__(self, backend: str = "torch", /, **given: object) -> None:
         of_recipe = {h.name for h in self.recipe_space}
         own = {name: value for name, value in given.items() if name not in of_recipe}
         self.inner: Method = self.kind(backend, **own)

@@ -94,7 +94,7 @@ class TorchMethod(Method):
     is_scheduled: bool = False
     """Whether a recipe sets its learning rate."""
 
-    def __init__(self, backend: str = "torch", **given: object) -> None:
+    def __init__(self, backend: str = "torch", /, **given: object) -> None:
         self.backend = backend
         self.hyperparameters = cast_all(self.space, given, self.name)
         # Said now, before anything has run.

@@ -39,7 +39,7 @@ ALLOWED = (
 class Configured(TorchMethod):
     """The optimizers and schedulers that a function makes of named parameters."""
 
-    def __init__(self, backend: str = "torch", **given: object) -> None:
+    def __init__(self, backend: str = "torch", /, **given: object) -> None:
         self.backend = backend
         self.hyperparameters = cast_all(self.space, given, self.name)
         # The function may ask for names that only the network has. So it is tried there.

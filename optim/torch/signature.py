@@ -81,11 +81,13 @@ def counts(optimizer: Makes, name: str) -> list[str]:
 def like(default: Any, value: Value) -> Any:
     """Return a value as the constructor takes it, to judge by its own default there.
 
-    That is a list or a tuple, a tensor of one number, and an int where the default is one and the
-    number is whole: a count, or a rate of 0.
+    That is a list or a tuple, a tensor of one number in the default's shape and type, and an int
+    where the default is one and the number is whole: a count, or a rate of 0.
     """
-    if isinstance(default, Tensor):
-        return torch.tensor(value)
+    if isinstance(default, Tensor) and isinstance(value, bool | int | float):
+        exact = default.is_floating_point() or value == int(value)
+        dtype = default.dtype if exact else torch.get_default_dtype()
+        return torch.full_like(default, value, dtype=dtype)
     if isinstance(value, tuple):
         before = default if isinstance(default, list | tuple) and default else (None,)
         each = [like(before[min(i, len(before) - 1)], one) for i, one in enumerate(value)]

@@ -362,3 +362,16 @@ def test_parameters_stay_in_their_memory_while_they_are_evaluated() -> None:
     before = theta.clone()
     assert torch.equal(method.iterate(theta, state), -before)
     assert torch.equal(theta, before)
+
+
+class Elsewhere(torch.optim.SGD):
+    def __init__(self, params: Any, lr: float = 0.1, backend: str = "cpu") -> None:
+        self.given = backend
+        super().__init__(params, lr=lr)
+
+
+def test_an_argument_may_be_called_backend() -> None:
+    method = resolve(f"{__name__}:Elsewhere[backend=gpu]")
+    assert (method.backend, method.hyperparameters["backend"]) == ("torch", "gpu")
+    assert method.init(start(), 0, None).optimizer.given == "gpu"
+    assert resolve(f"{__name__}:Elsewhere[backend=gpu,ema=0.9]").hyperparameters["ema"] == 0.9

@@ -209,6 +209,10 @@ def test_a_grid_of_tuples_and_of_words() -> None:
         (([1], 2), ((3.0,), 4.0), ([3], 4)),
         (None, (1, 2), (1, 2)),
         (None, None, None),
+        (torch.tensor([0.1], dtype=torch.float64), 0.2, torch.tensor([0.2], dtype=torch.float64)),
+        (torch.tensor(3), 5.0, torch.tensor(5)),
+        (torch.tensor(3), 0.5, torch.tensor(0.5)),
+        (torch.tensor(3), None, None),
     ],
 )
 def test_the_form_of_a_value_is_that_of_the_default(default: Any, value: Any, found: Any) -> None:
