@@ -119,7 +119,7 @@ def load_point(point: EntryPoint) -> Any:
         found = point.load()
         _found_in[id(found)] = found, importlib.import_module(point.module)
         return found
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(
             f"{point.name!r}: loading {point.value}, an entry point of {point.group}, failed: "
             f"{short(error)}"
@@ -152,7 +152,7 @@ def _from_module(where: str, name: str) -> ModuleType:
             sys.path.append(str(Path.cwd()))
             importlib.invalidate_caches()
             return importlib.import_module(where)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"{name!r}: importing {where!r} failed: {short(error)}") from error
 
 
@@ -164,8 +164,12 @@ def _is_in_working_folder(where: str) -> bool:
 
 
 def _from_file(path: Path, name: str) -> ModuleType:
-    path = path.expanduser().resolve()
-    if not path.is_file():
+    try:
+        path = path.expanduser().resolve()
+        found = path.is_file()
+    except (OSError, RuntimeError) as error:  # It is too long, or names a user who is unknown.
+        raise UsageError(f"{name!r}: there can be no such file: {short(error)}") from error
+    if not found:
         raise UsageError(f"{name!r}: there is no file {path}.")
     # The name carries the path's hash, so that two files called mine.py do not meet.
     unique = f"{FILE_MODULE}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"

@@ -7,6 +7,7 @@ that one of a few step sizes, a decade apart, reaches the minimum.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from bench.harness.training.method_layout import for_layout
 from bench.optim.hyperparameters import Hyperparameter, UsageError
 from bench.optim.objective import Method
 from bench.optim.values import Value, value_text
+from bench.optim.wrapper_text import INNER
 
 STEPS = 1_000
 CHECK_INTERVAL = 50
@@ -73,8 +75,8 @@ def _check_takes_a_matrix(method: Method) -> None:
 
 def _settings_to_try(method: Method) -> Iterator[dict[str, Value]]:
     """Yield the values to set: no decay, and one step size after another."""
-    without: dict[str, Value] = {h.name: 0.0 for h in method.space if _last(h) in DECAY}
-    rates = [h for h in method.space if _last(h) == "lr"]
+    without: dict[str, Value] = {h.name: 0.0 for h in method.space if _own(h) in DECAY}
+    rates = [h for h in method.space if _own(h) == "lr"]
     if not rates:
         yield without
         return
@@ -90,9 +92,10 @@ def _settings_to_try(method: Method) -> Iterator[dict[str, Value]]:
         yield {**values, **without}
 
 
-def _last(h: Hyperparameter) -> str:
-    """Return a hyperparameter's own name, without that of a part or of the inner optimizer."""
-    return h.name.rpartition(".")[2]
+def _own(h: Hyperparameter) -> str:
+    """Return a hyperparameter's own name, without a part, an inner optimizer and a selector."""
+    # Such as 1.inner.lr.matrices.
+    return re.sub(rf"^(\d+\.|{re.escape(INNER)})*", "", h.name).partition(".")[0]
 
 
 def _run(

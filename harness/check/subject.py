@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -103,7 +104,9 @@ def _makes_an_optimizer(loaded: object) -> bool:
             made = function([torch.nn.Parameter(torch.zeros(1, 1))], **told)
     except Exception:
         # A user's function may take other arguments; if not, its error is that of an optimizer.
-        return next(iter(inspect.signature(function).parameters), None) in PARAMETERS
+        with suppress(TypeError, ValueError):  # Some callables do not say what they take.
+            return next(iter(inspect.signature(function).parameters), None) in PARAMETERS
+        return False
     return isinstance(made, torch.optim.Optimizer)
 
 

@@ -71,6 +71,18 @@ def test_no_such_file(workdir: Path) -> None:
     assert refusal("./mine.py:Mine") == f"'./mine.py:Mine': there is no file {missing}."
 
 
+@pytest.mark.parametrize("name", ["~no-such-user/mine.py:Mine", f"./{'a' * 300}.py:Mine"])
+def test_no_possible_file(name: str) -> None:
+    assert refusal(name).startswith(f"'{name}': there can be no such file: ")
+
+
+def test_a_module_that_exits(workdir: Path) -> None:
+    write(workdir, "import sys; sys.exit()\n", "a_module_that_exits.py")
+    assert refusal("a_module_that_exits:Mine") == (
+        "'a_module_that_exits:Mine': importing 'a_module_that_exits' failed: SystemExit: no message"
+    )
+
+
 def test_no_such_module() -> None:
     assert refusal("no_such_module:Mine") == (
         "'no_such_module:Mine': importing 'no_such_module' failed: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -16,7 +17,9 @@ from bench.harness.check.method_laws import QUICK, MethodLaws, quick_laws
 from bench.harness.check.subject import check, kind_of
 from bench.harness.core.errors import Infrastructure, Usage
 from bench.models.recurrent_tasks import KINDS
+from bench.optim import registry
 from bench.optim.momentum.methods import SGD
+from bench.optim.text import parse
 from tests.harness.check import wrong
 from tests.harness.small import PROBLEM
 
@@ -303,6 +306,23 @@ def test_the_minimum_is_reached_without_decay_and_by_one_of_the_step_sizes():
     assert minimum.check(partial(descent, lr=0.9)).endswith(", lr=0.9, l2=0")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "torch.optim.SGD[lr=0.9,lr.matrices=1e-6]",
+        "torch.optim.SGD[lr=0.9,weight_decay.matrices=0.5]",
+    ],
+)
+def test_values_for_a_part_of_a_network_do_not_move_the_minimum(text):
+    written = parse(f"{text.rstrip(']')},batch=24]")
+
+    def made(**given):
+        values = {**written.values, **{name: (str(value),) for name, value in given.items()}}
+        return registry.make(replace(written, values=values))[0]
+
+    assert ".matrices=" in minimum.check(made)
+
+
 def test_of_a_chaotic_method_ranks_are_held_to_the_steps_before_it_is_one():
     said = MethodLaws(wrong.Chaotic).ranks()
     assert said.startswith("the same bits on 2 processes; relative difference ")
@@ -355,6 +375,8 @@ def test_what_cannot_be_checked(tmp_path, monkeypatch):
         check("curvse", "quick", None)
     with pytest.raises(Usage, match="--preset quik"):
         check("curves", "quik", None)
+    with pytest.raises(Usage, match="--problem builtins:max"):
+        check("builtins:max", "quick", None)
     own = tmp_path / "own.py"
     own.write_text("def make(preset):\n    return 3\n")
     with pytest.raises(Usage, match="gave a int, not a Problem"):
