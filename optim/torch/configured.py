@@ -20,6 +20,7 @@ from bench.optim.objective import Layout, Method
 from bench.optim.plugins import short
 from bench.optim.selectors import listed
 from bench.optim.torch.adapter import TorchMethod
+from bench.optim.torch.parameters import taken
 from bench.optim.torch.probe import Manner, manner_of
 from bench.optim.torch.signature import UPDATES
 from bench.optim.torch.together import Together
@@ -140,7 +141,8 @@ def _check_scheduler(scheduler: Any, optimizers: list[torch.optim.Optimizer], na
 
 
 def _check_once(made: Together, named: Mapping[str, nn.Parameter], name: str) -> None:
-    times = Counter(id(each) for group in made.param_groups for each in group["params"])
+    # Also those of an optimizer that another one is made of.
+    times = Counter(parameter for each in made.optimizers for parameter in taken(each))
     if twice := [n for n, each in named.items() if times[id(each)] > 1]:
         raise UsageError(
             f"{name} gives {listed(twice)} to more than one optimizer. Let one train each "

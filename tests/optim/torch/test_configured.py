@@ -30,6 +30,7 @@ from bench.optim.torch.configured import Configured, takes_names
 from bench.optim.torch.routes import route_of
 from tests.optim.torch.test_network import Network, loss_of, made, trained
 from tests.optim.torch.test_routes import STEPS, same
+from tests.optim.torch.test_wrappers import Bare
 
 Named = Iterable[tuple[str, nn.Parameter]]
 
@@ -125,6 +126,11 @@ def twice(named_parameters: Named) -> Any:
     return [one(named_parameters), one(named_parameters)]
 
 
+def twice_in_another(named_parameters: Named) -> Any:
+    parameters = [each for _, each in named_parameters]
+    return [SGD(parameters, lr=0.1), Bare(SGD(parameters, lr=0.1))]
+
+
 def too_few(named_parameters: Named) -> Any:
     return one(list(named_parameters)[:2])
 
@@ -136,6 +142,7 @@ def too_few(named_parameters: Named) -> Any:
         (of_another, "mine gave ExponentialLR of an optimizer that it did not give"),
         (raising, "mine makes no optimizer for this network, which has embedding.weight, "),
         (twice, "mine gives embedding.weight, convolution.weight, convolution.bias, norm.weight, "),
+        (twice_in_another, "mine gives embedding.weight, convolution.weight, convolution.bias, "),
         (too_few, "mine leaves out convolution.bias, norm.weight, norm.bias, hidden.weight"),
         (lambda named_parameters: 3, "mine gave int for an optimizer. Return an optimizer, ("),
         (lambda named_parameters: [], "mine gave no optimizer"),
