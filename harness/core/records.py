@@ -31,7 +31,7 @@ class Ledger:
     gradients: Amount = 0.0
     """Gradient-equivalents: the price of everything that was computed."""
     products: Count = 0
-    """Gauss–Newton products, each over one batch."""
+    """Products with the Gauss–Newton matrix or the Hessian, each over one batch."""
     cg_steps: Count = 0
     seconds: Amount = 0.0
     """The trial's share of its fleet's training time: `fleet_seconds` / rows of the fleet."""

@@ -86,9 +86,19 @@ def _ledger() -> list[Column[Any]]:
     count: dict[str, Any] = {"nullable": False, "server_default": "0"}
     return [
         Column("updates", BigInteger, comment="Updates made", **count),
-        Column("examples", BigInteger, comment="Cases whose gradient was taken", **count),
+        Column(
+            "examples",
+            BigInteger,
+            comment="Cases run through the network, once for every pass",
+            **count,
+        ),
         Column("gradients", Float(53), comment="Gradient-equivalents, all computations", **count),
-        Column("products", BigInteger, comment="Gauss-Newton products", **count),
+        Column(
+            "products",
+            BigInteger,
+            comment="Products with the Gauss-Newton matrix or the Hessian",
+            **count,
+        ),
         Column("cg_steps", BigInteger, comment="Steps of conjugate gradients", **count),
         Column(
             "seconds", Float(53), comment="A trial's share: fleet_seconds / fleet_rows", **count
