@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -13,7 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from bench.harness.core.records import Measurement, TrialRecord
 from bench.harness.core.text import all_visible, visible
@@ -210,6 +211,17 @@ def _own(name: str) -> str:
     return files("bench.harness.report.page").joinpath(name).read_text("utf-8")
 
 
+def breakable(label: str) -> Markup:
+    """Return a label that a browser may break between names, values and parts of a route.
+
+    >>> breakable("torch.SGD[lr=0.1,foreach=true]+nag")
+    Markup('torch.<wbr>SGD<wbr>[lr=0.1,<wbr>foreach=true]+<wbr>nag')
+    """
+    # Not between digits: 1,000 and 0.1 stay whole.
+    places = r"(?<=\+)|(?=\[)|(?<=[,.])(?=[A-Za-z])"
+    return Markup("<wbr>").join(map(escape, re.split(places, label)))
+
+
 @cache
 def _environment() -> Environment:
     made = Environment(
@@ -220,4 +232,5 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
     )
     made.filters["json"] = lambda value: htmlsafe_json_dumps(value, separators=(",", ":"))
+    made.filters["breakable"] = breakable
     return made

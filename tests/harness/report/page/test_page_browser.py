@@ -227,6 +227,30 @@ def test_on_a_phone_in_the_dark(browse: Browse) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("width", "least", "most"), [(1200, 100, 22 * 16), (PHONE["width"], 100, 9.5 * 16)]
+)
+def test_a_long_label_is_broken_in_tables(
+    open_page: Browse, compared: Any, tmp_path: Path, width: int, least: float, most: float
+) -> None:
+    long = "torch.optim.Muon[on=hidden,lr=0.02]+torch.optim.AdamW[on=rest,lr=0.003,clip_norm=2]"
+    summary, trials, measurements = compared("nag", "hf")
+    summary["methods"][0]["method"] = long
+    trials = [replace(t, method=long) if t.method == "nag" else t for t in trials]
+    summary["profiles"]["methods"][long] = summary["profiles"]["methods"].pop("nag")
+    file = tmp_path / "report.html"
+    file.write_text(page(ReportData(summary, trials, measurements)), "utf-8")
+    with open_page(file, viewport={"width": width, "height": 900}) as opened:
+        heads = opened.page.locator(".scroll:visible th[scope=row]").filter(has_text=long)
+        sizes = heads.evaluate_all("all => all.map(each => each.offsetWidth)")
+        # In the results, twice or more in the targets, and for each trial.
+        assert len(sizes) > 8 and least < min(sizes) and max(sizes) <= most + 1
+        if width == 1200:
+            results = opened.page.locator(".scroll:has(> .results)")
+            assert results.evaluate("of => of.scrollWidth <= of.clientWidth + 1")
+
+
+@pytest.mark.slow
 def test_by_a_screen_reader(browse: Browse) -> None:
     with browse() as opened:
         tree = opened.page.locator("body").aria_snapshot()
