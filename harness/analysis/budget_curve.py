@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.harness.analysis import statistics
 from bench.harness.analysis.other_data import ratio
-from bench.harness.analysis.verdict import Results, joint_verdicts
+from bench.harness.analysis.verdict import Pair, Results, joint_verdicts
 
 SCHEMA_VERSION = 1
 
@@ -63,10 +63,8 @@ def budget_curve(summaries: Sequence[Plain], written: Sequence[str], reproduce: 
                 "amount": each["protocol"]["budget"]["amount"],
                 "comparison": each["comparison"],
                 "budget_end": each["budget_end"],
-                # Cautions and the other data are those of the budget's own comparison.
                 "pairs": [
-                    {**old, **asdict(pair), "ratio": ratio(pair)}
-                    for pair, old in zip(of_one, each["pairs"], strict=True)
+                    _pair(pair, old) for pair, old in zip(of_one, each["pairs"], strict=True)
                 ],
                 "reproduce": each["reproduce"],
             }
@@ -85,6 +83,15 @@ def budget_curve(summaries: Sequence[Plain], written: Sequence[str], reproduce: 
         "notes": _notes(summaries, count),
         "reproduce": reproduce,
     }
+
+
+def _pair(pair: Pair, old: Plain) -> dict[str, Any]:
+    """Return a verdict of the curves; cautions and the other data are those of one budget."""
+    other = old["other_data"]
+    if other is not None:
+        names = {old["a"]: pair.a, old["b"]: pair.b}
+        other = {**other, "better": names.get(other["better"])}
+    return {**old, **asdict(pair), "ratio": ratio(pair), "other_data": other}
 
 
 def results_of(summary: Plain, labels: Sequence[str]) -> Results:

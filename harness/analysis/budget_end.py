@@ -135,9 +135,7 @@ def refusals(
         if not others:
             continue
         targets = [f"{sign} {target:g}" for target, by in late.items() if one.method in by]
-        against = f"{' and '.join(others)} {'do' if len(others) > 1 else 'does'} not depend on it"
-        if any(course.end is not None for other in others for course in courses[other]):
-            against = f"{' and '.join(others)} {'have' if len(others) > 1 else 'has'} another end"
+        against = _against(others, courses)
         if targets:
             found.append(
                 f"The time of {one.method} to {' and '.join(targets)} is not shown: it was reached "
@@ -156,3 +154,17 @@ def refusals(
                 f"{one.method} has no profile: every update depends on where the budget ends."
             )
     return found
+
+
+def _against(others: Sequence[str], courses: Courses) -> str:
+    """Say which of the other methods are anytime, and which have another end."""
+    anytime = [one for one in others if all(course.end is None for course in courses[one])]
+    late = [one for one in others if one not in anytime]
+    said = []
+    if anytime:
+        said.append(
+            f"{' and '.join(anytime)} {'do' if len(anytime) > 1 else 'does'} not depend on it"
+        )
+    if late:
+        said.append(f"{' and '.join(late)} {'have' if len(late) > 1 else 'has'} another end")
+    return ", and ".join(said)

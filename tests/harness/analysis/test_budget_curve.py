@@ -10,6 +10,7 @@ from scipy import stats
 
 from bench.harness.analysis.budget_curve import budget_curve, results_of
 from bench.harness.core.spec import Budget
+from bench.harness.report.budget_table import with_sentences
 from tests.harness.analysis.test_summary import PROTOCOL, summary, trial
 
 AMOUNTS = (100.0, 300.0, 1000.0)
@@ -89,6 +90,20 @@ def test_a_method_whose_label_differs_is_named_as_it_was_asked_for():
     assert [row["method"] for row in found["methods"]] == ["nag[lr=0.1|0.2]", "hf"]
     assert [p["label"] for p in found["methods"][0]["points"]] == ["nag", "nag[lr=0.2]"]
     assert {pair["a"] for each in found["budgets"] for pair in each["pairs"]} == {"nag[lr=0.1|0.2]"}
+
+
+def test_a_method_whose_label_differs_is_named_so_on_the_other_data_too():
+    of = [at(100.0), at(300.0)]
+    for each, label in zip(of, ("hf[lam=1]", "hf[lam=2]"), strict=True):
+        (pair,) = each["pairs"]
+        pair["b"] = each["methods"][1]["method"] = label
+        pair["other_data"] |= {"contradicts": True, "better": label}
+    found = with_sentences(curve(*of, written=("nag", "hf[lam=1|2]")))
+    for each in found["budgets"]:
+        (pair,) = each["pairs"]
+        assert pair["other_data"]["better"] == "hf[lam=1|2]"
+        assert "squared error of hf[lam=1|2] / that of nag" in pair["evidence"]
+    assert [each["pairs"][0]["other_data"]["better"] for each in of] == ["hf[lam=1]", "hf[lam=2]"]
 
 
 def test_a_diverged_trial_has_no_point_at_its_budget_and_one_at_the_others():

@@ -9,6 +9,7 @@ from bench.harness.analysis.budget_end import (
     dependences,
     others_with_another_end,
     reaches_late,
+    refusals,
     refused,
     statement,
     without_the_end,
@@ -92,6 +93,13 @@ def test_methods_of_two_budgets_have_two_ends():
     mixed = [NAG[0], ADAM[0]]
     assert others_with_another_end("nag", {"nag": NAG, "mixed": mixed}) == ["mixed"]
     assert others_with_another_end("mixed", {"nag": NAG, "mixed": mixed}) == ["nag"]
+
+
+def test_a_sentence_tells_methods_without_an_end_from_those_with_another():
+    longer = [course(9, 4, 2, 1, free=200, budget=LONG)]
+    of = {"nag": NAG, "adam": ADAM, "longer": longer}
+    (said,) = refusals(of, {1.0: refused(of, 1.0, "lower")}, "lower", profiled=False)
+    assert ", and adam does not depend on it, and longer has another end. Under" in said
 
 
 def test_what_is_said_of_a_comparison():
