@@ -58,7 +58,7 @@ def comparisons_(limit: int | None, store: str | None) -> None:
             (
                 record.id,
                 f"{record.created:%Y-%m-%d %H:%M}",
-                _problem_of(record),
+                f"{_problem_of(record)}, {record.protocol.budget.text}",
                 *_planned(record, begun.get(record.id, ())),
                 record.status,
                 _verdicts(record),

@@ -92,14 +92,16 @@ def finish_budgets(found: BudgetCurve, json: str | None, html: str | None) -> No
 
 
 def show_places(store: Store, record: ComparisonRecord) -> None:
-    """Print where to find a comparison: its id, its page, its folder and its MLflow run."""
+    """Print where to find a comparison: its id, its pages, its folder and its MLflow run."""
     from bench.harness.cli.console import PAGE, console
-    from bench.harness.report.files import REPORT
+    from bench.harness.report.files import REPORT, page_of_curves
 
     folder = store.files_of_comparison(record.id)
     lines = [f"{record.kind}: {record.id}"]
     if (folder / REPORT).is_file():
         lines.append(f"page: {folder / REPORT}")
+    if (curves := page_of_curves(folder)) is not None:
+        lines.append(f"curves over budgets: {curves}")
     if folder.is_dir():
         lines.append(f"folder: {folder}")
     if record.mlflow_run_id is not None:

@@ -23,13 +23,10 @@ from bench.harness.planning.commands import written_over_budgets
 from bench.harness.planning.request import Request
 from bench.harness.report.budget_plot import budget_plot
 from bench.harness.report.budget_table import to_text, with_sentences
-from bench.harness.report.files import to_json
+from bench.harness.report.files import BUDGETS, to_json
 from bench.harness.report.page.budget_page import budget_page
 from bench.harness.store.results import Store
 from bench.optim.text import split
-
-NAME = "budgets"
-"""The name, without ending, of the files of the curves."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +39,7 @@ class BudgetCurve:
     @property
     def page(self) -> Path:
         """The report."""
-        return self.folder / f"{NAME}.html"
+        return self.folder / f"{BUDGETS}.html"
 
 
 def compare_budgets(request: Request, text: str) -> BudgetCurve | None:
@@ -122,9 +119,9 @@ def _finish(
 def write_budget_files(folder: Path, summary: Mapping[str, Any]) -> None:
     """Write budgets.json, budgets.txt, the picture as PNG and SVG, and the page."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{NAME}.json").write_text(to_json(summary), "utf-8")
-    (folder / f"{NAME}.txt").write_text(to_text(summary), "utf-8")
+    (folder / f"{BUDGETS}.json").write_text(to_json(summary), "utf-8")
+    (folder / f"{BUDGETS}.txt").write_text(to_text(summary), "utf-8")
     for ending in (".png", ".svg"):
-        budget_plot(summary, folder / f"{NAME}{ending}")
-    picture = (folder / f"{NAME}.png").read_bytes()
-    (folder / f"{NAME}.html").write_text(budget_page(summary, picture), "utf-8")
+        budget_plot(summary, folder / f"{BUDGETS}{ending}")
+    picture = (folder / f"{BUDGETS}.png").read_bytes()
+    (folder / f"{BUDGETS}.html").write_text(budget_page(summary, picture), "utf-8")

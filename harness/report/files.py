@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ RECONSTRUCTIONS_PICTURE = "reconstructions"
 """The name, without ending, of their picture in a comparison's folder."""
 REPORT = "report.html"
 """The report in a comparison's folder."""
+BUDGETS = "budgets"
+"""The name, without ending, of the files of curves over budgets, in the folder of the last one."""
 
 
 def read_pictures(folder: Path, names: Sequence[str] | None = None) -> dict[str, bytes]:
@@ -30,6 +33,21 @@ def read_pictures(folder: Path, names: Sequence[str] | None = None) -> dict[str,
     return {
         name: path.read_bytes() for name, path in found.items() if names is None or name in names
     }
+
+
+def page_of_curves(folder: Path) -> Path | None:
+    """Return the newest page of curves over budgets that have the comparison of this folder.
+
+    None: it was not run as one of several budgets, or the files are elsewhere.
+    """
+    written = {path: path.stat().st_mtime for path in folder.parent.glob(f"*/{BUDGETS}.json")}
+    for path in sorted(written, key=written.__getitem__, reverse=True):
+        page = path.with_suffix(".html")
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            budgets = json.loads(path.read_text("utf-8"))["budgets"]
+            if page.is_file() and folder.name in [each["comparison"] for each in budgets]:
+                return page
+    return None
 
 
 def both_errors(of: TrialRecord | Measurement) -> str:

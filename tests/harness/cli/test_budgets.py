@@ -25,8 +25,13 @@ def test_it_writes_table_json_and_page(bench, workdir):
     page = next(line for line in said.out.splitlines() if line.startswith("page: "))
     assert Path(page.removeprefix("page: ")).read_text() == Path("r.html").read_text()
     assert "Budget 1 of 2: updates=5." in said.err
+    # Each of the comparisons leads to the curves.
+    place = f"curves over budgets: {page.removeprefix('page: ')}"
     for id in ids:
-        assert bench("show", id).code == 0
+        shown = bench("show", id)
+        assert shown.code == 0 and place in shown.out.splitlines()
+    listed = [line.split()[4] for line in bench("list", "comparisons").out.splitlines()[1:]]
+    assert listed == ["updates=10", "updates=5"]
     # The command that it names gives the same again.
     words = shlex.split(found["reproduce"])[1:]
     again = bench(*words, "--threads", "1", "--no-mlflow", "--json", "-")

@@ -64,10 +64,10 @@ def test_comparisons(bench, filled):
     newest, oldest = (line.split("  ") for line in said.out.splitlines()[1:])
     words = [[cell.strip() for cell in line if cell.strip()] for line in (newest, oldest)]
     assert words[0][0] == second
-    assert words[0][2:] == ["curves-quick (tuning)", "0", "running"]
+    assert words[0][2:] == ["curves-quick (tuning), gradients=600000", "0", "running"]
     assert words[1][0] == first
     assert words[1][2:] == [
-        *("curves-quick", "nag, hf[lam=1]", "2", "failed"),
+        *("curves-quick, gradients=600000", "nag, hf[lam=1]", "2", "failed"),
         "hf[lam=1] better than nag; nag, cm: cannot tell",
     ]
 
@@ -77,7 +77,7 @@ def test_comparison_with_a_result(bench, filled):
     trials = [{"seed": seed} for seed in range(6)]
     rows = [{"method": name, "trials": trials} for name in ("sgd", "cm")]
     filled.store.finish_comparison(done, "done", {"methods": rows})
-    assert bench("list", "comparisons").out.splitlines()[1].split()[4:] == [
+    assert bench("list", "comparisons").out.splitlines()[1].split()[5:] == [
         *("sgd,", "cm", "6", "done")
     ]
 
