@@ -22,6 +22,8 @@ from bench.optim.recipe.method import plain_class
 from bench.optim.registry import class_of, make
 from bench.optim.text import ParsedEntry
 
+ACTIVE = ("clip_norm", "clip_value", "ema", "polyak")
+"""Hyperparameters of a recipe that change a run at their defaults too."""
 Purpose = Literal["reported", "tuning"]
 T = TypeVar("T")
 
@@ -168,9 +170,9 @@ def _short(candidate: Candidate) -> Candidate:
 def _values_shown(same: Sequence[Method]) -> list[str]:
     """Return the values that label each of some methods with one name.
 
-    They are those of a recipe that are not the defaults, and those in which the methods differ. A
-    method without a part of a recipe differs from another with its defaults only where nothing
-    else tells them apart.
+    They are those of a recipe that clip, average or are not the defaults, and those in which the
+    methods differ. A method without a part of a recipe differs from another with its defaults only
+    where nothing else tells them apart.
     """
     defaults = {h.name: h.default for method in same for h in method.space}
     whole = [{**defaults, **method.hyperparameters} for method in same]
@@ -184,10 +186,13 @@ def _values_shown(same: Sequence[Method]) -> list[str]:
 
 
 def _text(method: Method, names: Sequence[str], defaults: Mapping[str, Any]) -> str:
+    own = {h.name for h in plain_class(type(method)).space}
     return ",".join(
         f"{name}={name_text(value)}"
         for name, value in method.hyperparameters.items()
-        if name in names or (name in OF_A_RECIPE and value != defaults.get(name))
+        if name in names
+        or (name in OF_A_RECIPE and value != defaults.get(name))
+        or (name in ACTIVE and name not in own)
     )
 
 

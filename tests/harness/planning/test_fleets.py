@@ -144,6 +144,9 @@ def test_labels_tell_methods_apart(text, labels):
         ),
         ("sgd,sgd[lr_schedule=wsd]", ["sgd", "sgd[lr_schedule=wsd]"]),
         ("sgd,sgd[clip_norm=1]", ["sgd", "sgd[clip_norm=1.0]"]),
+        # Clipping and averages do something at their defaults too, accumulation=1 does not.
+        ("sgd[clip_norm=1],hf[polyak=0]", ["sgd[clip_norm=1.0]", "hf[polyak=0.0]"]),
+        ("nag[accumulation=1],torch.optim.SGD[ema=0.999]", ["nag", "torch.optim.SGD[ema=0.999]"]),
         (
             "sgd,sgd[lr_schedule=constant]",
             [
