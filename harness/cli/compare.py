@@ -99,6 +99,10 @@ def command(
 
     _check(ctx, recorded, optimizers, allow)
     check_files(json=json_path, html=html_path)
+    if recorded or _yields(ctx, "budgets", "budget"):
+        budgets = None
+    elif _yields(ctx, "budget", "budgets"):
+        settings["budget"] = None
     request = Request(
         optimizers=optimizers or "",
         store=store_url(store),
@@ -144,6 +148,14 @@ def _check(
             f"{' and '.join(recorded)} are compared as they were recorded, and nothing is run. "
             "Leave out the options or the IDs."
         )
+
+
+def _yields(ctx: click.Context, one: str, other: str) -> bool:
+    """Say whether an option is a setting, such as bench.toml's, and the other was written."""
+    written = [
+        ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in (one, other)
+    ]
+    return written == [False, True]
 
 
 def _compare_budgets(

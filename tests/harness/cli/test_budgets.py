@@ -1,6 +1,7 @@
 """`bench compare --budgets` from the command line to the table, the JSON and the page."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -69,3 +70,24 @@ def test_recorded_comparisons_have_their_budgets(bench):
     assert found.code == 2 and "--budgets cannot be used with recorded comparisons" in (
         " ".join(found.err.split())
     )
+
+
+@pytest.mark.parametrize(
+    ("setting", "written", "said"),
+    [
+        ("budget = 'updates=7'", ("--budgets", "updates=5|10"), ["5 updates", "10 updates"]),
+        ("[compare]\nbudgets = 'updates=5|10'", ("--budget", "updates=7"), ["7 updates"]),
+    ],
+)
+def test_what_is_written_goes_before_a_setting(bench, workdir, setting, written, said):
+    Path("bench.toml").write_text(setting)
+    found = bench(*COMPARE, *written, "--dry-run")
+    assert found.code == 0, found.err
+    assert re.findall(r"(\d+ updates) per trial", found.err) == said
+
+
+def test_budgets_of_settings_are_not_those_of_recorded_comparisons(bench, workdir):
+    assert bench(*COMPARE, "--budget", "updates=5").code == 0
+    Path("bench.toml").write_text("[compare]\nbudgets = 'updates=5|10'")
+    said = bench("compare", "0123abcd", "4567abcd")
+    assert said.code == 2 and "0123abcd" in said.err
