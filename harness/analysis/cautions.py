@@ -81,9 +81,13 @@ def _amounts(a: Sequence[TrialRecord], b: Sequence[TrialRecord], protocol: Proto
     """Compare what was computed from the data, where the budget does not count it."""
     if protocol.budget.currency != "updates":
         return []
+    # A trial that diverged has spent less, whatever its updates cost.
+    whole = [[t for t in trials if t.status == "budget"] for trials in (a, b)]
+    if not all(whole):
+        return []
     for currency in ("examples", "gradients"):
-        one, other = (_spent(trials, currency) for trials in (a, b))
-        if _differ(one, other):
+        one, other = (_spent(trials, currency) for trials in whole)
+        if _differ(*(_spent(t, currency) / max(_spent(t, "updates"), 1) for t in whole)):
             return [
                 "The budget counts updates, and these cost different amounts: per trial, "
                 f"{a[0].method} used {_number(one)} {_WORDS[currency]}, and {b[0].method} "

@@ -204,6 +204,14 @@ def test_unequal_examples_under_a_budget_of_updates_are_said():
     assert pair["cautions"] == []
 
 
+def test_a_trial_that_diverged_or_ended_early_had_updates_of_the_same_cost():
+    early = Ledger(updates=4, examples=40, gradients=0.4)
+    gone = [replace(t, status="diverged") for t in trials_of("a", NAG, ledger=early)]
+    for mine in (gone, trials_of("a", NAG, ledger=early)):
+        (pair,) = judge(mine, trials_of("b", ADAM))["pairs"]
+        assert not [said for said in pair["cautions"] if "cost different amounts" in said]
+
+
 def test_different_horizons_are_said():
     (pair,) = judge(trials_of("a", NAG, total_steps=1_000), trials_of("b", ADAM, T_max=100))[
         "pairs"
