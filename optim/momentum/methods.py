@@ -78,7 +78,7 @@ class State:
     l2: Float[Tensor, "K 1"] | None
     """None where no row has any."""
     coefficients: Float[Tensor, "n 2 K 1"]
-    """μ_t and `ahead` of the updates from `begun` on, in θ's place."""
+    """μ_t and `ahead` of the updates from `begun` on, and μ_t behind them, in θ's place."""
     place: Int[Tensor, " 1"]
     """Which of them is next: a step on a device counts there, and asks nobody."""
     begun: int = 0
@@ -194,16 +194,18 @@ class Momentum(Method):
         if self.backend == "numba-cuda":
             update_cuda.compile_for(theta)
         lr = rows([row.hyperparameters["lr"] for row in self._rows], theta)
-        return State(
+        state = State(
             v=torch.zeros_like(theta),
             schedules=schedules,
             lr=lr,
             rate=lr.clone(),
             look=rows([row.look for row in self._rows], theta),
             l2=rows(l2, theta) if any(l2) else None,
-            coefficients=theta.new_zeros((FORESEEN, 2, len(theta), 1)),
+            coefficients=theta.new_zeros((FORESEEN + 1, 2, len(theta), 1)),
             place=torch.zeros(1, dtype=torch.int64, device=theta.device),
         )
+        self.foresee(state, 0, 0)
+        return state
 
     def step(
         self, theta: Float[Tensor, "K P"], objective: Objective, state: State
@@ -226,22 +228,25 @@ class Momentum(Method):
         torch.mul(state.lr, factors, out=state.rate)
 
     def foresee(self, state: State, t: int, updates: int) -> None:
-        """Put μ_t and `ahead` of the steps t … t + updates − 1 where `step` reads them."""
-        mu = [[schedule(t + i) for schedule in state.schedules] for i in range(updates + 1)]
+        """Put μ_t and `ahead` of the steps t … t + updates − 1 where `step` reads them.
+
+        μ_t of one more lies behind them, for `iterate`.
+        """
+        mu = [[schedule(t + i) for schedule in state.schedules] for i in range(updates + 2)]
         looks = [row.look for row in self._rows]
         ahead = [[m if look else 1.0 for look, m in zip(looks, now, strict=True)] for now in mu[1:]]
         table = torch.tensor(list(zip(mu, ahead, strict=False)), dtype=state.lr.dtype).unsqueeze(3)
         if state.place.is_cuda:
             table = table.pin_memory()
-        state.coefficients[:updates].copy_(table, non_blocking=True)
+        state.coefficients[: updates + 1].copy_(table, non_blocking=True)
         state.place.zero_()
         state.begun, state.left = t, updates
 
     def iterate(self, theta: Float[Tensor, "K P"], state: State) -> Float[Tensor, "K P"]:
-        """Return θ = y − look·μ_t v."""
+        """Return θ = y − look·μ_t v; like `step` it asks the device for nothing."""
         if not any(row.look for row in self._rows):
             return theta
-        mu = rows([schedule(state.t) for schedule in state.schedules], theta)
+        mu, _ = state.coefficients.index_select(0, state.place)[0].unbind()
         return torch.addcmul(theta, state.v, state.look * mu, value=-1)
 
     def state_dict(self, state: State) -> dict[str, Any]:
@@ -251,8 +256,7 @@ class Momentum(Method):
     def load_state_dict(self, state: State, saved: Mapping[str, Any]) -> None:
         """Continue from a saved state."""
         state.v.copy_(saved["v"])
-        state.begun, state.left = saved["t"], 0
-        state.place.zero_()
+        self.foresee(state, saved["t"], 0)
 
     def keep(
         self, state: State, rows: Sequence[int], theta: Float[Tensor, "k P"]
@@ -260,17 +264,18 @@ class Momentum(Method):
         """Return method and state of some of the rows, whose θ is now `theta`."""
         first, *others = (self._rows[row] for row in rows)
         kept, some = first.join(others), list(rows)
-        return kept, State(
+        of_some = State(
             v=state.v[some],
             schedules=[state.schedules[row] for row in some],
             lr=state.lr[some],
             rate=state.rate[some],
             look=state.look[some],
             l2=None if state.l2 is None else state.l2[some],
-            coefficients=theta.new_zeros((FORESEEN, 2, len(theta), 1)),
+            coefficients=theta.new_zeros((FORESEEN + 1, 2, len(theta), 1)),
             place=torch.zeros_like(state.place),
-            begun=state.t,
         )
+        kept.foresee(of_some, state.t, 0)
+        return kept, of_some
 
 
 class CM(Momentum):

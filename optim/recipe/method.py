@@ -10,8 +10,9 @@ In step t, with the factors s_t of the learning rate and d_t of the weight decay
 
 A method that has a rate takes s_t from `set_rates(state, factors)`, and one that has a weight
 decay takes d_t from `set_weight_decay(state, factors)`: columns (K, 1) of float64, on θ's device
-for a method that a CUDA graph can repeat, else on the CPU. One that keeps copies of θ is told by
-`theta_moved(theta, state)` that θ was changed behind its step.
+for a method that a CUDA graph can repeat, else on the CPU. Such a method has an `iterate` that a
+graph can repeat too: a decay and an average ask it in the step. One that keeps copies of θ is told
+by `theta_moved(state)` that θ was changed behind its step.
 """
 
 from __future__ import annotations
@@ -119,8 +120,17 @@ class RecipeMethod(Method):
 
     @property
     def capturable(self) -> bool:  # type: ignore[override]
-        """Whether a CUDA graph can repeat a step: as the method, unless it asks what is spent."""
-        return bool(getattr(self.inner, "capturable", False)) and not self._by_share
+        """Whether a CUDA graph can repeat a step: as the method, unless it asks what is spent.
+
+        Nor where it takes several batches: a graph finds one for each step.
+        """
+        one = self.recipes[0].accumulation == 1
+        return self._reads_on_device and one and not self._by_share
+
+    @property
+    def _reads_on_device(self) -> bool:
+        """Whether the method takes its factors on θ's device."""
+        return bool(getattr(self.inner, "capturable", False))
 
     @property
     def cost_of_a_step(self) -> float | None:
@@ -186,7 +196,7 @@ class RecipeMethod(Method):
         self._by_share = budget is None and any(recipe.needs_end for recipe in self.recipes)
         inner = self.inner.init(theta, seed, budget)
         averages = any(recipe.averages for recipe in self.recipes)
-        where = theta.device if self.capturable else torch.device("cpu")
+        where = theta.device if self._reads_on_device else torch.device("cpu")
         return State(
             inner=inner,
             factors=Factors(self.recipes, budget, self._by_share, where),

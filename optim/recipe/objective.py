@@ -62,8 +62,9 @@ class Gradients:
             torch.maximum(gradient, -self.clip_value, out=gradient)
         if self.clip_norm is not None:
             squares = torch.stack(dots(*((row, row) for row in gradient.split(1)))).unsqueeze(1)
-            factor = self.clip_norm / squares.sqrt().add_(TINY)
-            gradient.mul_(factor.clamp_(max=1.0))
+            factor = (self.clip_norm / squares.sqrt().add_(TINY)).clamp_(max=1.0)
+            # A norm may overflow, and ∞ / ∞ is no number.
+            gradient.mul_(factor.masked_fill_(self.clip_norm == NO_CLIP, 1.0))
         if self.l2 is not None:
             gradient.addcmul_(theta, self.l2)
         return gradient
@@ -116,7 +117,9 @@ class RecipeObjective:
         if self._gradients.are_as_they_are:
             return self._objective.gradient_parts(theta, on)
         loss, gradient = self.gradient(theta, on)
-        return loss, [view.clone() for view in self._parameters(gradient[0]).values()]
+        views = self._parameters(gradient[0]).values()
+        # Optimizers may count on gradients whose numbers lie in a row.
+        return loss, [view.clone(memory_format=torch.contiguous_format) for view in views]
 
     def squared_gradient(self, theta: Float[Tensor, "K P"], on: Batch) -> Float[Tensor, "K P"]:
         """Return the mean over cases of the squared per-case gradient; a new tensor."""

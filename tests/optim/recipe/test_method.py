@@ -17,9 +17,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 from bench.optim.hyperparameters import Hyperparameter, UsageError, cast_all
 from bench.optim.objective import FORESEEN, Method
 from bench.optim.recipe.method import RecipeMethod, plain, with_recipe
+from bench.optim.recipe.objective import Gradients, RecipeObjective
 from bench.optim.recipe.schedules import Place, RateSchedule
 from bench.optim.registry import make, resolve
 from bench.optim.text import parse
+from tests.models.tiny import Tiny
 from tests.optim.moving import MovingObjective, start
 
 UPDATES = 30
@@ -114,6 +116,23 @@ def test_a_clipped_norm_is_torchs(limit: float) -> None:
     check(f"torch.optim.AdamW[lr=0.1,batch=1,clip_norm={limit}]", expected)
 
 
+def test_a_row_without_a_clip_is_as_it_is_where_a_norm_overflows() -> None:
+    class Steep(Spent):
+        def gradient(self, theta: Tensor, on: Any) -> tuple[Tensor, Tensor]:
+            loss, _ = super().gradient(theta, on)
+            return loss, torch.full_like(theta, 1e20)
+
+    free, clipped = (
+        resolve(f"sgd@torch[lr=1e-20,batch=1,{recipe}]")
+        for recipe in ("lr_schedule=constant", "clip_norm=1")
+    )
+    method, theta = free.join([clipped]), torch.zeros(2, start().shape[1])
+    method.step(theta, Steep(), method.init(theta, 0, UPDATES))
+    assert torch.equal(theta[0], torch.full_like(theta[0], -1.0))
+    # As `clip_grad_norm_` does.
+    assert torch.equal(theta[1], torch.zeros_like(theta[1]))
+
+
 def test_clipped_values_are_torchs() -> None:
     expected = loop(adamw, change=lambda p: clip_grad_value_([p], 0.5))
     check("torch.optim.AdamW[lr=0.1,batch=1,clip_value=0.5]", expected, exact=True)
@@ -162,6 +181,27 @@ def test_accumulated_gradients_are_a_mean_over_batches() -> None:
     expected = loop(lambda p: torch.optim.SGD(p, lr=0.05), batches=3)
     check("torch.optim.SGD[lr=0.05,batch=1,accumulation=3]", expected)
     check("sgd@torch[lr=0.05,batch=1,accumulation=3]", expected)
+
+
+def test_a_changed_gradient_lies_in_memory_as_any_other() -> None:
+    """Optimizers may count on gradients whose numbers lie in a row."""
+
+    class Given(Spent):
+        def gradient(self, theta: Tensor, on: Any) -> tuple[Tensor, Tensor]:
+            return theta.sum(1), theta.clone()
+
+    # Its matrices lie the other way round.
+    layout = Tiny().layout
+    theta = torch.arange(float(layout.size)).unsqueeze(0)
+    bounds = torch.full((1, 1), 9.0)
+    changed = Gradients(accumulation=1, clip_norm=None, clip_value=bounds, total=None)
+    objective: Any = RecipeObjective(Given(), changed, layout.parameters)  # type: ignore[arg-type]
+    _, parts = objective.gradient_parts(theta, on=None)
+    views = layout.parameters(theta[0]).values()
+    assert not all(view.is_contiguous() for view in views)
+    for part, view in zip(parts, views, strict=True):
+        assert part.is_contiguous()
+        assert torch.equal(part, view.clamp(max=9))
 
 
 def test_an_l2_is_added_to_a_clipped_gradient() -> None:
@@ -302,6 +342,17 @@ def test_a_step_on_a_device_reads_its_factors_there() -> None:
     now = [state.average, state.inner.rate, state.factors._table, state.factors._place]
     assert [each.data_ptr() for each in now] == places
     assert method.capturable
+
+
+@pytest.mark.parametrize(
+    ("text", "budget"), [(ROWS[0], None), ("nag[batch=1,accumulation=2,lr_schedule=cosine]", 9)]
+)
+def test_factors_are_where_the_method_reads_them(text: str, budget: int | None) -> None:
+    """Also where no graph can repeat a step."""
+    method = resolve(text.replace("nag[", "nag@torch[").replace(",lr_warmup=0.1", ""))
+    state = method.init(torch.zeros(1, 3, device="meta"), 0, budget)
+    assert not method.capturable
+    assert state.factors.next().rate.is_meta
 
 
 @pytest.mark.parametrize("rows", [[1, 3], [0], [2, 4, 1]])
