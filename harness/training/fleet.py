@@ -271,6 +271,9 @@ class Fleet:
                 report = self.method.step(self.theta, self.objective.for_method, self.state)
         except Exception as error:
             report = self._breakdown(error)
+        if self.account.refused:
+            # The step will be undone, whatever it reports.
+            return
         # What has other entries than the last one, which was checked.
         if not (self._report and isinstance(report, dict) and report.keys() == self._report.keys()):
             check_report(self.method, report, len(self.theta))
@@ -289,8 +292,12 @@ class Fleet:
 
         Raises the error where it has another reason.
         """
+        # No training follows.
+        self.account.clock.stop()
         if not is_breakdown(error, self.problem, self.data.train, self.theta, self._report):
             raise error
+        if self.account.refused:
+            raise BudgetSpent from error
         self._raised = short(error).rstrip(".")
         return {"loss": torch.full_like(self.theta[:, 0], math.nan), "stop": self._raised}
 
@@ -418,7 +425,8 @@ class Fleet:
             if diverged_at[row] >= 0 or not math.isfinite(train_metric + train_loss):
                 update = diverged_at[row] if diverged_at[row] >= 0 else self.account.updates
                 reason = f"the loss was not finite at update {update}"
-                if self._raised is not None:
+                # Not where the loss was of no use before.
+                if self._raised is not None and update == self.account.updates:
                     reason = f"update {update} raised {self._raised}"
                 self._outcomes[trial] = Outcome("diverged", reason, ledger, theta[row].clone())
         self._evaluations += 1

@@ -17,6 +17,7 @@ from bench.harness.core.records import Ledger, Measurement
 from bench.harness.core.spec import Budget
 from bench.harness.training import fleet as fleet_module
 from bench.harness.training.bound_objective import evaluate
+from bench.harness.training.breakdown import is_breakdown
 from bench.harness.training.cases import DeviceData
 from bench.harness.training.fleet import Fleet, Outcome, Progress, budgeted_updates, evaluation_grid
 from bench.models.losses import HalfSquaredError
@@ -24,7 +25,7 @@ from bench.models.problem import Problem
 from bench.optim.hessian_free.hessian_free import HessianFree
 from bench.optim.hyperparameters import UsageError
 from bench.optim.momentum.methods import CM, NAG, SGD, Momentum
-from bench.optim.objective import FULL, Objective
+from bench.optim.objective import FULL, BudgetSpent, Objective
 from tests.models.tiny import ARCHITECTURE, Tiny, padding
 
 CPU = torch.device("cpu")
@@ -423,6 +424,66 @@ def test_a_step_that_raises_for_want_of_finite_numbers_has_diverged(
     assert outcome.ledger.updates == seen.updates()[-1] == 3
     # The evaluation of the step that raised is paid for.
     assert outcome.ledger.gradients == pytest.approx(3 * BATCH * LOSS)
+
+
+def test_the_first_update_that_went_wrong_is_told() -> None:
+    class Late(Scripted):
+        made = 0
+
+        def step(self, theta: Tensor, objective: Objective, state: None) -> Mapping[str, Any]:
+            self.made += 1
+            if self.made == 7:
+                raise NO_ROOT
+            loss = objective.loss(theta, objective.next_batch(BATCH))
+            return {"loss": loss * math.nan if self.made == 5 else loss}
+
+    outcomes, seen = run(fleet(Late()))
+    assert outcomes[0].reason == "the loss was not finite at update 5"
+    assert outcomes[0].ledger.updates == seen.updates()[-1] == 7
+
+
+def test_what_follows_an_error_is_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = fleet(Raises(RuntimeError("NaN."), math.nan))
+    runs: list[bool] = []
+
+    def asked(*given: Any) -> bool:
+        before = made.account.clock.seconds
+        runs.append(made.account.clock.seconds > before)
+        return is_breakdown(*given)
+
+    monkeypatch.setattr(fleet_module, "is_breakdown", asked)
+    outcomes, _ = run(made)
+    assert outcomes[0].status == "diverged"
+    assert runs == [False]
+
+
+class Catches(Scripted):
+    """A method that goes on where the budget is spent, and then has nothing to go on with."""
+
+    def __init__(self, end: str) -> None:
+        self.end = end
+
+    def step(self, theta: Tensor, objective: Objective, state: None) -> Mapping[str, Any]:
+        batch = objective.next_batch(BATCH)
+        loss, gradient = objective.gradient(theta, batch)
+        theta -= 0.01 * gradient
+        try:
+            objective.loss(theta, batch)
+        except BudgetSpent:
+            if self.end == "raises":
+                raise NO_ROOT from None
+            if self.end == "stops":
+                return {"loss": loss, "stop": "Nothing is left.", "tried": 1.0}
+            loss *= math.nan
+        return {"loss": loss}
+
+
+@pytest.mark.parametrize("end", ["raises", "stops", "has no loss"])
+def test_nothing_that_an_undone_step_says_counts(end: str) -> None:
+    outcomes, seen = run(fleet(Catches(end), budget=Budget("gradients", 30.0)))
+    (outcome,) = outcomes
+    assert (outcome.status, outcome.reason, outcome.ledger.updates) == ("budget", None, 2)
+    assert "tried" not in seen.rows[0][-1].diagnostics
 
 
 @pytest.mark.parametrize(
