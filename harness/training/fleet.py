@@ -292,6 +292,9 @@ class Fleet:
 
         Raises the error where it has another reason.
         """
+        if self._captured_updates is not None:
+            # It was raised while a graph was made, where no number can be read.
+            raise error
         # No training follows.
         self.account.clock.stop()
         if not is_breakdown(error, self.problem, self.data.train, self.theta, self._report):

@@ -126,6 +126,26 @@ def test_what_cannot_be_captured_is_not(taped: list[TapedGraph]) -> None:
     assert not taped
 
 
+@pytest.mark.usefixtures("taped")
+def test_an_error_at_the_capture_is_the_one_that_is_told() -> None:
+    error = ValueError("no such thing")
+
+    class Raising(NAG):
+        made = 0
+
+        def step(self, *given: Any) -> Any:
+            self.made += 1
+            if self.made == 2:
+                raise error
+            return super().step(*given)
+
+    data = DeviceData.from_data(Tiny().data(DataSource(())), CPU, torch.float64)
+    made = Fleet(Tiny(), data, Raising("torch", batch=BATCH), (0,), Budget("updates", 9.0), 2)
+    with pytest.raises(ValueError, match="no such thing") as raised:
+        made.run(Observer())
+    assert raised.value is error
+
+
 def test_a_method_that_asks_the_device_is_found_out(taped: list[TapedGraph]) -> None:
     class Asking(NAG):
         def step(self, theta: Tensor, *given: Any) -> Any:
