@@ -177,54 +177,36 @@ def compare_budgets(
     return BudgetResult(request.store, found.summary)
 
 
-def _request(
-    optimizers: Any,
-    problem: Any,
-    objects: Objects,
-    *,
-    preset: str | None = None,
-    seeds: int | None = None,
-    tune: Literal["grid"] | int | None = None,
-    tune_seeds: int = 2,
-    extend: bool = False,
-    budget: str | None = None,
-    precision: str = "fp32",
-    device: str = "auto",
-    threads: int | None = None,
-    nproc_per_node: int | None = None,
-    mode: Mode = "trials",
-    metric: str | None = None,
-    timed: bool = False,
-    fresh: bool = False,
-    data_dir: str | os.PathLike[str] | None = None,
-    store: str | None = None,
-    mlflow: bool | None = None,
-    tracking_uri: str | None = None,
-) -> Request:
-    """Return the request that the arguments of `bench.compare` make."""
+def _request(optimizers: Any, problem: Any, objects: Objects, **given: Any) -> Request:
+    """Return the request; an argument of `compare` that is not given has its default there."""
+    declared = inspect.signature(compare).parameters
+    options = {name: each.default for name, each in declared.items()} | given
+    whole: dict[str, Any] = {
+        name: _whole(name, options[name]) for name in ("seeds", "threads", "nproc_per_node")
+    }
+    words = {
+        "precision": ("fp32", "tf32", "fp64"),
+        "device": ("auto", "cpu", "cuda"),
+        "mode": ("trials", "data"),
+    }
+    chosen: dict[str, Any] = {n: _one_of(n, options[n], allowed) for n, allowed in words.items()}
     settings = settings_for("compare")
+    tune, data_dir, mlflow = (options[name] for name in ("tune", "data_dir", "mlflow"))
     return Request(
         optimizers=text_of_optimizers(optimizers, objects),
         problem=text_of_problem(problem, objects),
-        preset=_preset(preset, problem),
-        seeds=_whole("seeds", seeds),
+        preset=_preset(options["preset"], problem),
         tune="none" if tune is None else str(tune),
-        budget=_text("budget", budget, "gradients=600000"),
-        precision=_one_of("precision", precision, ("fp32", "tf32", "fp64")),
-        timed=timed,
-        fresh=fresh,
+        tune_seeds=_whole("tune_seeds", options["tune_seeds"]) or 0,
+        budget=_text("budget", options["budget"], "gradients=600000"),
         dry_run=False,
-        device=_one_of("device", device, ("auto", "cpu", "cuda")),
-        threads=_whole("threads", threads),
         data_dir=settings["data_dir"] if data_dir is None else os.fspath(data_dir),
-        store=store_url(_text("store", store, STORE) or settings["store"]),
+        store=store_url(_text("store", options["store"], STORE) or settings["store"]),
         no_mlflow=settings["no_mlflow"] if mlflow is None else not mlflow,
-        nproc_per_node=_whole("nproc_per_node", nproc_per_node),
-        mode=_one_of("mode", mode, ("trials", "data")),  # type: ignore[arg-type]
-        tune_seeds=_whole("tune_seeds", tune_seeds) or 0,
-        extend=extend,
-        metric=metric,
-        tracking_uri=_tracking(tracking_uri, settings),
+        tracking_uri=_tracking(options["tracking_uri"], settings),
+        **{name: options[name] for name in ("timed", "fresh", "extend", "metric")},
+        **whole,
+        **chosen,
     )
 
 

@@ -128,7 +128,8 @@ def load_point(point: EntryPoint) -> Any:
 
 def short(error: BaseException) -> str:
     """Return an error as the end of a sentence."""
-    return f"{type(error).__name__}: {str(error).strip() or 'no message'}"
+    # torch's LinAlgError has a private name.
+    return f"{type(error).__name__.lstrip('_')}: {str(error).strip() or 'no message'}"
 
 
 def _of_program(name: str) -> Any:

@@ -21,16 +21,25 @@ from bench.optim.hyperparameters import UsageError
 INNER = "inner."
 FORM = "pytorch_optimizer:Lookahead(torch.optim.AdamW)[k=5,inner.lr=0.001]"
 
+MOST = 16
+"""Optimizers within one another."""
+
 V = TypeVar("V")
 
 
 def apart(name: str) -> tuple[str, str] | None:
     """Return the names of the outer and the inner optimizer; None for the name of a single one.
 
-    UsageError where parentheses do not match, or where one name is missing or too many.
+    UsageError where parentheses do not match, where one name is missing or too many, or where
+    more than MOST optimizers stand within one another.
     """
     if not name.endswith(")"):
         return None
+    if (within := name.count("(")) > MOST:
+        raise UsageError(
+            f"{name[:40]}… has {within} optimizers within one another, and {MOST} are allowed: "
+            f"{FORM}."
+        )
     at = _opening(name)
     outer, inner = name[:at].strip(), name[at + 1 : -1].strip()
     if not outer or not inner:

@@ -331,7 +331,7 @@ class TorchMethod(Method):
         """Return the size of its state for these parameters, once in a process for a class."""
         kinds = tuple(part.optimizer for part in self.torch_parts())
         network = tuple((n, s, layout.role(n), layout.layer(n)) for n, s in layout.shapes.items())
-        key = kinds, tuple(self.hyperparameters.items()), network
+        key = kinds, self._written, network
         # A factory is asked again each time: it may make something else.
         known = all(isinstance(kind, type) for kind in kinds)
         if known and key in _held:
@@ -341,10 +341,15 @@ class TorchMethod(Method):
             _held[key] = found
         return found
 
+    @property
+    def _written(self) -> tuple[tuple[str, str], ...]:
+        """The hyperparameters, so that 1 is another value than True and 1.0."""
+        return tuple((name, repr(value)) for name, value in self.hyperparameters.items())
+
     def _manner(self) -> Manner:
         """Return what the probe finds, for a class and its hyperparameters once in a process."""
         kinds = tuple(part.optimizer for part in self.torch_parts())
-        key = kinds, tuple(sorted(self.hyperparameters.items()))
+        key = kinds, self._written
         known = all(isinstance(kind, type) for kind in kinds)
         if known and key in _manners:
             return _manners[key]

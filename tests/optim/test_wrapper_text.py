@@ -54,6 +54,7 @@ def test_a_file_may_have_parentheses_in_its_name() -> None:
         ("(B)", "is written with both names"),
         ("A(B)(C)", "has two inner optimizers, and one is allowed"),
         ("AB)", "the parentheses do not match"),
+        ("A(" * 3000 + "B" + ")" * 3000, "3000 optimizers within one another, and 16 are allowed"),
     ],
 )
 def test_what_is_no_name_is_told(name: str, told: str) -> None:

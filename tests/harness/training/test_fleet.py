@@ -419,7 +419,7 @@ def test_a_step_that_raises_for_want_of_finite_numbers_has_diverged(
 ) -> None:
     outcomes, seen = run(fleet(Raises(error, point)))
     (outcome,) = outcomes
-    told = f"{type(error).__name__}: {str(error).rstrip('.')}"
+    told = f"{type(error).__name__.lstrip('_')}: {str(error).rstrip('.')}"
     assert (outcome.status, outcome.reason) == ("diverged", f"update 3 raised {told}")
     assert outcome.ledger.updates == seen.updates()[-1] == 3
     # The evaluation of the step that raised is paid for.

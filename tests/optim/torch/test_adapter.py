@@ -172,6 +172,24 @@ class Counted(MovingObjective):
         return super().gradient(theta, on)
 
 
+class AsksIfTrue(torch.optim.SGD):
+    """Asks its closure only if `asks` is True, not if it is 1."""
+
+    def __init__(self, params: Any, lr: float = 0.1, asks: Any = None) -> None:
+        super().__init__(params, lr=lr)
+        self.asks = asks
+
+    def step(self, closure: Any = None) -> Any:
+        if self.asks is True:
+            closure()
+        return super().step()
+
+
+def test_a_value_that_equals_another_is_another() -> None:
+    made = adapt(AsksIfTrue, "m:AsksIfTrue")
+    assert [made(asks=value).manner.by_closure for value in (1, True, 1)] == [False, True, False]
+
+
 def test_every_evaluation_of_a_closure_is_made_anew() -> None:
     method, objective = resolve("torch.optim.LBFGS[max_iter=4]"), Counted()
     assert method.cost_of_a_step is None
