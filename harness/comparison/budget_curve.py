@@ -15,6 +15,7 @@ from bench.harness.comparison.comparability import differing_fields
 from bench.harness.comparison.compare import checked, compare
 from bench.harness.comparison.session import Interruption
 from bench.harness.core.errors import Infrastructure, Usage
+from bench.harness.core.invocation import is_program
 from bench.harness.core.notices import say
 from bench.harness.core.spec import Budget
 from bench.harness.planning.announcement import announce
@@ -77,16 +78,17 @@ def compare_budgets(request: Request, text: str) -> BudgetCurve | None:
 
 
 def _one(requests: Sequence[Request], number: int, budgets: Sequence[Budget]) -> Mapping[str, Any]:
-    """Run the comparison at one of the budgets; say of an interrupt what has not begun."""
+    """Run the comparison at one of the budgets; say of an interrupt what the curves still lack."""
     say(f"Budget {number + 1} of {len(budgets)}: {budgets[number].text}.")
     try:
         found = compare(requests[number])
     except Interruption as end:
+        same = "call" if is_program() else "command"
+        rest = f"Only the same {same} makes the curves over all budgets."
         if left := [budget.text for budget in budgets[number + 1 :]]:
-            rest = f"{' and '.join(left)} {'has' if len(left) == 1 else 'have'} not begun."
-            say(f"bench: {rest}")
-            raise Interruption(f"{end.message} {rest}", end.signal) from None
-        raise
+            rest = f"{' and '.join(left)} {'has' if len(left) == 1 else 'have'} not begun. {rest}"
+        say(f"bench: {rest}")
+        raise Interruption(f"{end.message} {rest}", end.signal) from None
     assert found is not None
     return found
 

@@ -120,11 +120,14 @@ def test_what_does_not_go_with_budgets(store_url, given, said):
         compare_budgets(ask(store_url, **given), BUDGETS)
 
 
-def test_an_interrupt_says_which_budgets_have_not_begun_and_the_command_goes_on(
-    store_url, monkeypatch, capsys
+@pytest.mark.parametrize(
+    ("at", "left", "recorded"), [(12, "updates=24 has not begun. ", 4), (24, "", 8)]
+)
+def test_an_interrupt_says_what_is_left_and_the_command_goes_on(
+    store_url, monkeypatch, capsys, at, left, recorded
 ):
     def interrupted(request):
-        if request.budget == "updates=12":
+        if request.budget == f"updates={at}":
             raise Interruption("interrupted by SIGINT.", "SIGINT")
         return compare(request)
 
@@ -132,11 +135,12 @@ def test_an_interrupt_says_which_budgets_have_not_begun_and_the_command_goes_on(
         patch.setattr(module, "compare", interrupted)
         with pytest.raises(Interruption) as caught:
             compare_budgets(ask(store_url), BUDGETS)
-    assert caught.value.message == "interrupted by SIGINT. updates=24 has not begun."
+    said = f"{left}Only the same command makes the curves over all budgets."
+    assert caught.value.message == f"interrupted by SIGINT. {said}"
     assert (caught.value.exit_code, caught.value.signal) == (130, "SIGINT")
-    assert "bench: updates=24 has not begun." in capsys.readouterr().err
+    assert f"bench: {said}" in capsys.readouterr().err
     before = {trial.id for trial in trials(store_url)}
-    assert len(before) == 4
+    assert len(before) == recorded
     found = compare_budgets(ask(store_url), BUDGETS)
     assert before < {trial.id for trial in trials(store_url)} and len(trials(store_url)) == 12
     assert len(found.summary["budgets"]) == 3
