@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import bench
 from bench.optim.text import parse
 from benchmarks import render
-from benchmarks.contestants.entries import Contestant, contestants
-from benchmarks.figures import installed
-from benchmarks.machine import machine
-
-PEERS = ("pytorch_optimizer", "schedulefree", "opt_einsum")
+from benchmarks.contestants.entries import contestants
+from benchmarks.contestants.parts import Part
 
 
-def content(
-    result: bench.Result, chosen: Sequence[Contestant], problem: str, command: str
-) -> dict[str, Any]:
-    """Return the part of a result that its section and its picture need, as plain values."""
+def content(result: bench.Result, parts: Sequence[Part], problem: str) -> dict[str, Any]:
+    """Return what the section and the picture of a problem need, as plain values."""
     summary = result.summary
-    shown = {parse(each.entry).name: each for each in chosen}
-    names = {row["method"]: shown[row["name"]].name for row in summary["methods"]}
-    entries = {each.name: each.entry for each in chosen}
+    entries = {name: entry for each in parts for name, entry in each["entries"].items()}
+    shown = {parse(entry).name: name for name, entry in entries.items()}
+    names = {row["method"]: shown[row["name"]] for row in summary["methods"]}
     return {
-        "command": command,
-        "machine": machine(),
-        "load": round(os.getloadavg()[0], 2),
-        "peers": {name: installed(name) for name in PEERS},
+        "parts": list(parts),
         "comparison": result.id,
         "protocol": dict(summary["protocol"]),
         "words": summary["metric"]["words"],
         "alpha": summary["alpha"],
-        "missing": [each.name for each in contestants(problem) if each not in chosen],
+        "missing": [each.name for each in contestants(problem) if each.name not in entries],
         "methods": [
             _method(row, names[row["method"]], entries[names[row["method"]]])
             for row in summary["methods"]

@@ -1,14 +1,17 @@
 """Compare the contestants on a problem: tune each at 16 points, then train fresh seeds.
 
 python -m benchmarks.contestants.run --problem curves
+python -m benchmarks.contestants.run --problem curves --only SOAP      beside those that were run
 python -m benchmarks.contestants.run --problem curves --seconds 10     where nothing else runs
 
-The same command again trains only what its store lacks.
+The same command again trains only what its store lacks. Contestants that are chosen by --only or
+--without are one comparison, which is judged together with those of the others.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -17,6 +20,7 @@ import torch
 import bench
 from benchmarks import render
 from benchmarks.contestants.entries import PROBLEMS, Contestant, contestants
+from benchmarks.contestants.parts import joined, part, parts_beside
 from benchmarks.contestants.result import content, write
 
 POINTS, TUNING_SEEDS = 16, 1
@@ -30,6 +34,7 @@ FILES = ("contestants", "contestants_seconds")
 @click.command()
 @click.option("--problem", type=click.Choice(PROBLEMS), default="curves", show_default=True)
 @click.option("--seconds", type=float, help="Give each trial so many seconds, and run it alone.")
+@click.option("--only", multiple=True, metavar="NAME", help="Train this contestant, and no other.")
 @click.option("--without", multiple=True, metavar="NAME", help="Leave out this contestant.")
 @click.option(
     "--folder",
@@ -38,13 +43,22 @@ FILES = ("contestants", "contestants_seconds")
     show_default=True,
     help="The store is in it.",
 )
-def main(problem: str, seconds: float | None, without: tuple[str, ...], folder: Path) -> None:
+def main(
+    problem: str,
+    seconds: float | None,
+    only: tuple[str, ...],
+    without: tuple[str, ...],
+    folder: Path,
+) -> None:
     """Train what is missing, write the result beside the others, and render RESULTS.md."""
-    chosen = [each for each in contestants(problem) if each.name not in without]
-    _check(problem, chosen, without)
+    store = f"sqlite:///{folder.resolve() / 'contestants.db'}"
+    chosen = _chosen(problem, only, without)
+    # In seconds only one machine is fair to all.
+    kept = [] if seconds is not None else parts_beside(problem, chosen, FILES[0], store)
+    _check(chosen, kept)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        result = bench.compare(
+        trained = bench.compare(
             [each.entry for each in chosen],
             problem=problem,
             seeds=SEEDS,
@@ -54,26 +68,35 @@ def main(problem: str, seconds: float | None, without: tuple[str, ...], folder: 
             timed=seconds is not None,
             threads=1,
             device="cpu",
-            store=f"sqlite:///{folder.resolve() / 'contestants.db'}",
+            store=store,
             mlflow=False,
         )
+        command = _command(problem, seconds, only, without)
+        parts = [*kept, part(trained.id, chosen, command)]
+        result = joined([each["comparison"] for each in parts], store) if kept else trained
     except bench.BenchError as error:
         click.echo(str(error), err=True)
         sys.exit(2 if isinstance(error, bench.Usage) else 4)
     click.echo(result)
-    command = _command(problem, seconds, without)
-    write(content(result, chosen, problem, command), problem, FILES[seconds is not None])
+    write(content(result, parts, problem), problem, FILES[seconds is not None])
     render.write()
 
 
-def _check(problem: str, chosen: list[Contestant], without: tuple[str, ...]) -> None:
-    names = [each.name for each in contestants(problem)]
-    if unknown := [name for name in without if name not in names]:
-        raise click.UsageError(
-            f"--without {unknown[0]!r}: there is no such contestant. There are {', '.join(names)}."
-        )
-    if len(chosen) < 2:
-        raise click.UsageError("--without leaves fewer than two contestants. Leave fewer out.")
+def _chosen(problem: str, only: Sequence[str], without: Sequence[str]) -> list[Contestant]:
+    all_of_them = contestants(problem)
+    names = [each.name for each in all_of_them]
+    for option, given in (("--only", only), ("--without", without)):
+        if unknown := [name for name in given if name not in names]:
+            raise click.UsageError(
+                f"{option} {unknown[0]!r}: there is no such contestant. There are "
+                f"{', '.join(names)}."
+            )
+    return [e for e in all_of_them if (not only or e.name in only) and e.name not in without]
+
+
+def _check(chosen: Sequence[Contestant], kept: Sequence[object]) -> None:
+    if len(chosen) + len(kept) < 2:
+        raise click.UsageError("That is fewer than two contestants. Leave fewer out.")
     if KRON in {each.name for each in chosen} and not torch.backends.opt_einsum.is_available():
         raise click.UsageError(
             f"{KRON} multiplies five matrices in one product, which takes gigabytes if torch does "
@@ -81,9 +104,12 @@ def _check(problem: str, chosen: list[Contestant], without: tuple[str, ...]) -> 
         )
 
 
-def _command(problem: str, seconds: float | None, without: tuple[str, ...]) -> str:
+def _command(
+    problem: str, seconds: float | None, only: Sequence[str], without: Sequence[str]
+) -> str:
     words = ["python -m benchmarks.contestants.run --problem", problem]
     words += [] if seconds is None else [f"--seconds {seconds:g}"]
+    words += [f"--only '{name}'" for name in only]
     return " ".join([*words, *(f"--without '{name}'" for name in without)])
 
 

@@ -48,8 +48,7 @@ def _problem(of: Plain) -> list[str]:
     return [
         f"### {protocol['problem']} / {protocol['preset']}",
         "",
-        *ran_on(of),
-        "",
+        *_ran(of["parts"]),
         f"{protocol['data']}; {number(budget['amount'])} {budget['currency']} a trial; {points} "
         f"tuning points, {tuning_seeds} tuning seed{'s' if tuning_seeds > 1 else ''}, then "
         f"{seeds} other seeds.",
@@ -62,6 +61,17 @@ def _problem(of: Plain) -> list[str]:
         *(f"* {sentence}" for sentence in _sentences(of, methods)),
         "",
     ]
+
+
+def _ran(parts: Sequence[Plain]) -> list[str]:
+    """Return on what each part ran, with its contestants where there are several."""
+    if len(parts) == 1:
+        return [*ran_on(parts[0]), ""]
+    lines = [f"{len(parts)} comparisons, whose methods are judged together:", ""]
+    for part in parts:
+        ran, again = ran_on(part)
+        lines += [f"* {_and(list(part['entries']))}: {ran} {again}"]
+    return [*lines, ""]
 
 
 def ranked(of: Plain) -> list[Plain]:

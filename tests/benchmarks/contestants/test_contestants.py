@@ -17,6 +17,7 @@ from bench.optim.text import parse
 from benchmarks import render
 from benchmarks.contestants import picture, result, run
 from benchmarks.contestants.entries import PROBLEMS, Contestant, contestants
+from benchmarks.contestants.parts import part
 from benchmarks.contestants.section import section
 
 SMALL = [Contestant("sgd", "sgd[lr=0.001..1]"), Contestant("nag", "nag[lr=0.001..1,mu_max=0.9]")]
@@ -76,6 +77,52 @@ def test_a_run_writes_its_result_and_repeated_trains_nothing(results: Path) -> N
     assert "### curves / quick" in (results / "RESULTS.md").read_text()
 
 
+def trained(results: Path, *words: str, store: str = "store") -> Any:
+    """Run the command in the test's folder."""
+    return CliRunner().invoke(run.main, ["--folder", str(results / store), *words])
+
+
+def test_contestants_that_are_trained_later_are_judged_with_the_others(results: Path) -> None:
+    assert trained(results).exit_code == 0
+    together = json.loads((results / "results" / "contestants.json").read_text())["curves"]
+    (results / "results" / "contestants.json").unlink()
+    alone = trained(results, "--only", "sgd")
+    assert alone.exit_code == 2 and "fewer than two contestants" in alone.output
+    write_part(results, "sgd")
+    assert trained(results, "--only", "nag").exit_code == 0
+    found = json.loads((results / "results" / "contestants.json").read_text())["curves"]
+    assert [list(part["entries"]) for part in found["parts"]] == [["sgd"], ["nag"]]
+    assert len({part["comparison"] for part in found["parts"]} | {found["comparison"]}) == 3
+    for of in (found, together):
+        for each in of["methods"]:
+            del each["seconds"]
+    for name in ("methods", "pairs", "protocol", "missing"):
+        assert found[name] == together[name]
+    assert "2 comparisons, whose methods are judged together" in section({"curves": found})
+    # A part is chosen whole or not at all.
+    assert trained(results).exit_code == 0
+    whole = json.loads((results / "results" / "contestants.json").read_text())["curves"]
+    assert [list(part["entries"]) for part in whole["parts"]] == [["sgd", "nag"]]
+    half = trained(results, "--only", "sgd")
+    assert half.exit_code == 2 and "has sgd, and also nag. Choose all" in half.output
+    write_part(results, "sgd", comparison="0000")
+    lacking = trained(results, "--only", "nag")
+    assert lacking.exit_code == 2 and "lacks comparison 0000" in lacking.output
+
+
+def write_part(results: Path, name: str, comparison: str | None = None) -> None:
+    """Leave a result of which one contestant is a part, as another machine would."""
+    [contestant] = [each for each in SMALL if each.name == name]
+    store = f"sqlite:///{results / 'store' / 'contestants.db'}"
+    if comparison is None:
+        comparison = bench.compare(
+            [contestant.entry], "curves", seeds=run.SEEDS, tune=run.POINTS,
+            tune_seeds=run.TUNING_SEEDS, threads=1, device="cpu", store=store, mlflow=False,
+        ).id  # fmt: skip
+    one = part(comparison, [contestant], "python -m …")
+    (results / "results" / "contestants.json").write_text(json.dumps({"curves": {"parts": [one]}}))
+
+
 def test_what_is_left_out_must_exist_and_leave_a_pair(results: Path) -> None:
     folder = ["--folder", str(results / "store")]
     unknown = CliRunner().invoke(run.main, [*folder, "--without", "adam"])
@@ -114,12 +161,18 @@ def pair(a: str, b: str, verdict: str, better: str | None) -> dict[str, Any]:
     return {"a": a, "b": b, "verdict": verdict, "better": better}
 
 
+PART = {
+    "comparison": "1234",
+    "entries": {name: name for name in ("bad", "good", "fair")},
+    "command": "python -m …",
+    "machine": dict.fromkeys(("processor", "cores", "python", "torch", "commit", "date"), "x"),
+    "load": 1.0,
+    "peers": {},
+}
+
 CONTENT = {
     "curves": {
-        "command": "python -m …",
-        "machine": dict.fromkeys(("processor", "cores", "python", "torch", "commit", "date"), "x"),
-        "load": 1.0,
-        "peers": {},
+        "parts": [PART],
         "protocol": {
             "problem": "curves", "preset": "quick", "data": "curves (generated)",
             "direction": "lower", "budget": {"amount": 6e5, "currency": "gradients"},
