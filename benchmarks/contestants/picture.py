@@ -44,11 +44,13 @@ def figure(content: Mapping[str, Any]) -> Figure:
     Ratios to it on a logarithmic axis where the means are geometric, else differences from it.
     """
     done = [content[problem] for problem in PROBLEMS if problem in content]
-    rows = max(len(of["methods"]) for of in done)
-    size = (6.2 * len(done), 1.6 + 0.32 * rows)
+    wide = min(2, len(done))
+    high = -(-len(done) // wide)
+    methods = max(len(of["methods"]) for of in done)
+    size = (6.2 * wide, (1.6 + 0.32 * methods) * high)
     drawn = Figure(figsize=size, dpi=DPI, layout="constrained")
-    for axes, of in zip(drawn.subplots(1, len(done), squeeze=False)[0], done, strict=True):
-        _panel(axes, of)
+    for place, of in enumerate(done, 1):
+        _panel(drawn.add_subplot(high, wide, place), of)
     return drawn
 
 

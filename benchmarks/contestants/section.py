@@ -211,9 +211,10 @@ def _edges(methods: Sequence[Plain]) -> list[str]:
 def _missing(of: Plain) -> list[str]:
     if not of["missing"]:
         return []
+    chosen = " ".join(f"--only '{name}'" for name in of["missing"])
     return [
         f"**Not run**: {_and(of['missing'])}. `python -m benchmarks.contestants.run --problem "
-        f"{of['protocol']['problem']}` trains what is missing."
+        f"{of['protocol']['problem']} {chosen}` trains what is missing."
     ]
 
 

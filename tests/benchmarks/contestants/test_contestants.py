@@ -205,7 +205,8 @@ def test_the_section_says_who_is_best_what_is_undecided_and_what_is_missing() ->
     assert "Reported trials that diverged: bad 3 of 12." in text
     assert "Tuning points that diverged: fair 1 of 2, good 1 of 2, bad 1 of 2." in text
     assert "good (betas[1] = 0.99, largest)" in text and "betas=(0.9,0.99) *edge*" in text
-    assert "**Not run**: Kron." in text
+    assert "**Not run**: Kron. `python -m benchmarks.contestants.run --problem curves" in text
+    assert "--problem curves --only 'Kron'` trains what is missing" in text
     assert "The seeds of fair lie farthest apart: from 0.100 to 0.300." in text
     assert "**Not finished**: not run to the end on mnist, add and faces." in text
 
