@@ -114,6 +114,7 @@ def _chosen(row: Plain) -> list[str]:
 def _sentences(of: Plain, methods: Sequence[Plain]) -> list[str]:
     return [
         *_best(of, methods),
+        *_on_test(of, methods),
         *_undecided(of),
         *_spread(methods),
         *_diverged(methods),
@@ -135,6 +136,19 @@ def _best(of: Plain, methods: Sequence[Plain]) -> list[str]:
     return [
         f"{first['name']} has the best mean, {_figure(first['mean'])}. It is better than {beaten} "
         f"of the {len(mine)} others{_apart(first['name'], mine)}."
+    ]
+
+
+def _on_test(of: Plain, methods: Sequence[Plain]) -> list[str]:
+    """Return which method has the best mean on test cases, of those that have one."""
+    sign = 1 if of["protocol"]["direction"] == "lower" else -1
+    known = [row for row in methods if row["test"] is not None]
+    if not known:
+        return []
+    first = min(known, key=lambda row: sign * row["test"])
+    return [
+        f"On test cases {first['name']} has the best mean, {_figure(first['test'])}. Nothing was "
+        "tuned for them, and the verdicts here are not about them."
     ]
 
 

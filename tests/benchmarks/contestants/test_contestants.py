@@ -183,7 +183,7 @@ CONTENT = {
         "methods": [
             row("bad", None, diverged=3),
             row("good", 0.2, edges=[{"name": "betas[1]", "value": 0.99, "side": "largest"}]),
-            row("fair", 0.1, values=[0.1, 0.3]),
+            row("fair", 0.1, values=[0.1, 0.3], test=0.5),
         ],
         "pairs": [
             pair("bad", "good", "b better", "good"),
@@ -201,6 +201,7 @@ def test_the_section_says_who_is_best_what_is_undecided_and_what_is_missing() ->
     assert (
         "fair has the best mean, 0.100. It is better than 1 of the 2 others; it cannot be" in text
     )
+    assert "On test cases good has the best mean, 0.200." in text
     assert "2 of 3 pairs are decided." in text and "Cannot be told apart: good and fair." in text
     assert "Reported trials that diverged: bad 3 of 12." in text
     assert "Tuning points that diverged: fair 1 of 2, good 1 of 2, bad 1 of 2." in text
