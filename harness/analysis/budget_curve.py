@@ -140,7 +140,9 @@ def _notes(summaries: Sequence[Plain], pairs: int) -> list[str]:
         found.append("The hyperparameters were tuned for each budget by itself.")
     said: dict[str, list[str]] = {}
     for each, budget in zip(summaries, budgets, strict=True):
-        for note in each["notes"]:
+        # The curves have no times to targets, so a note on them would speak of nothing.
+        refusals = each["budget_end"].get("refusals", ())
+        for note in (note for note in each["notes"] if note not in refusals):
             said.setdefault(note, []).append(f"{budget['amount']:,g}")
     for note, amounts in said.items():
         everywhere = len(amounts) == len(summaries)

@@ -111,6 +111,7 @@ def summarize(
         for method, mine in courses.items()
     }
     profiles = _profiles(without_the_end(courses), targets, protocol.direction)
+    end["refusals"] = refusals(courses, late, protocol.direction, _is_reached(profiles))
     one_context = len({t.context_digest for t in latest.values() if t.status in ENDED}) <= 1
     finals = {
         split: _finals(found, ended, log_scale, is_share)
@@ -161,7 +162,7 @@ def summarize(
         "published_note": NOTE if any(r["published"] is not None for r in rows) else None,
         "notes": _metric_notes(judged, protocol, log_scale, rows)
         + ([end["sentence"]] if end["methods"] else [])
-        + refusals(courses, late, protocol.direction, _is_reached(profiles))
+        + end["refusals"]
         + _notes(by_method, contexts or {}),
         "reproduce": reproduce,
     }

@@ -144,6 +144,7 @@ class _BudgetEnd:
     kind: Literal["anytime", "end-of-budget"]
     methods: list[_Dependence]
     sentence: str
+    refusals: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

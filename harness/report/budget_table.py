@@ -27,6 +27,7 @@ from bench.harness.report.table import (
     verdict,
     with_interval,
 )
+from bench.harness.report.verdict_matrix import VerdictMatrix, best_first, verdict_matrix
 
 Plain = Mapping[str, Any]
 """Curves over budgets, as `bench.harness.analysis.budget_curve.budget_curve` returns them."""
@@ -43,9 +44,10 @@ def render(curve: Plain) -> RenderableType:
     ]
     for each in curve["budgets"]:
         if each["pairs"]:
+            parts += [Text(), Text(f"At {amount(each, curve)}:", style="bold")]
+            if matrix := pair_matrix(each, curve):
+                parts += [" ".join(matrix.headline(judged(curve)["words"])), matrix]
             parts += [
-                Text(),
-                Text(f"At {amount(each, curve)}:", style="bold"),
                 bullets("•", [verdict(pair, curve) for pair in each["pairs"]]),
             ]
     parts += [Text(), bullets("note:", [Text(note, style="dim") for note in curve["notes"]])]
@@ -89,6 +91,13 @@ def means(curve: Plain) -> str:
     by_name = {"log": "geometric mean", "plain": "arithmetic mean"}
     kind = " or ".join(by_name[scale] for scale in sorted(kinds)) or "mean"
     return f"{judged(curve)['words']} at the end of each budget: {kind} over n seeds"
+
+
+def pair_matrix(budget: Plain, curve: Plain) -> VerdictMatrix | None:
+    """Return the verdicts at a budget's end as a matrix; None where a list of them is short."""
+    index = [each["amount"] for each in curve["budgets"]].index(budget["amount"])
+    means = [(row["method"], row["points"][index]["mean"]) for row in curve["methods"]]
+    return verdict_matrix(budget["pairs"], best_first(means, judged(curve)["direction"]))
 
 
 def with_sentences(curve: Plain) -> dict[str, Any]:

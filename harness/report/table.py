@@ -17,6 +17,7 @@ from bench.harness.analysis.grids import Edge
 from bench.harness.core.spec import problem_text
 from bench.harness.core.text import all_visible
 from bench.harness.report.commands import Command
+from bench.harness.report.verdict_matrix import VerdictMatrix, best_first, verdict_matrix
 from bench.optim.values import value_text
 
 Plain = Mapping[str, Any]
@@ -48,6 +49,9 @@ def render(summary: Plain, width: int | None = None) -> RenderableType:
     ]
     parts += _restricted_means(summary)
     parts += [Text(), *_hyperparameters(summary)]
+    if matrix := pair_matrix(summary):
+        claim, evidence = matrix.headline(judged(summary)["words"])
+        parts += [Text(), Text(f"{claim}. {evidence}".strip(), style="bold"), Text(), matrix]
     if summary["pairs"]:
         parts += [Text(), bullets("•", [verdict(pair, summary) for pair in summary["pairs"]])]
     if noted := notes(summary):
@@ -316,6 +320,17 @@ def _tuned(tuning: Plain) -> Iterator[str]:
         yield f"the best result to expect with fewer tuning points: {best}"
     for edge in tuning.get("edges", ()):
         yield Edge(**edge).advice
+
+
+def pair_matrix(summary: Plain) -> VerdictMatrix | None:
+    """Return the verdicts of all pairs as a matrix; None where a list of them is short."""
+    metric = judged(summary)
+    on_test = metric["split"] == "test"
+    finals = [row["final"]["test"] if on_test else row["final"] for row in summary["methods"]]
+    named = [row["method"] for row in summary["methods"]]
+    means = [final["mean"] for final in finals]
+    order = best_first(list(zip(named, means, strict=True)), metric["direction"])
+    return verdict_matrix(summary["pairs"], order)
 
 
 def verdict(pair: Plain, summary: Plain) -> Text:

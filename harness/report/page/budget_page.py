@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.harness.core.text import all_visible
-from bench.harness.report.budget_table import amount, facts, means
+from bench.harness.report.budget_table import amount, facts, means, pair_matrix
 from bench.harness.report.curves import CURRENCIES
 from bench.harness.report.page import figures
 from bench.harness.report.page.page import picture_uri, rendered
-from bench.harness.report.page.parts import KIND, Table
+from bench.harness.report.page.parts import KIND, Table, headline, shown_matrix
 from bench.harness.report.style import color
 from bench.harness.report.table import (
     claim,
@@ -32,12 +32,14 @@ def budget_page(curve: Plain, picture: bytes) -> str:
     """
     curve = all_visible(curve)
     words = judged(curve)["words"]
+    verdicts, matrices = _verdicts(curve)
     ids = ", ".join(each["comparison"] for each in curve["budgets"])
     return rendered(
         "budgets.html.jinja",
         title=title(curve["protocol"]),
         comparisons=ids,
-        verdicts=_verdicts(curve),
+        verdicts=verdicts,
+        matrices=matrices,
         facts_line=" · ".join([f"data: {curve['protocol']['data']}", *facts(curve)]),
         results=_results(curve),
         notes=curve["notes"],
@@ -61,18 +63,28 @@ def budget_page(curve: Plain, picture: bytes) -> str:
     )
 
 
-def _verdicts(curve: Plain) -> list[dict[str, Any]]:
-    found = [
-        {
-            "kind": KIND.get(pair["verdict"], "open"),
-            "claim": f"At {amount(each, curve)}: {claim(pair, curve)}",
-            "evidence": evidence(pair, curve),
-        }
-        for each in curve["budgets"]
-        for pair in each["pairs"]
-    ]
+def _verdicts(curve: Plain) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return what the page says first, and a matrix with its pairs for each budget that has one."""
+    first: list[dict[str, Any]] = []
+    matrices = []
+    words = judged(curve)["words"]
+    for each in curve["budgets"]:
+        at = f"At {amount(each, curve)}"
+        pairs = [
+            {
+                "kind": KIND.get(pair["verdict"], "open"),
+                "claim": claim(pair, curve),
+                "evidence": evidence(pair, curve),
+            }
+            for pair in each["pairs"]
+        ]
+        if matrix := pair_matrix(each, curve):
+            shown = shown_matrix(matrix, f"{words}, at {amount(each, curve)}")
+            matrices.append({"matrix": shown, "pairs": pairs})
+            pairs = [headline(matrix, words)]
+        first += [{**pair, "claim": f"{at}: {pair['claim']}"} for pair in pairs]
     alone = "There is no other method to compare it with."
-    return found or [{"kind": "open", "claim": "No verdict.", "evidence": alone}]
+    return first or [{"kind": "open", "claim": "No verdict.", "evidence": alone}], matrices
 
 
 def _results(curve: Plain) -> dict[str, Any]:

@@ -218,7 +218,7 @@ def breakable(label: str) -> Markup:
     Markup('torch.<wbr>SGD<wbr>[lr=0.1,<wbr>foreach=true]+<wbr>nag')
     """
     # Not between digits: 1,000 and 0.1 stay whole.
-    places = r"(?<=\+)|(?=\[)|(?<=[,.])(?=[A-Za-z])"
+    places = r"(?<=\+)|(?=\[)|(?<=[,.:])(?=[A-Za-z])"
     return Markup("<wbr>").join(map(escape, re.split(places, label)))
 
 

@@ -12,7 +12,17 @@ import numpy as np
 from bench.harness.core.records import Measurement, TrialRecord
 from bench.harness.report.curves import CURRENCIES, Scale, metric, metric_in_words, profiled, spent
 from bench.harness.report.style import color
-from bench.harness.report.table import claim, evidence, judged, mean_text, means, number, seconds_of
+from bench.harness.report.table import (
+    claim,
+    evidence,
+    judged,
+    mean_text,
+    means,
+    number,
+    pair_matrix,
+    seconds_of,
+)
+from bench.harness.report.verdict_matrix import Cell, VerdictMatrix
 
 Plain = dict[str, Any]
 KIND = {"a better": "better", "b better": "better", "equivalent": "equivalent"}
@@ -36,8 +46,13 @@ def parts(
     open_reason: str | None,
 ) -> Plain:
     """Return the contents of the first half of the page."""
+    matrix = None if open_reason else pair_matrix(summary)
+    verdicts = _verdicts(summary, open_reason)
+    words = judged(summary)["words"]
     return {
-        "verdicts": _verdicts(summary, open_reason),
+        "verdicts": [headline(matrix, words)] if matrix else verdicts,
+        "matrix": matrix and shown_matrix(matrix, words),
+        "pairs": verdicts if matrix else [],
         "results": _results(summary),
         "curve_tables": _curves(summary, trials, measurements),
         "targets": _targets(summary),
@@ -66,6 +81,47 @@ def _verdicts(summary: Plain, open_reason: str | None) -> list[Plain]:
         }
         for row in summary["methods"]
     ] or [{"kind": "open", "claim": "No verdict.", "evidence": "No trial was recorded."}]
+
+
+def headline(matrix: VerdictMatrix, words: str) -> Plain:
+    """Return what many pairs tell together: who is unbeaten."""
+    claim, evidence = matrix.headline(words)
+    wins = [cell and cell.verdict == "better" for cell in matrix.cells[0]]
+    kind = "better" if sum(map(bool, wins)) == len(wins) - 1 else "open"
+    return {"kind": kind, "claim": claim, "evidence": evidence}
+
+
+def shown_matrix(matrix: VerdictMatrix, words: str) -> Plain:
+    """Return the cells of a matrix as a word and a figure, with the index of their pair."""
+    units = {cell.unit for row in matrix.cells for cell in row if cell}
+    told = {
+        "ratio": "× the row's mean as a multiple of the column's",
+        "difference": "± the row's mean minus the column's",
+    }
+    figures = "; ".join(text for unit, text in told.items() if unit in units)
+    return {
+        "caption": f"What a row is in comparison with a column in {words}; {figures}. The best "
+        "mean comes first. A cell leads to its evidence.",
+        "rows": [
+            {"method": method, "cells": [cell and _cell(cell) for cell in row]}
+            for method, row in zip(matrix.methods, matrix.cells, strict=True)
+        ],
+    }
+
+
+def _cell(cell: Cell) -> Plain:
+    amount = number(cell.amount)
+    if cell.amount is not None:
+        sign = "+" if cell.amount > 0 else ""
+        amount = f"× {amount}" if cell.unit == "ratio" else f"{sign}{amount}".replace("-", "−")
+    return {
+        "kind": {"better": "better", "worse": "worse", "equivalent": "equivalent"}.get(
+            cell.verdict, "open"
+        ),
+        "word": cell.verdict,
+        "amount": amount,
+        "pair": cell.pair,
+    }
 
 
 def _results(summary: Plain) -> Plain:

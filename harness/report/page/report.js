@@ -113,8 +113,19 @@ function hints() {
   }
 }
 
+/** Open what is folded around the place that a link leads to. */
+function unfold() {
+  const place = document.getElementById(location.hash.slice(1));
+  const folded = place?.closest("details");
+  if (!folded || folded.open) return;
+  folded.open = true;
+  place.scrollIntoView();
+}
+
 copying();
 hints();
+unfold();
+addEventListener("hashchange", unfold);
 library().then(
   () => {
     const figures = [...document.querySelectorAll("figure:has(.plot)")].map(figure);

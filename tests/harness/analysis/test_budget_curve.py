@@ -16,13 +16,17 @@ from tests.harness.analysis.test_summary import PROTOCOL, summary, trial
 AMOUNTS = (100.0, 300.0, 1000.0)
 
 
-def at(amount, n=7, better=0.5, **changes):
-    """The comparison of nag and hf at a budget, where nag's error is `better` times that of hf."""
+def at(amount, n=7, better=0.5, more=(), **changes):
+    """The comparison of nag and hf at a budget, where nag's error is `better` times that of hf.
+
+    `more` has names of other methods and their factors.
+    """
     protocol = replace(PROTOCOL, budget=Budget("gradients", amount))
-    noise = np.random.default_rng(int(amount)).uniform(0.9, 1.1, (2, n))
+    factors = (("nag", better), ("hf", 1.0), *more)
+    noise = np.random.default_rng(int(amount)).uniform(0.9, 1.1, (len(factors), n))
     trials = [
         trial(10 * m + s, name, s, float(factor * noise[m, s] / amount), protocol_key=protocol.key)
-        for m, (name, factor) in enumerate((("nag", better), ("hf", 1.0)))
+        for m, (name, factor) in enumerate(factors)
         for s in range(n)
     ]
     return summary(trials, protocol=protocol, comparison_id=f"c{amount:g}", **changes)
@@ -119,6 +123,18 @@ def test_a_diverged_trial_has_no_point_at_its_budget_and_one_at_the_others():
     assert results_of(gone, ["nag", "hf"])["nag"][2] is None
     assert "diverged" in found["budgets"][1]["pairs"][0]["reason"]
     assert any(note.startswith("At 300: nag: 1 of 7 trials diverged") for note in found["notes"])
+
+
+def test_what_is_said_of_times_to_targets_is_no_note_of_the_curves():
+    of = [at(100.0), at(300.0)]
+    for each in of:
+        each["budget_end"]["refusals"] = ["The time of nag to ≤ 1 is not shown: it has an end."]
+        each["notes"] += [*each["budget_end"]["refusals"], "A note."]
+    assert "not shown" not in "".join(curve(*of)["notes"]) and "A note." in curve(*of)["notes"]
+    # Earlier versions of bench did not record which notes they are.
+    for each in of:
+        del each["budget_end"]["refusals"]
+    assert "not shown" in "".join(curve(*of)["notes"])
 
 
 def test_test_data_are_judged_where_they_are_asked_for():

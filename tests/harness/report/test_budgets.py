@@ -106,6 +106,25 @@ def test_the_page_has_table_figure_verdicts_and_commands(found):
     assert ("figure", {"data-figure": "budgets", "aria-labelledby": "title-budgets"}) in read.tags
 
 
+def test_many_methods_have_a_matrix_at_each_budget():
+    more = (("cm", 2.0), ("sgd", 4.0))
+    written = ("nag", "hf", "cm", "sgd")
+    found = curve(*(at(amount, n=10, more=more) for amount in AMOUNTS), written=written)
+    text = to_text(found)
+    assert text.count("1 2 3 4\n") == text.count("nag is better than each of the 3 others in") == 3
+    read = Read(budget_page(found, b"png"))
+    tables = [attrs for tag, attrs in read.tags if attrs.get("class") == "matrix"]
+    assert len(tables) == 3 and read.words.count("The evidence of 6 pairs") == 3
+    # The page begins with a sentence for each budget, and each cell leads to its own evidence.
+    assert read.after("h1", 1) == [
+        "At 100 gradient-equivalents: nag is better than each of the 3 others in training squared "
+        "error"
+    ]
+    ids = [attrs["id"] for _, attrs in read.tags if "-pair-" in attrs.get("id", "")]
+    links = [a["href"][1:] for _, a in read.tags if "-pair-" in a.get("href", "")]
+    assert len(ids) == len(set(ids)) == 18 and sorted(links) == sorted(ids * 2)
+
+
 def test_hostile_names_are_texts(found):
     read = Read(budget_page(hostile(found), b"png"))
     assert not any("alert(1)" in source for _, source in read.scripts if "<script>" in source)

@@ -17,6 +17,7 @@ from bench.harness.core.records import Certificate
 from bench.harness.report.files import to_text
 from bench.harness.report.page.page import BACKGROUNDS, ReportData, page
 from bench.harness.report.style import GRAPHICS, contrast
+from bench.harness.report.table import claim
 from tests.harness.report.conftest import PROTOCOL
 
 HOSTILE = "<script>alert(1)</script>\u202e</style>{{ 7*7 }}"
@@ -77,9 +78,9 @@ def made(compared):
 def test_verdict_comes_first_and_then_the_table(made):
     summary, _, read = made("nag", "hf", published=0.096)
     pair = summary["pairs"][0]
-    claim, evidence = read.after("h1", 2)
+    said, evidence = read.after("h1", 2)
     assert (
-        claim == "nag is better than hf in training squared error" and f"n={pair['n']}" in evidence
+        said == "nag is better than hf in training squared error" and f"n={pair['n']}" in evidence
     )
     low, high = pair["ratio"]["low"], pair["ratio"]["high"]
     assert f"{low:.3g} to {high:.3g}" in evidence and f"p={pair['p']:.2g} (Holm)" in evidence
@@ -89,6 +90,22 @@ def test_verdict_comes_first_and_then_the_table(made):
     ]
     assert "0.096" in read.words and "preset paper" in read.words
     assert f"{summary['methods'][0]['final']['mean']:.3g}" in read.words
+
+
+def test_many_pairs_are_a_matrix_whose_cells_lead_to_the_evidence(made):
+    summary, _, read = made("sgd", "cm", "nag", "hf", seeds=10)
+    first, evidence = read.after("h1", 2)
+    assert " in training squared error" in first and "of 6 pairs one is better" in evidence
+    links = [attrs["href"] for tag, attrs in read.tags if "#pair-" in attrs.get("href", "")]
+    items = {a["id"]: a["class"] for tag, a in read.tags if tag == "li" and "id" in a}
+    assert sorted(links) == sorted(f"#{id}" for id in [*items, *items]) and len(items) == 6
+    for pair in summary["pairs"]:
+        assert claim(pair, summary) in read.words
+        assert f"× {pair['ratio']['value']:#.3g}" in read.words
+    # While trials are missing there is no verdict, and so no matrix.
+    _, _, unfinished = made("sgd", "cm", "nag", "hf", open_reason="2 trials are missing.")
+    assert unfinished.after("h1", 2) == ["No verdict yet.", "2 trials are missing."]
+    assert "#pair-0" not in {attrs.get("href") for _, attrs in unfinished.tags}
 
 
 def test_every_section_is_linked_and_every_table_has_a_caption(made):

@@ -131,6 +131,26 @@ def browse(open_page: Browse, compared: Any, tmp_path: Path) -> Browse:
     return partial(open_page, file)
 
 
+@pytest.mark.slow
+def test_a_cell_of_the_matrix_opens_its_evidence(
+    open_page: Browse, compared: Any, tmp_path: Path
+) -> None:
+    summary, trials, measurements = compared("sgd", "cm", "nag", "hf", seeds=10)
+    file = tmp_path / "report.html"
+    file.write_text(page(ReportData(summary, trials, measurements, {}, {})), "utf-8")
+    dark = {"color_scheme": "dark"}
+    for settings in ({}, dark, {"viewport": {"width": 360, "height": 740}}):
+        with open_page(file, **settings) as opened:
+            look = opened.page
+            evidence = look.locator("#pair-3")
+            assert not evidence.is_visible()
+            look.locator("a[href='#pair-3']").first.click()
+            evidence.wait_for(state="visible")
+            assert look.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            least, where = look.evaluate(CONTRAST)
+            assert least >= 4.5, where
+
+
 def axis(opened: Opened, figure: str, name: str = "xaxis") -> str:
     """What is written beside an axis of a figure, as it is drawn."""
     title = f"figure[data-figure={figure}] .{name[0]}title"
