@@ -8,7 +8,7 @@ import numpy as np
 
 from bench.models.errors import ProblemError
 from bench.models.losses import MatchingLoss
-from bench.models.problem import Data
+from bench.models.problem import Data, are_tokens
 
 LOST = 0.01
 """Rounding may move a value by so much of the spread of its feature."""
@@ -25,7 +25,7 @@ def check_cases(data: Data, loss: MatchingLoss, dtype: type[np.floating] = np.fl
         )
     for part in ("train", "test"):
         inputs, targets = getattr(data, f"{part}_inputs"), getattr(data, f"{part}_targets")
-        _check_numbers(f"{part}_inputs", inputs, dtype)
+        _check_numbers(f"{part}_inputs", inputs, dtype, whole=True)
         if targets is not inputs:
             _check_numbers(f"{part}_targets", targets, dtype)
         if len(inputs) != len(targets) or not len(inputs):
@@ -46,8 +46,11 @@ def check_cases(data: Data, loss: MatchingLoss, dtype: type[np.floating] = np.fl
             )
 
 
-def _check_numbers(name: str, given: Any, dtype: type[np.floating]) -> None:
-    """Raise ProblemError unless `given` is an array of finite real numbers that `dtype` holds."""
+def _check_numbers(name: str, given: Any, dtype: type[np.floating], whole: bool = False) -> None:
+    """Raise ProblemError unless `given` is an array of finite real numbers that `dtype` holds.
+
+    `whole` says that whole numbers may stay what they are, as tokens do.
+    """
     if not isinstance(given, np.ndarray):
         raise ProblemError(
             f"{name} is a {type(given).__name__}; give a NumPy array, for a tensor tensor.numpy()"
@@ -74,6 +77,8 @@ def _check_numbers(name: str, given: Any, dtype: type[np.floating]) -> None:
             f"{name} has {wrong:,} values that are NaN or infinite; remove these cases, or fill in "
             "the values"
         )
+    if whole and are_tokens(given):
+        return
     if given.dtype.itemsize > np.dtype(dtype).itemsize or given.dtype.kind in "ui":
         _check_precision(name, given, max(abs(float(least)), abs(float(most))), dtype)
 

@@ -21,7 +21,16 @@ from bench.models.module_function import ModuleFunction
 from bench.models.module_probe import EQUAL, MANY, MOST_VALUES, PROBED, ROUNDED, ModuleProbe
 from bench.models.module_roles import layers_of, roles_of
 from bench.models.passes import PASSES, Passes
-from bench.models.problem import Data, DataSource, Metric, Problem, to_tensor
+from bench.models.problem import (
+    Data,
+    DataSource,
+    Metric,
+    Problem,
+    are_tokens,
+    in_precision_of,
+    input_tensor,
+    to_tensor,
+)
 
 
 class ModuleProblem(Problem):
@@ -108,14 +117,15 @@ class ModuleProblem(Problem):
         count = min(MANY, max(PROBED, MOST_VALUES // values))
         theta = self.initialize(np.random.default_rng(0))
         with torch.random.fork_rng(devices=[]):
-            inputs = to_tensor(data.train_inputs[:count], torch.float64)
+            inputs = input_tensor(data.train_inputs[:count], torch.float64)
             targets = to_tensor(data.train_targets[:PROBED], torch.float64)
             targets = self.loss.values(targets)
-            whole_numbers = data.train_inputs.dtype.kind in "ui"
+            kind = data.train_inputs.dtype
             probe = ModuleProbe(
-                *(self.function, self._make, self.layout, theta, inputs, targets, whole_numbers)
+                self.function, self._make, self.layout, theta, inputs, targets, kind
             )
-            z = probe.check()
+            every = {"train_inputs": data.train_inputs, "test_inputs": data.test_inputs}
+            z = probe.check({name: each for name, each in every.items() if are_tokens(each)})
         self._known = _KnownOutputs(self.function, self.layout, theta, inputs[:PROBED], z)
         return data
 
@@ -157,7 +167,7 @@ class _KnownOutputs:
                 f"{function.kind} has changed its buffer {name} in training; all trials share it, "
                 "and their outputs must depend on parameters and inputs only"
             )
-        theta, x = self._theta.to(like), self._inputs.to(like)
+        theta, x = self._theta.to(like), in_precision_of(like, self._inputs)
         with torch.no_grad():
             found = function(self._layout.views(theta), x)
         slack = EQUAL if like.dtype == torch.float64 else ROUNDED

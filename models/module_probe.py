@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -13,6 +15,7 @@ from bench.models.errors import ProblemError
 from bench.models.layout import Layout
 from bench.models.module_checks import equal, largest, seeded
 from bench.models.module_function import ModuleFunction
+from bench.models.problem import in_precision_of
 from bench.models.unchanged import ADVICE
 
 PROBED = 4
@@ -50,21 +53,47 @@ class ModuleProbe:
         theta: Tensor,
         inputs: Tensor,
         targets: Tensor,
-        whole_numbers: bool,
+        given: np.dtype[Any],
     ) -> None:
         self.function, self.make, self.layout, self.theta = function, make, layout, theta
         self.many, self.inputs, self.targets = inputs, inputs[:PROBED], targets[:PROBED]
-        self.whole_numbers, self.kind = whole_numbers, function.kind
+        self.given, self.kind = given, function.kind
 
-    def check(self) -> Tensor:
-        """Check everything; return the outputs for the first cases at the initial parameters."""
+    def check(self, tokens: Mapping[str, np.ndarray]) -> Tensor:
+        """Check everything; return the outputs for the first cases at the initial parameters.
+
+        `tokens` has all inputs by name, where they are tokens.
+        """
         z = self._first_call()
+        for name, each in tokens.items():
+            self._check_extremes(name, each)
         self._check_writes()
         self._check_repetition(z)
         self._check_batches(z)
         self._check_gradients()
         self._check_reach()
         return z.detach()
+
+    def _check_extremes(self, name: str, tokens: np.ndarray) -> None:
+        """Raise ProblemError for a least or greatest token that the module does not take."""
+        for found in (tokens.min(), tokens.max()):
+            case = int((tokens == found).reshape(len(tokens), -1).any(1).argmax())
+            some = torch.from_numpy(tokens[case : case + 1].astype(np.int64))
+            try:
+                with torch.no_grad():
+                    self._unchanged(self._leaves(self.theta), some)
+            except ProblemError:
+                raise
+            except Exception as error:
+                raise ProblemError(
+                    f"{self.kind} does not take the case {case:,} of {name}, in which a token is "
+                    f"{found}: {type(error).__name__}: {error}. Tokens must be from 0 to the "
+                    "number of rows of the embedding − 1"
+                ) from error
+
+    @property
+    def _has_tokens(self) -> bool:
+        return not self.inputs.is_floating_point()
 
     def _leaves(self, theta: Tensor) -> Params:
         return {n: v.clone().requires_grad_() for n, v in self.layout.views(theta).items()}
@@ -107,10 +136,16 @@ class ModuleProbe:
 
     def _hint(self) -> str:
         """Return advice for the usual reasons why a call in float64 fails."""
-        if self.whole_numbers:
+        if self._has_tokens:
             return (
-                ". Inputs are handed over as floating-point numbers, so nn.Embedding cannot take "
-                "them: token inputs are not possible yet; give one-hot or embedded inputs"
+                f". Inputs of type {self.given} are tokens and stay whole numbers, as nn.Embedding "
+                "needs them, from 0 to its number of rows − 1; where they are numbers, give "
+                "inputs.astype('float32')"
+            )
+        if self.given.kind in "ui":
+            return (
+                f". Inputs of type {self.given} are handed over as floating-point numbers; where "
+                "they are tokens, give inputs.astype('int64')"
             )
         names = [
             ".".join(filter(None, (where, name)))
@@ -162,7 +197,9 @@ class ModuleProbe:
             for theta in rows:
                 params = {n: v.clone() * factor for n, v in self.layout.views(theta).items()}
                 random = torch.randn(inputs.shape, generator=noise).double()
-                for x in (inputs * factor, inputs + factor * random):
+                # Other tokens may be none that the module knows.
+                far = inputs * factor, inputs + factor * random
+                for x in (inputs,) if self._has_tokens else far:
                     try:
                         with torch.no_grad():
                             self._unchanged(params, x)
@@ -289,7 +326,8 @@ class ModuleProbe:
         ours, dtype = found[0], found[3]
         self._check_backward(params, dtype)
         # Inputs that float32 cannot hold are no fault of the module; the check of cases finds them.
-        rounded = self.inputs.to(dtype).double()
+        low = in_precision_of(torch.zeros((), dtype=dtype), self.inputs)
+        rounded = in_precision_of(self.theta, low)
         if dtype != torch.float32 or not rounded.isfinite().all():
             return
         with torch.no_grad():
@@ -315,14 +353,15 @@ class ModuleProbe:
                 fresh, cast, x = self._given(params, dtype)
                 with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
                     direct = fresh(x.clone())
-                    like = x if dtype else None
+                    like = self.theta if dtype else None
                     ours = self.function(cast, x.clone(), self.function.constants(like))
             except Exception:  # Such as a buffer in another precision.
                 continue
             scale = largest(direct)
-            slack = ALIKE.get(x.dtype, ROUNDED)
+            used = next(iter(cast.values())).dtype
+            slack = ALIKE.get(used, ROUNDED)
             same = torch.allclose(ours, direct, slack, slack * scale, equal_nan=True)
-            return ours, direct, not same, x.dtype
+            return ours, direct, not same, used
         return None
 
     def _given(self, params: Params, dtype: torch.dtype | None) -> tuple[nn.Module, Params, Tensor]:
@@ -339,7 +378,7 @@ class ModuleProbe:
         with torch.no_grad():
             for name, each in trained.items():
                 each.copy_(cast[name])
-        return fresh, cast, self.inputs.to(used)
+        return fresh, cast, in_precision_of(torch.zeros((), dtype=used), self.inputs)
 
     def _check_backward(self, params: Params, dtype: torch.dtype) -> None:
         """Raise ProblemError unless gradients are those of a new module that is given θ.
@@ -350,13 +389,13 @@ class ModuleProbe:
         leaves = {name: each.clone().requires_grad_() for name, each in cast.items()}
         own = {name: each for name, each in fresh.named_parameters() if name in leaves}
         # Outputs that sum to a constant would have no gradient.
-        weights = torch.linspace(0.5, 1.5, self.targets.numel()).view(self.targets.shape).to(x)
+        weights = torch.linspace(0.5, 1.5, self.targets.numel()).view(self.targets.shape).to(dtype)
         try:
             with sdpa_kernel(SDPBackend.MATH):
                 direct = torch.autograd.grad((fresh(x) * weights).sum(), list(own.values()))
         except Exception:  # What it cannot do itself is no fault of what is done with it.
             return
-        z = self.function(leaves, x, self.function.constants(x))
+        z = self.function(leaves, x, self.function.constants(weights))
         found = torch.autograd.grad((z * weights).sum(), [leaves[name] for name in own])
         scale = ROUNDED * max(map(largest, direct))
         off = [

@@ -225,3 +225,22 @@ def digest_of(*arrays: np.ndarray) -> str:
 def to_tensor(array: np.ndarray, dtype: torch.dtype) -> Tensor:
     """Return a tensor with its own memory, so that nothing can write to a cached array."""
     return torch.tensor(array, dtype=dtype)
+
+
+def are_tokens(inputs: np.ndarray) -> bool:
+    """Return whether inputs are tokens: whole numbers of 32 or 64 bits, with a sign.
+
+    They stay whole numbers, because `nn.Embedding` takes no others. All other inputs become
+    floating-point numbers, such as the bytes of an image.
+    """
+    return inputs.dtype.kind == "i" and inputs.dtype.itemsize >= 4
+
+
+def input_tensor(inputs: np.ndarray, dtype: torch.dtype) -> Tensor:
+    """Return inputs in a precision, or as int64 where they are tokens, in memory of their own."""
+    return to_tensor(inputs, torch.int64 if are_tokens(inputs) else dtype)
+
+
+def in_precision_of(like: Tensor, inputs: Tensor) -> Tensor:
+    """Return inputs on the device of `like` and in its precision; tokens stay whole numbers."""
+    return inputs.to(like) if inputs.is_floating_point() else inputs.to(like.device)

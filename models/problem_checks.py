@@ -19,7 +19,7 @@ from bench.models.autodiff import AutodiffPasses
 from bench.models.case_checks import check_cases
 from bench.models.errors import ProblemError
 from bench.models.losses import MatchingLoss
-from bench.models.problem import Data, Metric, Problem, to_tensor
+from bench.models.problem import Data, Metric, Problem, input_tensor, to_tensor
 
 TRIED = 4
 """The number of cases that are tried."""
@@ -120,7 +120,7 @@ class TrialRun:
         self.theta = torch.stack([self._initial(seed) for seed in range(ROWS)])
         self.parts = {
             part: (
-                to_tensor(getattr(data, f"{part}_inputs")[:TRIED], torch.float64)[None],
+                input_tensor(getattr(data, f"{part}_inputs")[:TRIED], torch.float64)[None],
                 to_tensor(getattr(data, f"{part}_targets")[:TRIED], torch.float64)[None],
             )
             for part in ("train", "test")
@@ -153,7 +153,7 @@ class TrialRun:
                     f"must have the shape {wanted}, as in train_{name}"
                 )
         check_cases(Data("", "", inputs, inputs, targets, targets), self.problem.loss, np.float32)
-        return to_tensor(inputs, torch.float64)[None], to_tensor(targets, torch.float64)[None]
+        return input_tensor(inputs, torch.float64)[None], to_tensor(targets, torch.float64)[None]
 
     def check_parameters(self, dtype: type[np.floating]) -> None:
         """Raise ProblemError for a start that is not the seed's, or that `dtype` cannot hold."""

@@ -28,7 +28,7 @@ from bench.harness.training.cases import DeviceData
 from bench.harness.training.ledger import Account, Clock
 from bench.models.case_checks import check_cases
 from bench.models.errors import ProblemError
-from bench.models.problem import Data, DataSource, Problem, digest_of, to_tensor
+from bench.models.problem import Data, DataSource, Problem, digest_of, input_tensor, to_tensor
 from bench.models.problem_checks import TrialRun
 
 CPU = torch.device("cpu")
@@ -91,10 +91,9 @@ class ProblemLaws:
 
     def point(self, seed: int = 0, first: int = 0) -> Point:
         """Return perturbed initial parameters, with the cases from number `first` on."""
-        x, t = (
-            to_tensor(array[first : first + CASES], torch.float64)[None]
-            for array in (self.data.train_inputs, self.data.train_targets)
-        )
+        some = slice(first, first + CASES)
+        x = input_tensor(self.data.train_inputs[some], torch.float64)[None]
+        t = to_tensor(self.data.train_targets[some], torch.float64)[None]
         return Point(self.problem, derivatives.perturbed_parameters(self.problem, seed), x, t)
 
     def cases(self) -> str:

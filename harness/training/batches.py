@@ -115,8 +115,9 @@ class Batches:
         taken = [each.take(updates * size) for each in self._streams_of(stream)]
         if self._data.draw is None:
             return [_stack(taken, updates)]
-        dtype = self._data.train.inputs.dtype
-        return [_stack(part, updates).to(dtype) for part in zip(*taken, strict=True)]
+        like = self._data.train
+        inputs, targets = (_stack(part, updates) for part in zip(*taken, strict=True))
+        return [inputs.to(like.inputs.dtype), targets.to(like.targets.dtype)]
 
     def _gather(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """Return the cases with these numbers; if inputs and targets are one, gather them once."""

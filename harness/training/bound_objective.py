@@ -54,7 +54,7 @@ class BoundObjective:
         self._problem, self._data, self._account = problem, data, account
         self._prices = prices_of(problem, self._passes, data.train.inputs, data.train.targets)
         self._shape = torch.Size((len(seeds), problem.layout.size))
-        self._dtype = data.train.inputs.dtype
+        self._dtype = data.dtype
         self.batches = Batches(data, seeds)
         self.watch = MethodWatch(method)
         self.whole: TrainingBatch | None = None

@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.harness.core.errors import BrokenContract
 from bench.harness.distributed.ranks import Ranks
 from bench.harness.training.checksum import checksum
-from bench.models.problem import Data, Draw, to_tensor
+from bench.models.problem import Data, Draw, are_tokens, input_tensor, to_tensor
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,11 @@ class DeviceData:
     checksums: dict[str, int] = field(init=False, repr=False)
     """Of every tensor, as it was put on the device."""
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of θ; inputs that are tokens have another type."""
+        return self.train.targets.dtype
+
     def __post_init__(self) -> None:
         """Take the checksums."""
         object.__setattr__(self, "checksums", self._checksums())
@@ -94,8 +99,8 @@ class DeviceData:
         """Copy the arrays to the device; targets that are the inputs share the inputs' memory."""
 
         def pair(inputs: np.ndarray, targets: np.ndarray) -> Cases:
-            x = to_tensor(inputs, dtype).to(device)[None]
-            same = targets is inputs
+            x = input_tensor(inputs, dtype).to(device)[None]
+            same = targets is inputs and not are_tokens(inputs)
             return Cases(x, x if same else to_tensor(targets, dtype).to(device)[None])
 
         return cls(

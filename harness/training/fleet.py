@@ -132,7 +132,7 @@ class Fleet:
         starts: Sequence[Problem] | None = None,
         ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
-        device, dtype = data.train.inputs.device, data.train.inputs.dtype
+        device, dtype = data.train.inputs.device, data.dtype
         self.problem, self.data = problem, data
         method = for_layout(method, problem.layout)
         self.method = method = with_random_stream(method, seeds, device)

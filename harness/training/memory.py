@@ -236,7 +236,7 @@ class MemoryModel:
 
     def _theta(self) -> Float[Tensor, "K P"]:
         start = self.problem.initialize(generator(0, "initialization"))
-        return start.to(self._data.train.inputs).repeat(SAMPLE_ROWS, 1)
+        return start.to(self._data.train.targets).repeat(SAMPLE_ROWS, 1)
 
     def _shared_cases(self, cases: int) -> Cases:
         """Return so many training cases that all rows share."""

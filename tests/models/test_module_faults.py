@@ -412,13 +412,6 @@ def test_outputs_without_a_graph() -> None:
         problem(lambda: Net(lambda net, x: plain(net, x).detach())).data(SOURCE)
 
 
-def test_tokens() -> None:
-    tokens = RNG.integers(0, 7, (200, 5))
-    make = lambda: nn.Sequential(nn.Embedding(7, 2), nn.Flatten(), nn.Linear(10, 3))  # noqa: E731
-    with pytest.raises(ProblemError, match="token inputs are not possible yet"):
-        problem(make, tokens).data(SOURCE)
-
-
 @pytest.mark.parametrize(
     "make",
     [

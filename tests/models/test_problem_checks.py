@@ -74,7 +74,10 @@ def changed(array: np.ndarray, value: Any, dtype: Any = None) -> np.ndarray:
         ({"y": changed(Y, np.inf)}, "test_targets has 1 values that are NaN or infinite"),
         ({"x": changed(X, 1e300, float)}, "has values up to 1e+300, more than float32 can hold"),
         ({"x": X.astype(float) + 1e9}, "rounding to float32 moves values of feature"),
-        ({"x": np.arange(160).reshape(40, 4) + 10**12}, "rounding to float32 moves values"),
+        (
+            {"x": np.arange(160, dtype=np.uint64).reshape(40, 4) + np.uint64(10**12)},
+            "rounding to float32 moves values",
+        ),
         ({"x": torch.from_numpy(X)}, "train_inputs is a Tensor; give a NumPy array"),
         ({"x": X.tolist()}, "train_inputs is a list; give a NumPy array"),
         ({"x": X.astype(str)}, "has the type <U"),
