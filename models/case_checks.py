@@ -37,6 +37,12 @@ def check_cases(data: Data, loss: MatchingLoss, dtype: type[np.floating] = np.fl
             loss.check_targets(targets)
         except ValueError as error:
             raise ProblemError(f"{part}_targets: {error}") from error
+    if are_tokens(data.train_inputs) != are_tokens(data.test_inputs):
+        raise ProblemError(
+            f"train_inputs are of type {data.train_inputs.dtype} and test_inputs of type "
+            f"{data.test_inputs.dtype}, so only one of them are tokens. Tokens are int32 or int64; "
+            "give both alike"
+        )
     for kind in ("inputs", "targets"):
         train, test = (getattr(data, f"{part}_{kind}").shape[1:] for part in ("train", "test"))
         if train != test:

@@ -27,7 +27,7 @@ from bench.models.problem import (
     Metric,
     Problem,
     are_tokens,
-    in_precision_of,
+    in_precision,
     input_tensor,
     to_tensor,
 )
@@ -167,7 +167,7 @@ class _KnownOutputs:
                 f"{function.kind} has changed its buffer {name} in training; all trials share it, "
                 "and their outputs must depend on parameters and inputs only"
             )
-        theta, x = self._theta.to(like), in_precision_of(like, self._inputs)
+        theta, x = self._theta.to(like), in_precision(self._inputs.to(like.device), like.dtype)
         with torch.no_grad():
             found = function(self._layout.views(theta), x)
         slack = EQUAL if like.dtype == torch.float64 else ROUNDED

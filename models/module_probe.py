@@ -15,7 +15,7 @@ from bench.models.errors import ProblemError
 from bench.models.layout import Layout
 from bench.models.module_checks import equal, largest, seeded
 from bench.models.module_function import ModuleFunction
-from bench.models.problem import in_precision_of
+from bench.models.problem import in_precision
 from bench.models.unchanged import ADVICE
 
 PROBED = 4
@@ -326,8 +326,7 @@ class ModuleProbe:
         ours, dtype = found[0], found[3]
         self._check_backward(params, dtype)
         # Inputs that float32 cannot hold are no fault of the module; the check of cases finds them.
-        low = in_precision_of(torch.zeros((), dtype=dtype), self.inputs)
-        rounded = in_precision_of(self.theta, low)
+        rounded = in_precision(in_precision(self.inputs, dtype), torch.float64)
         if dtype != torch.float32 or not rounded.isfinite().all():
             return
         with torch.no_grad():
@@ -378,7 +377,7 @@ class ModuleProbe:
         with torch.no_grad():
             for name, each in trained.items():
                 each.copy_(cast[name])
-        return fresh, cast, in_precision_of(torch.zeros((), dtype=used), self.inputs)
+        return fresh, cast, in_precision(self.inputs, used)
 
     def _check_backward(self, params: Params, dtype: torch.dtype) -> None:
         """Raise ProblemError unless gradients are those of a new module that is given θ.

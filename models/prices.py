@@ -14,7 +14,7 @@ from torch.utils.flop_counter import flop_registry
 
 from bench.models.autodiff import AutodiffPasses
 from bench.models.passes import PASSES, Passes, Prices
-from bench.models.problem import Problem, in_precision_of
+from bench.models.problem import Problem, in_precision
 
 COUNTED_CASES = 2
 """Every case costs the same, so a few tell the price."""
@@ -84,7 +84,7 @@ class CountedPrices:
     def __init__(self, problem: Problem, inputs: Tensor, targets: Tensor) -> None:
         self._problem = problem
         self._cases = [
-            in_precision_of(torch.zeros((), dtype=torch.float64), each[:1, :COUNTED_CASES])
+            in_precision(each[:1, :COUNTED_CASES].cpu(), torch.float64)
             for each in (inputs, targets)
         ]
 

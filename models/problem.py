@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from bench.models.autodiff import AutodiffPasses
@@ -34,8 +34,9 @@ class Data:
     """The name of the data in every report; replaced data says so: `curves (generated)`."""
     digest: str
     """SHA-256 of the cases in use, in hexadecimal."""
-    train_inputs: Float[np.ndarray, "N ..."]
-    test_inputs: Float[np.ndarray, "M ..."]
+    train_inputs: Real[np.ndarray, "N ..."]
+    """Numbers, or tokens; see `are_tokens`."""
+    test_inputs: Real[np.ndarray, "M ..."]
     train_targets: Float[np.ndarray, "N ..."]
     test_targets: Float[np.ndarray, "M ..."]
     image_shape: tuple[int, int] | None = None
@@ -241,6 +242,6 @@ def input_tensor(inputs: np.ndarray, dtype: torch.dtype) -> Tensor:
     return to_tensor(inputs, torch.int64 if are_tokens(inputs) else dtype)
 
 
-def in_precision_of(like: Tensor, inputs: Tensor) -> Tensor:
-    """Return inputs on the device of `like` and in its precision; tokens stay whole numbers."""
-    return inputs.to(like) if inputs.is_floating_point() else inputs.to(like.device)
+def in_precision(inputs: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return inputs in a precision; tokens stay whole numbers."""
+    return inputs.to(dtype) if inputs.is_floating_point() else inputs

@@ -19,7 +19,7 @@ from bench.models.autodiff import AutodiffPasses
 from bench.models.case_checks import check_cases
 from bench.models.errors import ProblemError
 from bench.models.losses import MatchingLoss
-from bench.models.problem import Data, Metric, Problem, input_tensor, to_tensor
+from bench.models.problem import Data, Metric, Problem, are_tokens, input_tensor, to_tensor
 
 TRIED = 4
 """The number of cases that are tried."""
@@ -152,6 +152,12 @@ class TrialRun:
                     f"draw() returned {name} of shape {np.shape(array)} for {TRIED} cases; they "
                     f"must have the shape {wanted}, as in train_{name}"
                 )
+        if are_tokens(inputs) != are_tokens(data.train_inputs):
+            raise ProblemError(
+                f"draw() returned inputs of type {inputs.dtype}, and train_inputs are of type "
+                f"{data.train_inputs.dtype}, so only one of them are tokens. Tokens are int32 or "
+                "int64; give both alike"
+            )
         check_cases(Data("", "", inputs, inputs, targets, targets), self.problem.loss, np.float32)
         return input_tensor(inputs, torch.float64)[None], to_tensor(targets, torch.float64)[None]
 

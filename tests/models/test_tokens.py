@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,11 +16,13 @@ from bench.harness.core.spec import Budget
 from bench.harness.training.batches import Batches
 from bench.harness.training.cases import DeviceData
 from bench.harness.training.fleet import Fleet, Progress
+from bench.models.case_checks import check_cases
 from bench.models.errors import ProblemError
 from bench.models.from_module import ModuleProblem
 from bench.models.losses import SoftmaxCrossEntropy, Stepped
 from bench.models.metrics import wrong_symbols
 from bench.models.problem import Data, DataSource, digest_of, input_tensor, to_tensor
+from bench.models.problem_checks import TrialRun
 
 WORDS, STEPS, CASES = 7, 5, 24
 LOSS = Stepped(SoftmaxCrossEntropy())
@@ -165,6 +168,18 @@ def test_what_is_no_token_of_the_network_is_told() -> None:
     below[9, 1] = -1
     with pytest.raises(ProblemError, match="case 9 of train_inputs, in which a token is -1"):
         problem(Chain, below, t).data(SOURCE)
+
+
+def test_training_test_and_drawn_cases_are_alike() -> None:
+    x, t = tokens()
+    parts = x[:16], x[16:].astype(np.float32), t[:16], t[16:]
+    with pytest.raises(ProblemError, match="type int64 and test_inputs of type float32"):
+        check_cases(Data("words", "", *parts), LOSS)
+    own = problem(Chain, x, t)
+    data = own.data(SOURCE)
+    drawn = replace(data, draw=lambda rng, n: (x[:n].astype(np.float32), t[:n]))
+    with pytest.raises(ProblemError, match="draw.* of type float32, and train_inputs are of type"):
+        TrialRun(own, drawn)
 
 
 def numbers() -> nn.Module:
